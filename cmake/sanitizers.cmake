@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+# WEFT_SANITIZE for the project's own targets, and the run-time options that go with it.
+if(WEFT_SANITIZE STREQUAL "address")
+    set(sanitize_flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    set(weft_sanitize_environment
+        "ASAN_OPTIONS=strict_string_checks=1:detect_leaks=1:check_initialization_order=1"
+        "UBSAN_OPTIONS=print_stacktrace=1")
+elseif(WEFT_SANITIZE STREQUAL "thread")
+    set(sanitize_flags -fsanitize=thread -fno-omit-frame-pointer)
+    set(weft_sanitize_environment "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1")
+elseif(NOT WEFT_SANITIZE)
+    set(sanitize_flags "")
+    set(weft_sanitize_environment "")
+else()
+    message(FATAL_ERROR "weft: WEFT_SANITIZE is address, thread or empty, not '${WEFT_SANITIZE}'")
+endif()
+
+function(weft_sanitize target)
+    target_compile_options(${target} PRIVATE ${sanitize_flags})
+    target_link_options(${target} PRIVATE ${sanitize_flags})
+endfunction()

@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: MIT
+// EpollBackend: the same operations where io_uring is refused; tried first, waited for when they
+// would block.
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "../detail/helper_thread.hpp"
+#include "../error.hpp"
+#include "../fd.hpp"
+#include "backend.hpp"
+
+namespace weft::detail {
+
+/// Level-triggered; a descriptor is registered when somebody first waits on it and stays so, since
+/// adding and removing it around each wait would cost two system calls a message. An event that
+/// nobody waits for takes that direction out of the registration.
+class EpollBackend final : public Backend {
+public:
+    /// Throws:   std::system_error (epoll_create1).
+    EpollBackend() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+        if (!epoll_) throw_system_error(errno, "epoll_create1");
+        info_.name = "epoll";
+    }
+
+    bool start(Operation& op) noexcept override {
+        const int result = attempt_first(op);
+        if (result != would_block) {
+            op.result = result;
+            return true;
+        }
+        ++count_of(op);
+        return false;
+    }
+
+    void cancel(Operation& op) noexcept override {
+        if (op.state == Operation::State::idle || op.cancelling) return;
+        if (op.backend_bits == with_helper) {
+            if (helper_->take_back(op)) {
+                --busy_;
+                finish(op, -ECANCELED);
+            } else {
+                op.cancelling = true;  // it runs: its result is the answer
+            }
+            return;
+        }
+        if (op.backend_bits == retracted) return;  // completed, waits in `finished_`
+        op.unlink();
+        finish(op, -ECANCELED);
+    }
+
+    void forget(int fd) noexcept override {
+        Descriptor* const descriptor = find(fd);
+        if (!descriptor) return;
+        end_all(*descriptor);
+        if (descriptor->registered) {
+            // The number is still open, but perhaps a duplicate of it is too, and then close(2)
+            // would leave the registration behind.
+            ++kernel_entries_;
+            ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+        }
+        const std::uint32_t generation = descriptor->generation + 1;
+        descriptor->reset();
+        descriptor->generation = generation;
+    }
+
+    bool has_work() const noexcept override { return counts_[0] > 0; }
+
+    void turn(Nanoseconds timeout) override {
+        epoll_event events[events_per_turn];
+        const int count = wait(events, finished_.empty() ? timeout : 0);
+        for (int index = 0; index < count; ++index) arrived(events[index]);
+        while (!finished_.empty()) {
+            Operation& op = finished_.pop_front();
+            finish(op, op.result);
+        }
+    }
+
+private:
+    static constexpr int events_per_turn = 256;
+    static constexpr int would_block = INT_MIN;  // no errno, no length
+
+    // Operation::backend_bits: who has it.
+    static constexpr std::uint8_t waiting = 0;
+    static constexpr std::uint8_t with_helper = 1;
+    static constexpr std::uint8_t retracted = 2;
+
+    struct Descriptor {
+        enum class Kind : std::uint8_t { unknown, file, pollable };
+
+        void reset() noexcept {
+            registered = 0;
+            kind = Kind::unknown;
+            nonblocking = false;
+            drained = false;
+        }
+
+        OperationList waiters;
+        std::uint32_t registered = 0;  // EPOLLIN | EPOLLOUT as the kernel has it; 0: not added
+        std::uint32_t generation = 0;  // an event of an earlier life of the number is stale
+        Kind kind = Kind::unknown;
+        bool nonblocking = false;  // O_NONBLOCK is set: an attempt cannot block
+        bool drained = false;      // the last read took everything there was
+    };
+
+    // --- descriptors ---
+
+    Descriptor* find(int fd) noexcept {
+        const auto index = static_cast<std::size_t>(fd);
+        return fd >= 0 && index < descriptors_.size() ? descriptors_[index].get() : nullptr;
+    }
+
+    /// Null: no memory, or no descriptor at all (errno says which).
+    Descriptor* know(int fd) noexcept {
+        if (Descriptor* const known = find(fd); known && known->kind != Descriptor::Kind::unknown)
+            return known;
+        struct stat status {};
+        kernel_entries_ += 2;
+        if (::fstat(fd, &status) != 0) return nullptr;
+        const int flags = ::fcntl(fd, F_GETFL);
+        if (flags < 0) return nullptr;
+        const auto index = static_cast<std::size_t>(fd);
+        try {
+            if (index >= descriptors_.size()) {
+                descriptors_.resize(std::max(index + 1, descriptors_.size() * 2));
+            }
+            if (!descriptors_[index]) descriptors_[index] = std::make_unique<Descriptor>();
+        } catch (const std::bad_alloc&) {
+            errno = ENOMEM;
+            return nullptr;
+        }
+        Descriptor& descriptor = *descriptors_[index];
+        descriptor.kind = S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ||
+                                  S_ISBLK(status.st_mode)
+                              ? Descriptor::Kind::file
+                              : Descriptor::Kind::pollable;
+        descriptor.nonblocking = (flags & O_NONBLOCK) != 0;
+        return &descriptor;
+    }
+
+    static std::uint32_t direction_of(const Operation& op) noexcept {
+        switch (op.code) {
+            case OpCode::read:
+            case OpCode::recv:
+            case OpCode::accept:
+                return EPOLLIN;
+            case OpCode::poll:
+                // POLL* and EPOLL* have the same values on Linux. Errors and hang-ups alone come
+                // without being asked for, but only to a registered descriptor.
+                if (const auto mask = op.flags & (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP)) {
+                    return mask;
+                }
+                return EPOLLRDHUP;
+            default:
+                return EPOLLOUT;
+        }
+    }
+
+    // --- starting ---
+
+    /// The result, or `would_block` when the operation waits from now on.
+    int attempt_first(Operation& op) noexcept {
+        switch (op.code) {
+            case OpCode::openat:
+            case OpCode::fsync:
+                return hand_to_helper(op);
+            case OpCode::close:
+                return close_now(op.fd);
+            default:
+                break;
+        }
+        Descriptor* const descriptor = know(op.fd);
+        if (!descriptor) return -errno;
+        if (descriptor->kind == Descriptor::Kind::file &&
+            (op.code == OpCode::read || op.code == OpCode::write)) {
+            return on_file(op);
+        }
+        if (may_attempt(op, *descriptor)) {
+            const int result = attempt(op, *descriptor);
+            if (result != would_block) return result;
+        }
+        return arm(op, *descriptor);
+    }
+
+    /// An attempt must not block and should not be known to fail. What stands before us in line
+    /// goes first.
+    bool may_attempt(Operation& op, Descriptor& descriptor) noexcept {
+        const std::uint32_t direction = direction_of(op);
+        bool queued = false;
+        descriptor.waiters.for_each(
+            [&](Operation& other) { queued = queued || (direction_of(other) & direction); });
+        if (queued) return false;
+        switch (op.code) {
+            case OpCode::recv:
+                return !descriptor.drained;
+            case OpCode::send:
+            case OpCode::poll:
+            case OpCode::connect:
+                return true;
+            case OpCode::accept:
+                // A blocking accept could block even after an event (the peer may have gone).
+                if (!descriptor.nonblocking) {
+                    const int flags = ::fcntl(op.fd, F_GETFL);
+                    kernel_entries_ += 2;
+                    if (flags < 0 || ::fcntl(op.fd, F_SETFL, flags | O_NONBLOCK) < 0) return false;
+                    descriptor.nonblocking = true;
+                }
+                return true;
+            default:
+                return descriptor.nonblocking && !(op.code == OpCode::read && descriptor.drained);
+        }
+    }
+
+    /// Regular files never block epoll and cannot be added to it: what is in the page cache is
+    /// taken at once, the rest goes to the helper.
+    int on_file(Operation& op) noexcept {
+        if (op.code == OpCode::read) {
+            const iovec piece{op.address, op.length};
+            ++kernel_entries_;
+            const ssize_t got = ::preadv2(op.fd, &piece, 1, static_cast<off_t>(op.offset),
+                                          RWF_NOWAIT);
+            if (got >= 0) return static_cast<int>(got);
+            if (errno != EAGAIN && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR) {
+                return -errno;
+            }
+        }
+        return hand_to_helper(op);
+    }
+
+    int hand_to_helper(Operation& op) noexcept {
+        if (!helper_) {
+            try {
+                auto helper = std::make_unique<HelperThread>();
+                epoll_event event{};
+                event.events = EPOLLIN;
+                event.data.u64 = helper_tag;
+                if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, helper->event_fd(), &event) != 0)
+                    return -errno;
+                helper_ = std::move(helper);
+            } catch (const std::system_error& error) {
+                return -error.code().value();
+            } catch (const std::bad_alloc&) {
+                return -ENOMEM;
+            }
+        }
+        op.backend_bits = with_helper;
+        ++busy_;
+        helper_->submit(op);
+        return would_block;
+    }
+
+    int close_now(int fd) noexcept {
+        forget(fd);
+        ++kernel_entries_;
+        // EINTR: Linux has released the number all the same.
+        return ::close(fd) == 0 || errno == EINTR ? 0 : -errno;
+    }
+
+    int arm(Operation& op, Descriptor& descriptor) noexcept {
+        const std::uint32_t wanted = descriptor.registered | direction_of(op);
+        if (wanted != descriptor.registered) {
+            const int error = watch(op.fd, descriptor, wanted);
+            // Files of kinds that epoll refuses (/dev/null) are always ready.
+            if (error == EPERM) return attempt(op, descriptor);
+            if (error != 0) return -error;
+            descriptor.registered = wanted;
+        }
+        op.state = Operation::State::in_flight;
+        op.backend_bits = waiting;
+        descriptor.waiters.push_back(op);
+        return would_block;
+    }
+
+    /// 0 or errno. The registration may not be what we remember when somebody closed the number
+    /// behind our back: then the other call is the right one.
+    int watch(int fd, const Descriptor& descriptor, std::uint32_t wanted) noexcept {
+        epoll_event event{};
+        event.events = wanted;
+        event.data.u64 = tag_of(fd, descriptor);
+        int how = descriptor.registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+        ++kernel_entries_;
+        if (::epoll_ctl(epoll_.get(), how, fd, &event) == 0) return 0;
+        if (errno != ENOENT && errno != EEXIST) return errno;
+        how = errno == ENOENT ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+        ++kernel_entries_;
+        return ::epoll_ctl(epoll_.get(), how, fd, &event) == 0 ? 0 : errno;
+    }
+
+    // --- attempts ---
+
+    int attempt(Operation& op, Descriptor& descriptor) noexcept {
+        for (;;) {
+            ++kernel_entries_;
+            const ssize_t result = call(op, descriptor);
+            if (result >= 0) return note_result(op, descriptor, static_cast<int>(result));
+            if (errno == EINTR) continue;
+            if (errno == EAGAIN || errno == EWOULDBLOCK) {
+                if (direction_of(op) & EPOLLIN) descriptor.drained = true;
+                return would_block;
+            }
+            if (op.code == OpCode::connect) {
+                if (errno == EINPROGRESS || errno == EALREADY) return would_block;
+                if (errno == EISCONN) return 0;
+            }
+            return -errno;
+        }
+    }
+
+    /// A read that came back short has taken all there was; asking again now would be a wasted
+    /// call. (Level-triggered: if more arrives meanwhile, the next wait says so at once.)
+    static int note_result(Operation& op, Descriptor& descriptor, int result) noexcept {
+        if (op.code == OpCode::recv || op.code == OpCode::read) {
+            descriptor.drained = static_cast<std::uint32_t>(result) < op.length;
+            op.more = !descriptor.drained;
+        }
+        return result;
+    }
+
+    static ssize_t call(Operation& op, Descriptor& descriptor) noexcept {
+        switch (op.code) {
+            case OpCode::read:
+                return ::read(op.fd, op.address, op.length);
+            case OpCode::write:
+                // A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and
+                // blocks on more.
+                return ::write(op.fd, op.address,
+                               descriptor.nonblocking
+                                   ? op.length
+                                   : std::min<std::uint32_t>(op.length, PIPE_BUF));
+            case OpCode::recv:
+                return ::recv(op.fd, op.address, op.length,
+                              static_cast<int>(op.flags) | MSG_DONTWAIT);
+            case OpCode::send:
+                return ::send(op.fd, op.address, op.length,
+                              static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+            case OpCode::accept:
+                return ::accept4(op.fd, static_cast<sockaddr*>(op.address),
+                                 reinterpret_cast<socklen_t*>(op.offset),
+                                 static_cast<int>(op.flags) | SOCK_CLOEXEC);
+            case OpCode::connect:
+                return connect(op, descriptor);
+            case OpCode::poll:
+                return poll_now(op);
+            default:
+                errno = EOPNOTSUPP;
+                return -1;
+        }
+    }
+
+    /// The first call begins the connection, the one after the event asks how it went.
+    static ssize_t connect(Operation& op, Descriptor& descriptor) noexcept {
+        if (op.state == Operation::State::in_flight) {
+            int error = 0;
+            socklen_t size = sizeof error;
+            if (::getsockopt(op.fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return -1;
+            errno = error;
+            return error == 0 ? 0 : -1;
+        }
+        if (descriptor.nonblocking) {
+            return ::connect(op.fd, static_cast<const sockaddr*>(op.address), op.length);
+        }
+        const int flags = ::fcntl(op.fd, F_GETFL);
+        if (flags < 0 || ::fcntl(op.fd, F_SETFL, flags | O_NONBLOCK) < 0) return -1;
+        const int result = ::connect(op.fd, static_cast<const sockaddr*>(op.address), op.length);
+        const int error = errno;
+        ::fcntl(op.fd, F_SETFL, flags);
+        errno = error;
+        return result;
+    }
+
+    static ssize_t poll_now(const Operation& op) noexcept {
+        pollfd one{op.fd, static_cast<short>(op.flags), 0};
+        const int result = ::poll(&one, 1, 0);
+        if (result < 0) return -1;
+        if (result == 0) {
+            errno = EAGAIN;
+            return -1;
+        }
+        return static_cast<unsigned short>(one.revents);
+    }
+
+    // --- events ---
+
+    static constexpr std::uint64_t helper_tag = ~std::uint64_t{0};
+
+    static std::uint64_t tag_of(int fd, const Descriptor& descriptor) noexcept {
+        return static_cast<std::uint64_t>(static_cast<std::uint32_t>(fd)) |
+               static_cast<std::uint64_t>(descriptor.generation) << 32;
+    }
+
+    int wait(epoll_event* events, Nanoseconds timeout) {
+        ++kernel_entries_;
+        int count = -1;
+        if (has_pwait2_) {
+            const timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
+            count = ::epoll_pwait2(epoll_.get(), events, events_per_turn,
+                                   timeout == no_deadline ? nullptr : &limit, nullptr);
+            if (count < 0 && errno == ENOSYS) has_pwait2_ = false;  // before Linux 5.11
+        }
+        if (!has_pwait2_) {
+            // Rounded up: waking a millisecond early would spin until the deadline.
+            const Nanoseconds milliseconds = (timeout + 999'999) / 1'000'000;
+            count = ::epoll_wait(
+                epoll_.get(), events, events_per_turn,
+                timeout == no_deadline
+                    ? -1
+                    : static_cast<int>(std::min<Nanoseconds>(milliseconds, INT_MAX)));
+        }
+        if (count < 0 && errno != EINTR) throw_system_error(errno, "epoll_wait");
+        return std::max(count, 0);
+    }
+
+    void arrived(const epoll_event& event) noexcept {
+        if (event.data.u64 == helper_tag) return helper_finished();
+        const int fd = static_cast<int>(event.data.u64 & 0xffffffffU);
+        Descriptor* const descriptor = find(fd);
+        if (!descriptor || tag_of(fd, *descriptor) != event.data.u64) return;
+        const std::uint32_t ready =
+            event.events & (EPOLLERR | EPOLLHUP) ? ~std::uint32_t{0} : event.events;
+        if (ready & (EPOLLIN | EPOLLRDHUP)) descriptor->drained = false;
+
+        std::uint32_t blocked = 0;  // directions that came to their end in this event
+        std::uint32_t served = 0;
+        descriptor->waiters.for_each([&](Operation& op) {
+            const std::uint32_t direction = direction_of(op);
+            if (!(direction & ready) || (direction & blocked)) return;
+            served |= direction;
+            const int result = attempt(op, *descriptor);
+            if (result == would_block) {
+                blocked |= direction;
+                return;
+            }
+            // One read a wake: the next one sees the next event, and nobody else waits behind a
+            // peer that sends without end.
+            blocked |= direction;
+            op.unlink();
+            op.result = result;
+            op.backend_bits = retracted;
+            finished_.push_back(op);
+        });
+        drop_unwanted(fd, *descriptor, ready & ~served);
+    }
+
+    /// Level-triggered events that nobody waits for would come back for ever.
+    void drop_unwanted(int fd, Descriptor& descriptor, std::uint32_t unwanted) noexcept {
+        unwanted &= descriptor.registered;
+        if (unwanted == 0) return;
+        const std::uint32_t wanted = descriptor.registered & ~unwanted;
+        epoll_event event{};
+        event.events = wanted;
+        event.data.u64 = tag_of(fd, descriptor);
+        ++kernel_entries_;
+        ::epoll_ctl(epoll_.get(), wanted ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, &event);
+        descriptor.registered = wanted;
+    }
+
+    void helper_finished() noexcept {
+        OperationList done;
+        helper_->collect(done);
+        while (!done.empty()) {
+            Operation& op = done.pop_front();
+            --busy_;
+            op.backend_bits = retracted;
+            finished_.push_back(op);
+        }
+    }
+
+    void end_all(Descriptor& descriptor) noexcept {
+        while (!descriptor.waiters.empty()) finish(descriptor.waiters.pop_front(), -ECANCELED);
+    }
+
+    void finish(Operation& op, int result) noexcept {
+        --count_of(op);
+        op.complete(result);
+    }
+
+    Fd epoll_;
+    std::vector<std::unique_ptr<Descriptor>> descriptors_;
+    OperationList finished_;  // completed, not told yet
+    std::unique_ptr<HelperThread> helper_;
+    bool has_pwait2_ = true;
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: MIT
+// UringBackend: operations as io_uring submissions, one kernel entry a turn.
+#pragma once
+
+#include <liburing.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../error.hpp"
+#include "backend.hpp"
+
+namespace weft::detail {
+
+// Constants that liburing 2.3 and the kernel headers of its time may lack.
+inline constexpr unsigned uring_setup_submit_all = 1U << 7;      // Linux 5.18
+inline constexpr unsigned uring_setup_coop_taskrun = 1U << 8;    // 5.19
+inline constexpr unsigned uring_setup_taskrun_flag = 1U << 9;    // 5.19
+inline constexpr unsigned uring_setup_single_issuer = 1U << 12;  // 6.0
+inline constexpr unsigned uring_setup_defer_taskrun = 1U << 13;  // 6.1
+inline constexpr unsigned uring_sq_taskrun = 1U << 2;            // 5.19
+inline constexpr unsigned uring_recvsend_poll_first = 1U << 0;   // 5.19
+inline constexpr unsigned uring_cqe_sock_nonempty = 1U << 2;     // 5.19
+inline constexpr unsigned uring_cancel_all = 1U << 0;            // 5.19
+inline constexpr unsigned uring_cancel_fd = 1U << 1;             // 5.19
+
+/// A name in WEFT_URING_DISABLE takes its rung out of the ladder, so that every rung is tested on
+/// one kernel.
+inline bool uring_feature_disabled(std::string_view feature) {
+    const char* const list = std::getenv("WEFT_URING_DISABLE");
+    if (!list) return false;
+    std::string_view rest = list;
+    while (!rest.empty()) {
+        const std::size_t comma = std::min(rest.find(','), rest.size());
+        if (rest.substr(0, comma) == feature) return true;
+        rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
+    return false;
+}
+
+class UringBackend final : public Backend {
+public:
+    /// Throws:   std::system_error (io_uring_setup and what follows it). The caller falls back.
+    explicit UringBackend(unsigned entries) {
+        set_up(entries);
+        try {
+            require_operations();
+        } catch (...) {
+            ::io_uring_queue_exit(&ring_);
+            throw;
+        }
+        const auto rung = [this](bool granted, const char* feature) {
+            const bool on = granted && !uring_feature_disabled(feature);
+            if (on) info_.features.append(info_.features.empty() ? "" : ",").append(feature);
+            return on;
+        };
+        rung((ring_.flags & uring_setup_defer_taskrun) != 0, "defer_taskrun");
+        rung((ring_.flags & uring_setup_single_issuer) != 0, "single_issuer");
+        rung((ring_.flags & uring_setup_coop_taskrun) != 0, "coop_taskrun");
+        poll_first_ = rung(linux_5_19_, "poll_first");
+        cancel_fd_ = rung(linux_5_19_, "cancel_fd");
+        cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
+        // Without it liburing spends a submission on a timeout for each wait.
+        if (!rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg")) {
+            ring_.features &= ~static_cast<unsigned>(IORING_FEAT_EXT_ARG);
+        }
+        if (!uring_feature_disabled("registered_ring") &&
+            ::io_uring_register_ring_fd(&ring_) == 1) {
+            rung(true, "registered_ring");
+        }
+        info_.name = "uring";
+    }
+
+    ~UringBackend() override { ::io_uring_queue_exit(&ring_); }
+
+    bool start(Operation& op) noexcept override {
+        if (!count_user(op.fd, +1)) {
+            op.result = -ENOMEM;
+            return true;
+        }
+        ++count_of(op);
+        if (is_busy(op)) ++busy_;
+        op.backend_bits = as_itself;
+        enqueue(op);
+        return false;
+    }
+
+    void cancel(Operation& op) noexcept override {
+        if (op.state == Operation::State::idle || op.cancelling) return;
+        if (op.code == OpCode::close) return;  // a descriptor is closed or it leaks
+        op.cancelling = true;
+        if (op.state == Operation::State::queued) {
+            op.unlink();
+            finish(op, -ECANCELED);
+            return;
+        }
+        if (op.linked()) op.unlink();
+        cancels_.push_back(op);
+    }
+
+    void forget(int) noexcept override {}
+
+    bool has_work() const noexcept override {
+        return !queued_.empty() || !cancels_.empty() || ::io_uring_sq_ready(&ring_) > 0 ||
+               ::io_uring_cq_ready(&ring_) > 0 || (sq_flags() & (uring_sq_taskrun | overflow)) != 0;
+    }
+
+    void turn(Nanoseconds timeout) override {
+        fill_submissions();
+        if (timeout == 0 || !queued_.empty() || ::io_uring_cq_ready(&ring_) > 0) {
+            // The kernel keeps completions back (deferred work, overflow) until it is asked.
+            if (::io_uring_sq_ready(&ring_) > 0 ||
+                (sq_flags() & (uring_sq_taskrun | overflow)) != 0) {
+                enter(::io_uring_submit_and_get_events(&ring_));
+            }
+        } else {
+            __kernel_timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
+            io_uring_cqe* first = nullptr;
+            enter(::io_uring_submit_and_wait_timeout(
+                &ring_, &first, 1, timeout == no_deadline ? nullptr : &limit, nullptr));
+        }
+        reap();
+    }
+
+private:
+    // What the submission in flight for an operation is, in Operation::backend_bits.
+    static constexpr std::uint8_t as_itself = 0;
+    static constexpr std::uint8_t as_poll = 1;  // waits for readiness after an EAGAIN
+
+    static constexpr std::size_t largest_tracked = std::size_t{1} << 24;
+    static constexpr unsigned overflow = IORING_SQ_CQ_OVERFLOW;
+
+    unsigned sq_flags() const noexcept { return IO_URING_READ_ONCE(*ring_.sq.kflags); }
+
+    static bool is_busy(const Operation& op) noexcept {
+        return op.code == OpCode::openat || op.code == OpCode::fsync ||
+               ((op.code == OpCode::read || op.code == OpCode::write) &&
+                op.offset != current_position);
+    }
+
+    void set_up(unsigned entries) {
+        if (const char* const wanted = std::getenv("WEFT_URING_ENTRIES")) {
+            entries = static_cast<unsigned>(std::strtoul(wanted, nullptr, 10));
+        }
+        entries = std::clamp(entries, 2U, 4096U);
+        const auto flag = [](const char* feature, unsigned bits) {
+            return uring_feature_disabled(feature) ? 0U : bits;
+        };
+        const unsigned single = flag("single_issuer", uring_setup_single_issuer);
+        const unsigned defer = single ? flag("defer_taskrun", uring_setup_defer_taskrun) : 0U;
+        const unsigned coop = flag("coop_taskrun", uring_setup_coop_taskrun);
+        const unsigned notify = (coop | defer) ? uring_setup_taskrun_flag : 0U;
+        const unsigned ladder[] = {single | defer | coop | notify | uring_setup_submit_all,
+                                   coop | (coop ? notify : 0U) | uring_setup_submit_all,
+                                   uring_setup_submit_all, 0U};
+        int result = -EINVAL;
+        for (const unsigned flags : ladder) {
+            io_uring_params params{};
+            // Many completions may arrive for one batch of submissions. A full queue is handled,
+            // but at the price of an extra entry; a tiny ring asks for just that.
+            params.flags = flags | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
+            params.cq_entries = entries < 64 ? entries * 2 : entries * 16;
+            result = ::io_uring_queue_init_params(entries, &ring_, &params);
+            if (result == 0) return;
+            if (result != -EINVAL) break;  // refused, not misunderstood
+        }
+        throw_system_error(-result, "io_uring_setup");
+    }
+
+    void require_operations() {
+        if ((ring_.features & IORING_FEAT_NODROP) == 0) {
+            throw_system_error(ENOSYS, "io_uring without IORING_FEAT_NODROP");
+        }
+        io_uring_probe* const probe = ::io_uring_get_probe_ring(&ring_);
+        if (!probe) throw_system_error(ENOSYS, "io_uring without IORING_REGISTER_PROBE");
+        constexpr int needed[] = {IORING_OP_READ,    IORING_OP_WRITE,        IORING_OP_RECV,
+                                  IORING_OP_SEND,    IORING_OP_ACCEPT,       IORING_OP_CONNECT,
+                                  IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE,
+                                  IORING_OP_OPENAT,  IORING_OP_FSYNC};
+        bool all = true;
+        for (const int code : needed) all = all && ::io_uring_opcode_supported(probe, code);
+        // POLL_FIRST, cancel by descriptor and SOCK_NONEMPTY cannot be probed for; they came with
+        // the release that brought IORING_OP_SOCKET.
+        constexpr int op_socket = 45;
+        linux_5_19_ = ::io_uring_opcode_supported(probe, op_socket) != 0;
+        ::io_uring_free_probe(probe);
+        if (!all) throw_system_error(ENOSYS, "io_uring without an operation that weft needs");
+    }
+
+    /// How many operations use each descriptor, so that a close knows whether to look for them.
+    bool count_user(int fd, int change) noexcept {
+        const auto index = static_cast<std::size_t>(fd);
+        if (fd < 0 || index > largest_tracked) return true;  // EBADF, or a very unusual limit
+        if (index >= users_.size()) {
+            try {
+                users_.resize(std::max(index + 1, users_.size() * 2));
+            } catch (const std::bad_alloc&) {
+                return false;
+            }
+        }
+        users_[index] += change;
+        return true;
+    }
+
+    void enqueue(Operation& op) noexcept {
+        op.state = Operation::State::queued;
+        queued_.push_back(op);
+    }
+
+    void finish(Operation& op, int result) noexcept {
+        --count_of(op);
+        if (is_busy(op)) --busy_;
+        count_user(op.fd, -1);
+        op.complete(result);
+    }
+
+    io_uring_sqe* free_entry() {
+        io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
+        if (!entry) {
+            enter(::io_uring_submit(&ring_));
+            entry = ::io_uring_get_sqe(&ring_);
+        }
+        return entry;  // null: the kernel takes nothing until completions were collected
+    }
+
+    void fill_submissions() {
+        while (!queued_.empty()) {
+            Operation& op = queued_.front();
+            if (op.code == OpCode::close && !clear_users(op)) return;
+            io_uring_sqe* const entry = free_entry();
+            if (!entry) return;
+            op.unlink();
+            op.state = Operation::State::in_flight;
+            if (!cancel_fd_) in_flight_.push_back(op);
+            prepare(*entry, op);
+        }
+        while (!cancels_.empty()) {
+            io_uring_sqe* const entry = free_entry();
+            if (!entry) return;
+            Operation& op = cancels_.pop_front();
+            if (!cancel_fd_) in_flight_.push_back(op);
+            ::io_uring_prep_cancel(entry, &op, 0);
+            prepare_unattended(*entry);
+        }
+    }
+
+    /// Before a close: whoever still uses the number is cancelled, or the peer would never see the
+    /// end, and the next file under this number would be mixed up with the old one.
+    bool clear_users(Operation& op) {
+        const auto index = static_cast<std::size_t>(op.fd);
+        if (op.fd < 0 || (index < users_.size() && users_[index] <= 1)) return true;
+        if (cancel_fd_) {
+            io_uring_sqe* const entry = free_entry();
+            if (!entry) return false;
+            ::io_uring_prep_cancel_fd(entry, op.fd, uring_cancel_all);
+            prepare_unattended(*entry);
+        } else {
+            in_flight_.for_each([&](Operation& other) {
+                if (other.fd == op.fd) cancel(other);
+            });
+            while (!cancels_.empty()) {
+                io_uring_sqe* const entry = free_entry();
+                if (!entry) return false;
+                Operation& other = cancels_.pop_front();
+                in_flight_.push_back(other);
+                ::io_uring_prep_cancel(entry, &other, 0);
+                prepare_unattended(*entry);
+            }
+        }
+        return true;
+    }
+
+    /// A cancel's own completion says nothing that the operation's does not.
+    void prepare_unattended(io_uring_sqe& entry) noexcept {
+        ::io_uring_sqe_set_data(&entry, nullptr);
+        if (cqe_skip_) entry.flags |= IOSQE_CQE_SKIP_SUCCESS;
+    }
+
+    void prepare(io_uring_sqe& entry, Operation& op) noexcept {
+        if (op.backend_bits == as_poll) {
+            const bool in = op.code == OpCode::read || op.code == OpCode::recv ||
+                            op.code == OpCode::accept;
+            ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
+        } else {
+            prepare_itself(entry, op);
+        }
+        ::io_uring_sqe_set_data(&entry, &op);
+    }
+
+    void prepare_itself(io_uring_sqe& entry, Operation& op) noexcept {
+        switch (op.code) {
+            case OpCode::read:
+                ::io_uring_prep_read(&entry, op.fd, op.address, op.length, op.offset);
+                break;
+            case OpCode::write:
+                ::io_uring_prep_write(&entry, op.fd, op.address, op.length, op.offset);
+                break;
+            case OpCode::recv:
+                ::io_uring_prep_recv(&entry, op.fd, op.address, op.length,
+                                     static_cast<int>(op.flags));
+                if (op.expect_wait && poll_first_) entry.ioprio |= uring_recvsend_poll_first;
+                break;
+            case OpCode::send:
+                ::io_uring_prep_send(&entry, op.fd, op.address, op.length,
+                                     static_cast<int>(op.flags | MSG_NOSIGNAL));
+                break;
+            case OpCode::accept:
+                ::io_uring_prep_accept(&entry, op.fd, static_cast<sockaddr*>(op.address),
+                                       reinterpret_cast<socklen_t*>(op.offset),
+                                       static_cast<int>(op.flags | SOCK_CLOEXEC));
+                break;
+            case OpCode::connect:
+                ::io_uring_prep_connect(&entry, op.fd, static_cast<const sockaddr*>(op.address),
+                                        op.length);
+                break;
+            case OpCode::poll:
+                ::io_uring_prep_poll_add(&entry, op.fd, op.flags);
+                break;
+            case OpCode::close:
+                ::io_uring_prep_close(&entry, op.fd);
+                break;
+            case OpCode::openat:
+                ::io_uring_prep_openat(&entry, op.fd, static_cast<const char*>(op.address),
+                                       static_cast<int>(op.flags), op.length);
+                break;
+            case OpCode::fsync:
+                ::io_uring_prep_fsync(&entry, op.fd, op.flags ? IORING_FSYNC_DATASYNC : 0U);
+                break;
+        }
+    }
+
+    /// Looks at what an entry into the kernel said. None of these answers loses a submission: what
+    /// was not taken stays in the queue.
+    void enter(int result) {
+        ++kernel_entries_;
+        if (result >= 0) return;
+        switch (-result) {
+            case ETIME:   // nothing before the deadline
+            case EINTR:   // a signal: the loop looks at its clock and comes back
+            case EAGAIN:  // no memory for a request now; completions will free some
+            case EBUSY:   // completions must be collected first
+                return;
+            default:
+                throw_system_error(-result, "io_uring_enter");
+        }
+    }
+
+    void reap() noexcept {
+        unsigned head = 0;
+        unsigned count = 0;
+        io_uring_cqe* cqe = nullptr;
+        io_uring_for_each_cqe(&ring_, head, cqe) {
+            ++count;
+            if (cqe->user_data == 0 || cqe->user_data == LIBURING_UDATA_TIMEOUT) continue;
+            arrived(*static_cast<Operation*>(::io_uring_cqe_get_data(cqe)), cqe->res, cqe->flags);
+        }
+        ::io_uring_cq_advance(&ring_, count);
+    }
+
+    void arrived(Operation& op, int result, unsigned flags) noexcept {
+        if (op.linked()) op.unlink();  // in_flight_, or cancels_: nothing left to cancel
+        const bool was_poll = op.backend_bits == as_poll;
+        op.backend_bits = as_itself;
+        if (was_poll) {
+            // Ready, or an error that the operation itself will name.
+            if (op.cancelling || result == -ECANCELED) return finish(op, -ECANCELED);
+            return enqueue(op);
+        }
+        if (result == -EINTR || result == -EAGAIN) {
+            // An O_NONBLOCK file answers EAGAIN instead of waiting; nothing has happened yet.
+            if (op.cancelling) return finish(op, -ECANCELED);
+            if (result == -EAGAIN && op.code != OpCode::poll) op.backend_bits = as_poll;
+            return enqueue(op);
+        }
+        if (op.code == OpCode::connect && result == -EISCONN) result = 0;
+        op.more = (flags & uring_cqe_sock_nonempty) != 0;
+        finish(op, result);
+    }
+
+    io_uring ring_{};
+    OperationList queued_;
+    OperationList cancels_;    // in flight, and to be cancelled in the next batch
+    OperationList in_flight_;  // kept only where the kernel cannot cancel by descriptor
+    std::vector<int> users_;
+    bool linux_5_19_ = false;
+    bool poll_first_ = false;
+    bool cancel_fd_ = false;
+    bool cqe_skip_ = false;
+};
+
+}  // namespace weft::detail

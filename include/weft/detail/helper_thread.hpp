@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+// HelperThread: blocking file operations for a backend whose kernel interface has none.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "../backend/operation.hpp"
+#include "../error.hpp"
+#include "../fd.hpp"
+
+namespace weft::detail {
+
+/// One thread, started with the first job, that runs operations in order. A job that has not
+/// started can be taken back; one that runs is waited for, since it writes to the user's memory.
+class HelperThread {
+public:
+    HelperThread() : event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+        if (!event_) throw_system_error(errno, "eventfd");
+        thread_ = std::thread([this] { work(); });
+    }
+    HelperThread(const HelperThread&) = delete;
+    HelperThread& operator=(const HelperThread&) = delete;
+    ~HelperThread() {
+        {
+            const std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        work_arrived_.notify_one();
+        thread_.join();
+    }
+
+    /// Readable when something is finished.
+    int event_fd() const noexcept { return event_.get(); }
+
+    void submit(Operation& op) noexcept {
+        {
+            const std::lock_guard lock(mutex_);
+            op.state = Operation::State::queued;
+            waiting_.push_back(op);
+        }
+        work_arrived_.notify_one();
+    }
+
+    /// True: it never ran, and will not.
+    bool take_back(Operation& op) noexcept {
+        const std::lock_guard lock(mutex_);
+        if (op.state != Operation::State::queued) return false;
+        op.unlink();
+        return true;
+    }
+
+    /// Moves what is finished (`result` set) to `finished`.
+    void collect(OperationList& finished) noexcept {
+        std::uint64_t count = 0;
+        // EAGAIN: nothing new; the list below says what there is.
+        [[maybe_unused]] const auto ignored = ::read(event_.get(), &count, sizeof count);
+        const std::lock_guard lock(mutex_);
+        while (!finished_.empty()) finished.push_back(finished_.pop_front());
+    }
+
+    /// Runs one operation on the calling thread; 0 or more, or -errno.
+    static int run(const Operation& op) noexcept {
+        for (;;) {
+            const auto result = call(op);
+            if (result >= 0) return static_cast<int>(result);
+            if (errno != EINTR) return -errno;
+        }
+    }
+
+private:
+    static ssize_t call(const Operation& op) noexcept {
+        const auto at = static_cast<off_t>(op.offset);
+        const bool positioned = op.offset != current_position;
+        switch (op.code) {
+            case OpCode::read:
+                return positioned ? ::pread(op.fd, op.address, op.length, at)
+                                  : ::read(op.fd, op.address, op.length);
+            case OpCode::write:
+                return positioned ? ::pwrite(op.fd, op.address, op.length, at)
+                                  : ::write(op.fd, op.address, op.length);
+            case OpCode::openat:
+                return ::openat(op.fd, static_cast<const char*>(op.address),
+                                static_cast<int>(op.flags), static_cast<mode_t>(op.length));
+            case OpCode::fsync:
+                return op.flags ? ::fdatasync(op.fd) : ::fsync(op.fd);
+            default:
+                errno = EOPNOTSUPP;
+                return -1;
+        }
+    }
+
+    void work() noexcept {
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            work_arrived_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+            if (waiting_.empty()) return;
+            Operation& op = waiting_.pop_front();
+            op.state = Operation::State::in_flight;
+            lock.unlock();
+            const int result = run(op);
+            lock.lock();
+            op.result = result;
+            finished_.push_back(op);
+            const std::uint64_t one = 1;
+            while (::write(event_.get(), &one, sizeof one) < 0 && errno == EINTR) {
+            }
+        }
+    }
+
+    Fd event_;
+    std::mutex mutex_;
+    std::condition_variable work_arrived_;
+    OperationList waiting_;
+    OperationList finished_;
+    bool stopping_ = false;
+    std::thread thread_;
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// A doubly linked list whose nodes live in the objects it links: no allocation, O(1) unlink.
+#pragma once
+
+namespace weft::detail {
+
+/// A link to derive from. A node that is in no list has null links.
+/// The tag lets one object be in several lists at once.
+template <class Tag = void>
+struct ListNode {
+    ListNode* prev = nullptr;
+    ListNode* next = nullptr;
+
+    bool linked() const noexcept { return next != nullptr; }
+    void unlink() noexcept {
+        prev->next = next;
+        next->prev = prev;
+        prev = next = nullptr;
+    }
+};
+
+/// Circular with the list itself as the sentinel: linking and unlinking have no branches.
+template <class T, class Tag = void>
+class IntrusiveList {
+    using Node = ListNode<Tag>;
+
+public:
+    IntrusiveList() noexcept { root_.prev = root_.next = &root_; }
+    IntrusiveList(const IntrusiveList&) = delete;
+    IntrusiveList& operator=(const IntrusiveList&) = delete;
+
+    bool empty() const noexcept { return root_.next == &root_; }
+    T& front() noexcept { return *static_cast<T*>(root_.next); }
+
+    void push_back(T& item) noexcept {
+        Node& node = item;
+        node.prev = root_.prev;
+        node.next = &root_;
+        root_.prev->next = &node;
+        root_.prev = &node;
+    }
+    T& pop_front() noexcept {
+        T& item = front();
+        static_cast<Node&>(item).unlink();
+        return item;
+    }
+    static void erase(T& item) noexcept { static_cast<Node&>(item).unlink(); }
+
+    /// Calls `visit(item)` for each; the visited item may unlink itself.
+    template <class Visit>
+    void for_each(Visit&& visit) {
+        for (Node* node = root_.next; node != &root_;) {
+            Node* const next = node->next;
+            visit(*static_cast<T*>(node));
+            node = next;
+        }
+    }
+
+private:
+    Node root_;
+};
+
+}  // namespace weft::detail

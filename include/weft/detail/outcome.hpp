@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// Outcome<T>: nothing yet, a value, an exception, or "cancelled"; where a coroutine leaves its end.
+#pragma once
+
+#include <cxxabi.h>
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+
+#include "../error.hpp"
+
+namespace weft::detail {
+
+enum class OutcomeKind : std::uint8_t {
+    empty,
+    value,
+    exception,
+    cancelled,  // the exception is a CancelledError, or null when nobody threw one yet
+};
+
+/// Is the exception being handled a CancelledError? Asks the runtime for its type: rethrowing it
+/// to find out would cost as much as the cancellation itself.
+inline bool handling_cancelled_error() noexcept {
+    const std::type_info* type = abi::__cxa_current_exception_type();
+    return type != nullptr && *type == typeid(CancelledError);
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void rethrow(const std::exception_ptr& exception) {
+    if (exception) std::rethrow_exception(exception);
+    throw CancelledError();
+}
+
+struct Void {};
+
+template <class T>
+class Outcome {
+    // References are kept as pointers, void as an empty struct; `T` itself needs neither a default
+    // constructor nor an assignment.
+    using Stored = std::conditional_t<
+        std::is_void_v<T>, Void,
+        std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, T>>;
+
+public:
+    Outcome() noexcept {}
+    Outcome(const Outcome&) = delete;
+    Outcome& operator=(const Outcome&) = delete;
+    ~Outcome() { clear(); }
+
+    OutcomeKind kind() const noexcept { return kind_; }
+    bool empty() const noexcept { return kind_ == OutcomeKind::empty; }
+
+    template <class... Args>
+    void set_value(Args&&... args) {
+        if constexpr (std::is_reference_v<T>) {
+            std::construct_at(&value_, (std::addressof(args), ...));
+        } else {
+            std::construct_at(&value_, std::forward<Args>(args)...);
+        }
+        kind_ = OutcomeKind::value;
+    }
+    void set_exception(std::exception_ptr exception) noexcept {
+        // A local's destructor may throw after `co_return x` was evaluated: the value is then dead.
+        clear();
+        std::construct_at(&exception_, std::move(exception));
+        kind_ = OutcomeKind::exception;
+    }
+    void set_cancelled(std::exception_ptr exception = nullptr) noexcept {
+        set_exception(std::move(exception));
+        kind_ = OutcomeKind::cancelled;
+    }
+    /// From inside a catch block.
+    void set_current_exception() noexcept {
+        const bool cancelled = handling_cancelled_error();
+        set_exception(std::current_exception());
+        if (cancelled) kind_ = OutcomeKind::cancelled;
+    }
+
+    /// Null unless this holds an exception (a cancellation counts once its error exists).
+    std::exception_ptr exception() const noexcept {
+        return kind_ == OutcomeKind::exception || kind_ == OutcomeKind::cancelled ? exception_
+                                                                                  : nullptr;
+    }
+
+    /// The value moved out, or the exception thrown.
+    T take() {
+        if (kind_ != OutcomeKind::value) [[unlikely]]
+            rethrow(exception_);
+        if constexpr (std::is_reference_v<T>) {
+            return static_cast<T>(*value_);
+        } else if constexpr (!std::is_void_v<T>) {
+            return std::move(value_);
+        }
+    }
+
+    decltype(auto) get() const {
+        if (kind_ != OutcomeKind::value) [[unlikely]]
+            rethrow(exception_);
+        if constexpr (std::is_reference_v<T>) {
+            return static_cast<T>(*value_);
+        } else if constexpr (!std::is_void_v<T>) {
+            return static_cast<const T&>(value_);
+        }
+    }
+
+private:
+    void clear() noexcept {
+        if (kind_ == OutcomeKind::value) {
+            std::destroy_at(&value_);
+        } else if (kind_ != OutcomeKind::empty) {
+            std::destroy_at(&exception_);
+        }
+        kind_ = OutcomeKind::empty;
+    }
+
+    union {
+        Stored value_;
+        std::exception_ptr exception_;
+    };
+    OutcomeKind kind_ = OutcomeKind::empty;
+};
+
+}  // namespace weft::detail

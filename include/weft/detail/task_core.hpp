@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+// The untyped halves of Future and Task: state, who waits, and how a cancel travels.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+
+#include "intrusive_list.hpp"
+#include "ready_queue.hpp"
+
+namespace weft {
+class EventLoop;
+
+namespace detail {
+
+struct FutureCore;
+
+/// What a dump shows of a waiting task: "recv on descriptor 7", "task 'fetch'".
+struct WaitInfo {
+    const char* what = "";
+    int fd = -1;
+    const FutureCore* on = nullptr;
+};
+
+/// What a suspended task waits on; lives in the awaiting frame. This is the awaiter protocol:
+///
+/// 1. `await_suspend` calls `EventLoop::suspend(handle, *this)` and starts the operation.
+/// 2. When the operation ends, whoever ended it calls `EventLoop::wake(task)`; from then on the
+///    task waits on nothing and its resumption is certain.
+/// 3. `cancel()` may come any time between 1 and 2, any number of times, and asks for an end. It
+///    leads to 2 exactly like a completion does, now or later. It must not resume anything.
+/// 4. `await_resume` looks at the answer: cancelled (then it calls `EventLoop::throw_cancelled`)
+///    or completed anyway (then it returns the result, and the request, which is still pending in
+///    the task, strikes at the next suspension). That is the lossless rule.
+class Suspension {
+public:
+    virtual void cancel() noexcept = 0;
+    virtual WaitInfo describe() const noexcept = 0;
+
+protected:
+    Suspension() noexcept = default;
+    Suspension(const Suspension&) = delete;
+    Suspension& operator=(const Suspension&) = delete;
+    ~Suspension() = default;
+};
+
+/// In a future's list: a task that awaits it, or a done-callback.
+struct FutureWaiter {
+    explicit FutureWaiter(ReadyNode* node) noexcept : target(node) {}
+    FutureWaiter* prev = nullptr;
+    FutureWaiter* next = nullptr;  // null: in no list
+    ReadyNode* target;
+};
+
+/// In order of arrival. Circular without a sentinel: one pointer in the future, since every
+/// suspended task pays for what a future weighs.
+class WaiterList {
+public:
+    bool empty() const noexcept { return first_ == nullptr; }
+
+    void push_back(FutureWaiter& waiter) noexcept {
+        if (!first_) {
+            first_ = waiter.prev = waiter.next = &waiter;
+            return;
+        }
+        waiter.prev = first_->prev;
+        waiter.next = first_;
+        waiter.prev->next = &waiter;
+        first_->prev = &waiter;
+    }
+    void erase(FutureWaiter& waiter) noexcept {
+        if (waiter.next == &waiter) {
+            first_ = nullptr;
+        } else {
+            waiter.prev->next = waiter.next;
+            waiter.next->prev = waiter.prev;
+            if (first_ == &waiter) first_ = waiter.next;
+        }
+        waiter.prev = waiter.next = nullptr;
+    }
+    FutureWaiter* pop_front() noexcept {
+        FutureWaiter* const waiter = first_;
+        if (waiter) erase(*waiter);
+        return waiter;
+    }
+
+private:
+    FutureWaiter* first_ = nullptr;
+};
+
+/// Text that most tasks do not have.
+struct TaskExtras {
+    std::string name;
+    std::string cancel_message;
+};
+
+struct FutureCore {
+    enum class State : std::uint8_t { pending, value, exception, cancelled };
+
+    /// The typed half, one table for each T.
+    struct Typed {
+        void (*destroy)(FutureCore&) noexcept;
+        State (*outcome)(const FutureCore&) noexcept;
+        std::exception_ptr (*exception)(const FutureCore&) noexcept;
+    };
+
+    FutureCore(EventLoop& on, const Typed& table) noexcept : loop(&on), typed(&table) {}
+    FutureCore(const FutureCore&) = delete;
+    FutureCore& operator=(const FutureCore&) = delete;
+
+    bool done() const noexcept { return state != State::pending; }
+    void add_ref() noexcept { ++refs; }
+    void release() noexcept {
+        if (--refs == 0) typed->destroy(*this);
+    }
+
+    EventLoop* loop;
+    const Typed* typed;
+    WaiterList waiters;
+    std::uint32_t refs = 1;
+    State state = State::pending;
+    bool is_task = false;
+    bool retrieved = false;  // somebody has seen the exception: it is not reported
+    // Tasks only; here because there is room.
+    bool started = false;
+    bool must_cancel = false;  // a cancel was requested and not delivered yet
+    bool delivered = false;    // CancelledError was thrown into the body
+
+protected:
+    ~FutureCore() = default;
+};
+
+struct AllTasksTag {};
+
+struct TaskCore : ReadyNode, FutureCore, ListNode<AllTasksTag> {
+    TaskCore(EventLoop& on, const Typed& table, std::uint32_t number) noexcept
+        : FutureCore(on, table), id(number) {
+        is_task = true;
+    }
+
+    TaskExtras& extra() {
+        if (!extras) extras = std::make_unique<TaskExtras>();
+        return *extras;
+    }
+    std::string name() const {
+        return extras && !extras->name.empty() ? extras->name : "Task-" + std::to_string(id);
+    }
+
+    Suspension* waiting_on = nullptr;  // null while running or in the ready queue
+    std::coroutine_handle<> root;      // null once destroyed
+    std::unique_ptr<TaskExtras> extras;
+    std::uint32_t cancel_requests = 0;
+    std::uint32_t id;
+
+protected:
+    ~TaskCore() = default;
+};
+
+}  // namespace detail
+}  // namespace weft

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// The exceptions of the library: one type per meaning, and the kernel's errors as std::system_error.
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace weft {
+
+/// Thrown by the innermost await of a task that was cancelled.
+///
+/// Not a std::exception, so that `catch (const std::exception&)` around ordinary failures cannot
+/// swallow it by accident. Clean up and rethrow; catching it and returning means "not cancelled".
+class CancelledError final {
+public:
+    CancelledError() noexcept = default;
+    explicit CancelledError(std::string message) noexcept : message_(std::move(message)) {}
+
+    /// The text given to `cancel()`; empty when none was given.
+    const std::string& message() const noexcept { return message_; }
+    const char* what() const noexcept {
+        return message_.empty() ? "cancelled" : message_.c_str();
+    }
+
+private:
+    std::string message_;
+};
+
+/// A deadline passed.
+class TimeoutError : public std::runtime_error {
+public:
+    TimeoutError() : std::runtime_error("timed out") {}
+    explicit TimeoutError(const std::string& what) : std::runtime_error(what) {}
+};
+
+/// A future or task was asked for something that its state does not allow: its result before it
+/// is done, a result where one is set already.
+class InvalidStateError : public std::logic_error {
+public:
+    using std::logic_error::logic_error;
+};
+
+/// The library was used in a way that cannot work: no running loop, a task that awaits itself, a
+/// future of another loop, a loop that is closed. The message says which.
+class RuntimeError : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// The peer closed before everything asked for had arrived. What did arrive is in `partial()`.
+class IncompleteReadError : public std::runtime_error {
+public:
+    IncompleteReadError(std::string partial, std::size_t expected)
+        : std::runtime_error("connection closed after " + std::to_string(partial.size()) +
+                             (expected ? " of " + std::to_string(expected) : std::string()) +
+                             " bytes"),
+          partial_(std::move(partial)),
+          expected_(expected) {}
+
+    const std::string& partial() const noexcept { return partial_; }
+    /// Bytes asked for; 0 when the read waited for a separator.
+    std::size_t expected() const noexcept { return expected_; }
+
+private:
+    std::string partial_;
+    std::size_t expected_;
+};
+
+/// No separator within the stream's limit. Nothing was consumed: the data is still readable.
+class LimitOverrunError : public std::runtime_error {
+public:
+    explicit LimitOverrunError(std::size_t limit)
+        : std::runtime_error("no separator within the limit of " + std::to_string(limit) +
+                             " bytes") {}
+};
+
+namespace detail {
+
+// Out of line and cold: the throwing path of an inlined await must not weigh on the path that
+// does not throw.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_system_error(int error,
+                                                                      const char* call) {
+    throw std::system_error(error, std::system_category(), call);
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_runtime_error(const char* what) {
+    throw RuntimeError(what);
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_invalid_state(const char* what) {
+    throw InvalidStateError(what);
+}
+
+}  // namespace detail
+}  // namespace weft

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// Fd: owns one descriptor number.
+#pragma once
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace weft {
+namespace detail {
+
+// The epoll backend remembers which numbers it has registered. The kernel drops a registration at
+// close() without a word, so whoever closes a number tells the loop of this thread (the loop
+// installs the hook); otherwise the next file under the same number would never be woken.
+using DescriptorClosing = void (*)(int fd) noexcept;
+inline constinit thread_local DescriptorClosing descriptor_closing = nullptr;
+
+}  // namespace detail
+
+/// Owns a file descriptor; closes it when it goes.
+///
+/// Finish or cancel the operations that use the number before its Fd goes: close(2) neither stops
+/// an operation in the kernel nor tells the peer (see `io::close`).
+/// Thread:   the destructor belongs to the thread whose loop used the descriptor.
+class [[nodiscard]] Fd {
+public:
+    Fd() noexcept = default;
+    explicit Fd(int fd) noexcept : fd_(fd) {}
+    Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Fd& operator=(Fd&& other) noexcept {
+        if (this != &other) reset(std::exchange(other.fd_, -1));
+        return *this;
+    }
+    ~Fd() { reset(); }
+
+    int get() const noexcept { return fd_; }
+    explicit operator bool() const noexcept { return fd_ >= 0; }
+
+    /// Gives the number away; the caller closes it.
+    [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+
+    void reset(int fd = -1) noexcept {
+        const int old = std::exchange(fd_, fd);
+        if (old < 0) return;
+        if (detail::descriptor_closing) detail::descriptor_closing(old);
+        // EINTR included, Linux has released the number when close(2) returns: never retry.
+        ::close(old);
+    }
+
+private:
+    int fd_ = -1;
+};
+
+}  // namespace weft

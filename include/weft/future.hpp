@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT
+// Future<T>: a shared handle to a result that comes later.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "detail/callback.hpp"
+#include "detail/frame_allocator.hpp"
+#include "detail/outcome.hpp"
+#include "detail/task_core.hpp"
+#include "error.hpp"
+#include "loop.hpp"
+
+namespace weft {
+
+template <class T = void>
+class Future;
+
+namespace detail {
+
+/// A done-callback: in the future's list until the future is done, then in the ready queue.
+struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
+    template <class F>
+    DoneCallback(FutureCore& of, F&& f)
+        : CallbackNode(&run_or_drop), FutureWaiter(this), future(&of), fn(std::forward<F>(f)) {}
+
+    void release() noexcept {
+        if (--refs == 0) delete this;
+    }
+    // The queue entry holds a reference to the future (see EventLoop::complete).
+    static void run_or_drop(CallbackNode& node, Verb verb) noexcept {
+        auto& self = static_cast<DoneCallback&>(node);
+        FutureCore& core = *self.future;
+        if (verb == Verb::run && !self.removed) {
+            self.removed = true;
+            try {
+                self.fn(core);
+            } catch (...) {
+                core.loop->call_exception_handler(
+                    {"exception in a done-callback", std::current_exception(), {}});
+            }
+        }
+        self.removed = true;
+        self.fn.reset();
+        self.release();
+        core.release();
+    }
+
+    FutureCore* future;
+    std::uint32_t refs = 1;
+    bool removed = false;
+    Callback<void(FutureCore&)> fn;
+};
+
+template <class State>
+inline constexpr FutureCore::Typed typed_half{
+    [](FutureCore& core) noexcept {
+        auto& state = static_cast<State&>(core);
+        if (core.state == FutureCore::State::exception && !core.retrieved) {
+            EventLoop::report_unretrieved(core);
+        }
+        // Tasks that wait hold a reference; only callbacks can be left.
+        while (FutureWaiter* const waiter = core.waiters.pop_front()) {
+            auto& callback = static_cast<DoneCallback&>(*waiter);
+            callback.removed = true;
+            callback.fn.reset();
+            callback.release();
+        }
+        delete &state;
+    },
+    [](const FutureCore& core) noexcept {
+        switch (static_cast<const State&>(core).outcome.kind()) {
+            case OutcomeKind::value:
+                return FutureCore::State::value;
+            case OutcomeKind::exception:
+                return FutureCore::State::exception;
+            case OutcomeKind::cancelled:
+                return FutureCore::State::cancelled;
+            case OutcomeKind::empty:
+                break;
+        }
+        return FutureCore::State::pending;
+    },
+    [](const FutureCore& core) noexcept {
+        return static_cast<const State&>(core).outcome.exception();
+    }};
+
+template <class T>
+struct FutureState final : FutureCore, Recycled {
+    explicit FutureState(EventLoop& on) noexcept : FutureCore(on, typed_half<FutureState>) {}
+    Outcome<T> outcome;
+};
+
+template <class T>
+struct TaskState final : TaskCore, Recycled {
+    TaskState(EventLoop& on, std::uint32_t number) noexcept
+        : TaskCore(on, typed_half<TaskState>, number) {}
+    Outcome<T> outcome;
+};
+
+template <class T>
+Outcome<T>& outcome_of(FutureCore& core) noexcept {
+    return core.is_task ? static_cast<TaskState<T>&>(core).outcome
+                        : static_cast<FutureState<T>&>(core).outcome;
+}
+
+/// asyncio's rule: cancelling whoever awaits a future cancels the future.
+inline bool cancel_future(FutureCore& core, std::string_view message) noexcept {
+    if (core.is_task) return core.loop->cancel(static_cast<TaskCore&>(core), message);
+    if (core.done()) {
+        core.retrieved = true;
+        return false;
+    }
+    core.loop->complete(core, FutureCore::State::cancelled);
+    return true;
+}
+
+enum class AwaitMode : unsigned char {
+    peek,  // `co_await future`: a look at the shared result
+    take,  // `co_await std::move(future)`: the result itself
+    wait,  // only until it is done
+};
+
+/// The part of awaiting a future that does not depend on its type.
+class FutureWait : public Suspension, protected FutureWaiter {
+public:
+    // Takes over a reference to the future.
+    FutureWait(FutureCore* core, bool own) noexcept
+        : FutureWaiter(nullptr), core_(core), own_(own) {}
+    ~FutureWait() {
+        if (next) core_->waiters.erase(*this);
+        core_->release();
+    }
+
+    bool await_ready() const {
+        if (core_->done()) return true;
+        const EventLoop& loop = get_running_loop();
+        if (core_->loop != &loop)
+            throw_runtime_error("weft: awaited a future of another event loop");
+        if (core_->is_task && loop.current_task() == static_cast<TaskCore*>(core_))
+            throw_runtime_error("weft: a task cannot await itself");
+        return false;
+    }
+    void await_suspend(std::coroutine_handle<> handle) {
+        TaskCore& task = core_->loop->suspend(handle, *this);
+        target = &task;
+        core_->waiters.push_back(*this);
+        if (task.must_cancel) cancel();
+    }
+
+    void cancel() noexcept override {
+        if (own_) {
+            const TaskCore& task = static_cast<TaskCore&>(*target);
+            cancel_future(*core_, task.extras ? task.extras->cancel_message : std::string_view());
+        } else if (next) {
+            // Only this waiter goes; the future and its other waiters stay.
+            core_->waiters.erase(*this);
+            cancelled_ = true;
+            core_->loop->wake(static_cast<TaskCore&>(*target));
+        }
+    }
+    WaitInfo describe() const noexcept override {
+        return {core_->is_task ? "task" : "future", -1, core_};
+    }
+
+protected:
+    void throw_if_cancelled() const {
+        if (cancelled_) core_->loop->throw_cancelled();
+    }
+    /// Before the result is looked at.
+    void look() noexcept {
+        core_->retrieved = true;
+        if (core_->state != FutureCore::State::cancelled) return;
+        // The request that went down through this future comes back as its CancelledError.
+        if (TaskCore* const task = static_cast<TaskCore*>(target); task && task->must_cancel) {
+            task->must_cancel = false;
+            task->delivered = true;
+        }
+    }
+
+    FutureCore* core_;
+
+private:
+    bool own_;  // a cancel of the waiter cancels the future
+    bool cancelled_ = false;
+};
+
+template <class T, AwaitMode Mode>
+class [[nodiscard]] FutureAwaiter final : public FutureWait {
+public:
+    // Takes over a reference to the future.
+    explicit FutureAwaiter(FutureCore* core) noexcept
+        : FutureWait(core, Mode != AwaitMode::wait) {}
+
+    decltype(auto) await_resume() {
+        if constexpr (Mode == AwaitMode::wait) {
+            throw_if_cancelled();
+        } else {
+            look();
+            Outcome<T>& outcome = outcome_of<T>(*core_);
+            if constexpr (Mode == AwaitMode::peek || std::is_void_v<T> ||
+                          std::is_reference_v<T>) {
+                return outcome.get();
+            } else {
+                return taken(outcome);
+            }
+        }
+    }
+
+private:
+    // Moved out when nobody else can look at it any more; a type that cannot be copied goes to
+    // the first who takes it.
+    T taken(Outcome<T>& outcome) {
+        if constexpr (std::is_copy_constructible_v<T>) {
+            if (core_->refs > 1) return outcome.get();
+        }
+        return outcome.take();
+    }
+};
+
+}  // namespace detail
+
+/// Keeps a done-callback identifiable, for `remove_done_callback`.
+class DoneHandle {
+public:
+    DoneHandle(DoneHandle&& other) noexcept : callback_(std::exchange(other.callback_, nullptr)) {}
+    DoneHandle& operator=(DoneHandle&& other) noexcept {
+        std::swap(callback_, other.callback_);
+        return *this;
+    }
+    ~DoneHandle() {
+        if (callback_) callback_->release();
+    }
+
+private:
+    friend class AnyFuture;
+    template <class T>
+    friend class Future;
+    explicit DoneHandle(detail::DoneCallback& callback) noexcept : callback_(&callback) {
+        ++callback.refs;
+    }
+    detail::DoneCallback* callback_;
+};
+
+/// What a handle can do without knowing the result's type.
+class AnyFuture {
+public:
+    AnyFuture() noexcept = default;
+    AnyFuture(const AnyFuture& other) noexcept : core_(other.core_) {
+        if (core_) core_->add_ref();
+    }
+    AnyFuture(AnyFuture&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+    AnyFuture& operator=(AnyFuture other) noexcept {
+        std::swap(core_, other.core_);
+        return *this;
+    }
+    ~AnyFuture() {
+        if (core_) core_->release();
+    }
+
+    explicit operator bool() const noexcept { return core_ != nullptr; }
+    friend bool operator==(const AnyFuture& a, const AnyFuture& b) noexcept {
+        return a.core_ == b.core_;
+    }
+
+    bool done() const noexcept { return core_->done(); }
+    bool cancelled() const noexcept { return core_->state == detail::FutureCore::State::cancelled; }
+
+    /// The exception it failed with, or null.
+    /// Throws:   InvalidStateError while it is not done; CancelledError when it was cancelled.
+    std::exception_ptr exception() const {
+        require_done();
+        if (cancelled()) detail::rethrow(core_->typed->exception(*core_));
+        core_->retrieved = true;
+        return core_->typed->exception(*core_);
+    }
+
+    /// Waits until it is done, whatever the outcome; looks at no result and throws none.
+    /// Cancel:   ends the wait; the future is left alone.
+    auto wait() const noexcept {
+        return detail::FutureAwaiter<void, detail::AwaitMode::wait>(shared());
+    }
+
+    /// Takes a callback out before it has run, also while others run. Returns how many (0 or 1).
+    std::size_t remove_done_callback(const DoneHandle& handle) noexcept {
+        detail::DoneCallback* const callback = handle.callback_;
+        if (!callback || callback->future != core_ || callback->removed) return 0;
+        callback->removed = true;
+        callback->fn.reset();
+        if (callback->next) {
+            core_->waiters.erase(*callback);
+            callback->release();
+        }
+        return 1;
+    }
+
+    EventLoop& get_loop() const noexcept { return *core_->loop; }
+    /// For the library's own layers.
+    detail::FutureCore* core() const noexcept { return core_; }
+
+protected:
+    // Takes over a reference.
+    explicit AnyFuture(detail::FutureCore* core) noexcept : core_(core) {}
+
+    detail::FutureCore* shared() const noexcept {
+        core_->add_ref();
+        return core_;
+    }
+    void require_done() const {
+        if (!core_->done()) detail::throw_invalid_state("weft: the result is not there yet");
+    }
+
+    detail::FutureCore* core_ = nullptr;
+};
+
+/// A result that somebody will set. Copies refer to the same one; any number of tasks may await it.
+///
+/// `co_await future` gives a const reference to the value (into the shared state, which the handle
+/// keeps alive); `co_await std::move(future)` gives the value itself.
+/// Cancel:   cancelling a task that awaits a future cancels the future.
+/// Thread:   loop thread only.
+template <class T>
+class [[nodiscard]] Future : public AnyFuture {
+public:
+    using value_type = T;
+    Future() noexcept = default;
+
+    /// Throws:   InvalidStateError when it is done already; RuntimeError on a task.
+    template <class... Args>
+    void set_result(Args&&... args) {
+        require_open();
+        detail::outcome_of<T>(*core_).set_value(std::forward<Args>(args)...);
+        core_->loop->complete(*core_, detail::FutureCore::State::value);
+    }
+    void set_exception(std::exception_ptr exception) {
+        require_open();
+        if (!exception) detail::throw_invalid_state("weft: set_exception needs an exception");
+        detail::outcome_of<T>(*core_).set_exception(std::move(exception));
+        core_->loop->complete(*core_, detail::FutureCore::State::exception);
+    }
+
+    /// Ends it as cancelled; a task is asked to end instead. False when it was done.
+    bool cancel(std::string_view message = {}) {
+        if (!core_->is_task && !core_->done() && !message.empty()) {
+            detail::outcome_of<T>(*core_).set_cancelled(
+                std::make_exception_ptr(CancelledError(std::string(message))));
+        }
+        return detail::cancel_future(*core_, message);
+    }
+
+    /// The value.
+    /// Throws:   what it failed with; CancelledError; InvalidStateError while it is not done.
+    decltype(auto) result() const& {
+        require_done();
+        core_->retrieved = true;
+        return detail::outcome_of<T>(*core_).get();
+    }
+    T result() && {
+        require_done();
+        core_->retrieved = true;
+        if constexpr (std::is_copy_constructible_v<T>) {
+            if (core_->refs > 1) return detail::outcome_of<T>(*core_).get();
+        }
+        return detail::outcome_of<T>(*core_).take();
+    }
+
+    /// Calls `fn(future)` through the loop once it is done, callbacks in the order of registration.
+    template <class F>
+    DoneHandle add_done_callback(F&& fn) {
+        auto* const callback = new detail::DoneCallback(
+            *core_, [fn = std::forward<F>(fn)](detail::FutureCore& core) mutable {
+                core.add_ref();
+                fn(Future(&core));
+            });
+        DoneHandle handle(*callback);
+        if (core_->done()) {
+            core_->add_ref();
+            core_->loop->push(*callback);
+        } else {
+            core_->waiters.push_back(*callback);
+        }
+        return handle;
+    }
+
+    auto operator co_await() const& noexcept {
+        return detail::FutureAwaiter<T, detail::AwaitMode::peek>(shared());
+    }
+    auto operator co_await() && noexcept {
+        // The handle's own reference goes along: it must not count as somebody else who looks.
+        return detail::FutureAwaiter<T, detail::AwaitMode::take>(std::exchange(core_, nullptr));
+    }
+
+    /// For the library's own layers: takes over a reference.
+    explicit Future(detail::FutureCore* core) noexcept : AnyFuture(core) {}
+
+private:
+    void require_open() const {
+        if (core_->is_task) detail::throw_runtime_error("weft: a task sets its own result");
+        if (core_->done()) detail::throw_invalid_state("weft: the future is done already");
+    }
+};
+
+template <class T>
+Future<T> EventLoop::create_future() {
+    return Future<T>(new detail::FutureState<T>(*this));
+}
+
+template <class T>
+T EventLoop::run_until_complete(Future<T> future) {
+    run_until_done(*future.core());
+    return std::move(future).result();
+}
+
+}  // namespace weft

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// RunOptions: what a loop can be told before it starts.
+#pragma once
+
+#include <string>
+
+#include "clock.hpp"
+
+namespace weft {
+
+enum class BackendKind : unsigned char {
+    automatic,  ///< what WEFT_BACKEND says; else io_uring where the kernel allows it, else epoll
+    uring,
+    epoll,
+};
+
+/// Every field has a default that suits a server.
+struct RunOptions {
+    BackendKind backend = BackendKind::automatic;
+    /// asyncio's debug mode (also WEFT_DEBUG=1): slow steps, swallowed cancels, wrong threads.
+    bool debug = false;
+    /// Name of the main task.
+    std::string name;
+    /// Spin up to this long before sleeping in the kernel. Trades a core for latency; 0 is off.
+    Duration busy_poll{0};
+    /// io_uring submission entries (also WEFT_URING_ENTRIES); a power of two, 2 is enough to work.
+    unsigned ring_entries = 256;
+    /// Writing to a closed pipe or socket is an error here and must not kill the process: SIGPIPE
+    /// is ignored, unless the program has set a handler of its own.
+    bool ignore_sigpipe = true;
+    /// Time stands still while anything runs and jumps to the next deadline when nothing can
+    /// (`weft::testing`).
+    bool virtual_time = false;
+    /// Give up with a dump of all tasks when nothing at all happens for this long; 0 is off.
+    Duration hang_limit{0};
+};
+
+}  // namespace weft

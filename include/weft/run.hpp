@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// run, Runner: from an ordinary function into a loop, and out again with everything cleaned up.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "loop.hpp"
+#include "options.hpp"
+#include "task.hpp"
+
+namespace weft {
+
+/// A loop for several `run` calls in a row, that ends like `weft::run` does.
+class Runner {
+public:
+    explicit Runner(RunOptions options = {})
+        : name_(options.name.empty() ? "main" : options.name), loop_(std::move(options)) {}
+    ~Runner() { close(); }
+    Runner(const Runner&) = delete;
+    Runner& operator=(const Runner&) = delete;
+
+    /// Runs the coroutine to its end and returns its result. Other tasks stay as they are.
+    /// Throws:   what it throws; RuntimeError when a loop already runs on this thread.
+    template <class T>
+    T run(Coro<T> main) {
+        if (EventLoop::running())
+            detail::throw_runtime_error("run: an event loop is already running on this thread");
+        Task<T> task = loop_.create_task(std::move(main), TaskOptions{name_, false});
+        return loop_.run_until_complete(std::move(static_cast<Future<T>&>(task)));
+    }
+    template <class Fn, class... Args>
+        requires std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>
+    auto run(Fn&& fn, Args&&... args) {
+        return run(detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
+            std::forward<Fn>(fn), std::forward<Args>(args)...));
+    }
+
+    EventLoop& get_loop() noexcept { return loop_; }
+
+    /// Cancels the tasks that are left, waits for their clean-up, reports their failures, and
+    /// closes the loop. Idempotent.
+    void close() {
+        if (loop_.is_closed()) return;
+        std::vector<AnyTask> left = all_tasks(loop_);
+        for (const AnyTask& task : left) task.cancel();
+        if (!left.empty()) loop_.run_until_no_tasks();
+        for (const AnyTask& task : left) {
+            if (task.cancelled() || !task.exception()) continue;
+            loop_.call_exception_handler({"a task failed while the loop was closing",
+                                          task.exception(), task.name()});
+        }
+        left.clear();
+        loop_.close();
+    }
+
+private:
+    std::string name_;
+    EventLoop loop_;
+};
+
+/// Runs a coroutine on a loop of its own and returns its result: what `main` calls.
+/// When it ends, tasks that are left are cancelled and awaited.
+/// Throws:   what the coroutine throws; RuntimeError when a loop already runs on this thread;
+///           std::system_error when no backend can be had.
+template <class T>
+T run(Coro<T> main, RunOptions options = {}) {
+    Runner runner(std::move(options));
+    return runner.run(std::move(main));
+}
+
+/// The same for a function that returns a Coro; `fn` is kept until its coroutine has ended.
+template <class Fn>
+    requires std::is_invocable_v<std::decay_t<Fn>&>
+auto run(Fn&& fn, RunOptions options = {}) {
+    Runner runner(std::move(options));
+    return runner.run(std::forward<Fn>(fn));
+}
+
+}  // namespace weft

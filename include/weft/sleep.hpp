@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// sleep, sleep_until, yield: waiting for time, and for one's next turn.
+#pragma once
+
+#include <chrono>
+#include <coroutine>
+
+#include "clock.hpp"
+#include "detail/task_core.hpp"
+#include "detail/timer_heap.hpp"
+#include "loop.hpp"
+
+namespace weft {
+namespace detail {
+
+/// Until the next turn.
+class [[nodiscard]] YieldAwaiter {
+public:
+    YieldAwaiter() noexcept {}
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) {
+        loop_ = &get_running_loop();
+        TaskCore& task = loop_->require_task();
+        task.coroutine = handle;
+        loop_->push(task);
+    }
+    void await_resume() const {
+        if (loop_->current_task()->must_cancel) [[unlikely]]
+            loop_->throw_cancelled();
+    }
+
+private:
+    EventLoop* loop_ = nullptr;
+};
+
+/// Until a deadline. A sleep that is over delivers a cancel that came since: nothing is lost by it.
+class [[nodiscard]] SleepAwaiter final : public Suspension, private Timer {
+public:
+    enum class Kind : bool { delay, deadline };
+
+    SleepAwaiter(Nanoseconds time, Kind kind) noexcept : Timer(&over), kind_(kind) {
+        deadline = time;
+    }
+    ~SleepAwaiter() {
+        if (armed()) task_->loop->disarm(*this);
+    }
+
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) {
+        EventLoop& loop = get_running_loop();
+        task_ = &loop.suspend(handle, *this);
+        // Its own look at the clock: a step that computed for long still sleeps its full time.
+        if (kind_ == Kind::delay && deadline > 0) deadline += loop.read_clock();
+        if (task_->must_cancel || deadline <= 0) {
+            cancelled_ = task_->must_cancel;
+            loop.wake(*task_);
+        } else {
+            loop.arm(*this, deadline);
+        }
+    }
+    void await_resume() const {
+        if (cancelled_ || task_->must_cancel) [[unlikely]]
+            task_->loop->throw_cancelled();
+    }
+
+    void cancel() noexcept override {
+        if (!armed()) return;
+        cancelled_ = true;
+        task_->loop->disarm(*this);
+        task_->loop->wake(*task_);
+    }
+    WaitInfo describe() const noexcept override { return {"sleep"}; }
+
+private:
+    static void over(Timer& timer) noexcept {
+        auto& self = static_cast<SleepAwaiter&>(timer);
+        self.task_->loop->wake(*self.task_);
+    }
+
+    Kind kind_;
+    bool cancelled_ = false;
+    TaskCore* task_ = nullptr;
+};
+
+}  // namespace detail
+
+/// Suspends for at least `delay`; a delay <= 0 lets everything else that is ready run once.
+/// Throws:   std::invalid_argument for a duration that is NaN or longer than 146 years;
+///           CancelledError.
+/// Cancel:   at once; the timer is removed.
+template <class Rep, class Period>
+detail::SleepAwaiter sleep(std::chrono::duration<Rep, Period> delay) {
+    return detail::SleepAwaiter(detail::to_nanoseconds(delay), detail::SleepAwaiter::Kind::delay);
+}
+
+/// Suspends until the loop's clock (`EventLoop::time`) shows `when`.
+/// Cancel:   at once; the timer is removed.
+inline detail::SleepAwaiter sleep_until(TimePoint when) {
+    return detail::SleepAwaiter(detail::to_deadline(when), detail::SleepAwaiter::Kind::deadline);
+}
+
+/// Lets everything else that is ready run once.
+/// Cancel:   delivered when the task runs again.
+inline detail::YieldAwaiter yield() noexcept { return detail::YieldAwaiter(); }
+
+}  // namespace weft

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+// Task<T>: a coroutine scheduled on the loop, and the future of its result; create_task.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "coro.hpp"
+#include "future.hpp"
+#include "loop.hpp"
+
+namespace weft {
+
+/// Constructors and not an aggregate: g++ 12 destroys an aggregate temporary twice when it stands
+/// in the same expression as a co_await.
+struct TaskOptions {
+    TaskOptions() noexcept {}
+    explicit TaskOptions(std::string task_name, bool start_eagerly = false) noexcept
+        : name(std::move(task_name)), eager(start_eagerly) {}
+
+    std::string name;    ///< shown in dumps and reports; empty: "Task-N"
+    bool eager = false;  ///< run the first step inside create_task
+};
+
+namespace detail {
+
+/// What a handle to a task has beyond one to a future.
+template <class Handle>
+class TaskMethods {
+public:
+    std::string name() const { return task().name(); }
+    void set_name(std::string_view name) { task().extra().name = name; }
+    /// Cancel requests that were made and not taken back.
+    int cancelling() const noexcept { return static_cast<int>(task().cancel_requests); }
+    /// Takes one request back and returns how many are left. At 0 a request that was not passed on
+    /// yet is withdrawn; one that has already struck the awaited operation still arrives.
+    int uncancel() noexcept {
+        TaskCore& core = task();
+        if (core.cancel_requests > 0 && --core.cancel_requests == 0) core.must_cancel = false;
+        return static_cast<int>(core.cancel_requests);
+    }
+    /// Asks the task to end: what it awaits is cancelled, and the task sees CancelledError there in
+    /// its next step. A result that won the race is still delivered; the request then strikes at
+    /// the next suspension. False when the task is done.
+    bool cancel(std::string_view message = {}) const {
+        return task().loop->cancel(task(), message);
+    }
+
+private:
+    TaskCore& task() const noexcept {
+        return static_cast<TaskCore&>(*static_cast<const Handle*>(this)->core());
+    }
+};
+
+}  // namespace detail
+
+/// A task of any type: what `current_task` and `all_tasks` give.
+class AnyTask : public AnyFuture, public detail::TaskMethods<AnyTask> {
+public:
+    AnyTask() noexcept = default;
+    explicit AnyTask(detail::TaskCore& core) noexcept : AnyFuture(&core) { core.add_ref(); }
+};
+
+/// A running coroutine. Dropping the handle does not stop it: it runs to its end, and a failure
+/// that nobody retrieves is reported.
+/// Cancel:   cancelling a task that awaits this one cancels this one.
+template <class T>
+class [[nodiscard]] Task : public Future<T>, public detail::TaskMethods<Task<T>> {
+public:
+    using detail::TaskMethods<Task>::cancel;
+    Task() noexcept = default;
+    /// For the library's own layers: takes over a reference.
+    explicit Task(detail::TaskState<T>* state) noexcept : Future<T>(state) {}
+
+    void set_result() = delete;     // a task's result is its coroutine's
+    void set_exception() = delete;
+};
+
+namespace detail {
+
+template <class T>
+TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro) {
+    if (loop.is_closed()) throw_runtime_error("create_task: the event loop is closed");
+    if (!coro) throw_runtime_error("create_task: the coroutine was used already");
+    auto* const state = new TaskState<T>(loop, loop.next_task_id());
+    const auto frame = coro.release();
+    frame.promise().set_outcome(state->outcome);
+    state->coroutine = state->root = frame;
+    state->refs = 2;  // the loop's, until the task is done, and the handle's
+    return state;
+}
+
+/// Keeps a callable and its arguments as long as the coroutine that came out of them.
+template <class Fn, class... Args>
+auto keep_and_call(Fn fn, Args... args) -> std::invoke_result_t<Fn&, Args...> {
+    co_return co_await fn(std::move(args)...);
+}
+
+template <class... Args>
+inline constexpr bool ends_with_options = false;
+template <class First, class... Rest>
+inline constexpr bool ends_with_options<First, Rest...> =
+    sizeof...(Rest) == 0 ? std::is_same_v<std::decay_t<First>, TaskOptions>
+                         : ends_with_options<Rest...>;
+
+}  // namespace detail
+
+template <class T>
+Task<T> EventLoop::create_task(Coro<T> coro) {
+    auto* const state = detail::make_task(*this, coro);
+    add(*state);
+    return Task<T>(state);
+}
+
+template <class T>
+Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
+    auto* const state = detail::make_task(*this, coro);
+    Task<T> task(state);
+    if (!options.name.empty()) state->extra().name = std::move(options.name);
+    if (options.eager && is_running()) {
+        add_eager(*state);
+    } else {
+        add(*state);
+    }
+    return task;
+}
+
+/// Schedules a coroutine on the running loop; its first step is in the next turn, or, with
+/// `TaskOptions::eager`, now.
+/// Throws:   RuntimeError when no loop runs or it is closed (the coroutine is then destroyed).
+template <class T>
+Task<T> create_task(Coro<T> coro) {
+    return get_running_loop().create_task(std::move(coro));
+}
+template <class T>
+Task<T> create_task(Coro<T> coro, TaskOptions options) {
+    return get_running_loop().create_task(std::move(coro), std::move(options));
+}
+
+/// Schedules `fn(args...)`, a function that returns a Coro, and keeps copies of `fn` and `args`
+/// until the coroutine has ended: the way to start a lambda with captures. TaskOptions may come
+/// last. To pass a reference use std::ref.
+template <class Fn, class... Args>
+    requires std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>
+auto create_task(Fn&& fn, Args&&... args) {
+    return create_task(
+        detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
+            std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+template <class Fn, class... Args>
+    requires(detail::ends_with_options<Args...> &&
+             !std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>)
+auto create_task(Fn&& fn, Args&&... args) {
+    auto all = std::forward_as_tuple(std::forward<Args>(args)...);
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+        return create_task(
+            detail::keep_and_call<
+                std::decay_t<Fn>,
+                std::decay_t<std::tuple_element_t<I, decltype(all)>>...>(
+                std::forward<Fn>(fn),
+                std::forward<std::tuple_element_t<I, decltype(all)>>(std::get<I>(all))...),
+            TaskOptions(std::get<sizeof...(Args) - 1>(all)));
+    }(std::make_index_sequence<sizeof...(Args) - 1>());
+}
+
+/// The task that runs now; empty outside of tasks.
+inline AnyTask current_task() noexcept {
+    const EventLoop* const loop = EventLoop::running();
+    return loop && loop->current_task() ? AnyTask(*loop->current_task()) : AnyTask();
+}
+
+/// Every task of the loop that is not done.
+inline std::vector<AnyTask> all_tasks(EventLoop& loop) {
+    std::vector<AnyTask> tasks;
+    loop.for_each_task([&](detail::TaskCore& task) { tasks.emplace_back(task); });
+    return tasks;
+}
+inline std::vector<AnyTask> all_tasks() { return all_tasks(get_running_loop()); }
+
+template <class T>
+T EventLoop::run_until_complete(Coro<T> coro) {
+    Task<T> task = create_task(std::move(coro));
+    run_until_done(*task.core());
+    return std::move(task).result();
+}
+
+}  // namespace weft

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Checks the house rules that a script can see. Each rule is one function; see RULES at the end."""
+
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HEADERS = ROOT / "include" / "weft"
+SPDX = "SPDX-License-Identifier: MIT"
+
+# Headers that cost every user compile time; these parts of the library are not included by everybody.
+SLOW_HEADERS = {"iostream", "regex", "functional"}
+SLOW_ALLOWED_IN = ("testing/", "debug.hpp")
+
+MAX_MACROS = 8
+UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|HA" r"CK|XX" r"X)\b")
+DEFINE = re.compile(r"^\s*#\s*define\s+(\w+)")
+UNDEF = re.compile(r"^\s*#\s*undef\s+(\w+)")
+ASSERTION = re.compile(r"\b(?:assert|WEFT_ASSERT)\s*\((.*)")
+SIDE_EFFECT = re.compile(r"\+\+|--|[^=!<>+\-*/|&^]=[^=]|[+\-*/|&^]=(?!=)")
+
+
+def starts_with_what_it_is(name, lines):
+    """A header starts with its licence line and a comment that says what it is, then #pragma once."""
+    comments = []
+    for line in lines:
+        if not line.startswith("//"):
+            if line and line != "#pragma once":
+                break
+            continue
+        comments.append(line)
+    if not any(SPDX in line for line in comments):
+        yield 1, f"the comment at the top lacks '// {SPDX}'"
+    if not any(len(line.split()) >= 4 for line in comments if SPDX not in line):
+        yield 1, "does not start with a comment that says what it is"
+    if "#pragma once" not in lines:
+        yield 1, "lacks #pragma once"
+
+
+def no_slow_headers(name, lines):
+    if name.startswith(SLOW_ALLOWED_IN):
+        return
+    for number, line in enumerate(lines, 1):
+        match = re.match(r"\s*#\s*include\s*<(\w+)>", line)
+        if match and match.group(1) in SLOW_HEADERS:
+            yield number, f"<{match.group(1)}> costs every user compile time"
+
+
+def macros_in_config_alone(name, lines):
+    """Eight macros at most, in config.hpp. Elsewhere a macro is undefined again in the same file."""
+    if name.startswith("testing/"):
+        return
+    defined = {}
+    for number, line in enumerate(lines, 1):
+        if match := DEFINE.match(line):
+            defined.setdefault(match.group(1), number)
+        elif (match := UNDEF.match(line)) and name != "config.hpp":
+            defined.pop(match.group(1), None)
+    if name != "config.hpp":
+        for macro, number in defined.items():
+            yield number, f"macro {macro} outside config.hpp"
+        return
+    for macro, number in defined.items():
+        if not macro.startswith("WEFT_"):
+            yield number, f"macro {macro} does not start with WEFT_"
+    if len(defined) > MAX_MACROS:
+        yield 1, f"{len(defined)} macros, {MAX_MACROS} at most: {' '.join(defined)}"
+
+
+def assertions_only_look(name, lines):
+    for number, line in enumerate(lines, 1):
+        match = ASSERTION.search(line)
+        if match and "static_assert" not in line and "#" not in line:
+            text = re.sub(r'"[^"]*"|\[[^\]]*\]', "", match.group(1)).split("//")[0]
+            if SIDE_EFFECT.search(text.split(");")[0]):
+                yield number, "a side effect inside an assertion"
+
+
+def finished(name, lines):
+    for number, line in enumerate(lines, 1):
+        if match := UNFINISHED.search(line):
+            yield number, f"'{match.group(1)}': finish it, or file it as an issue"
+
+
+def files(*patterns):
+    return sorted(path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file())
+
+
+HEADER_FILES = files("include/weft/**/*.hpp")
+ALL_SOURCES = HEADER_FILES + files(
+    *(f"{folder}/**/*{suffix}" for folder in ("tests", "examples", "bench", "cmake", "tools")
+      for suffix in (".hpp", ".cpp", ".h", ".c", ".py", ".cmake", "CMakeLists.txt")),
+    "CMakeLists.txt", "dev", ".ci/run", "tools/check_headers", "tests/consumer/run", "tests/compile_fail/check")
+
+RULES = [
+    (HEADER_FILES, starts_with_what_it_is),
+    (HEADER_FILES, no_slow_headers),
+    (HEADER_FILES, macros_in_config_alone),
+    (HEADER_FILES, assertions_only_look),
+    (ALL_SOURCES, finished),
+]
+
+
+def main():
+    problems = 0
+    for paths, rule in RULES:
+        for path in paths:
+            base = HEADERS if paths is HEADER_FILES else ROOT
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for number, message in rule(path.relative_to(base).as_posix(), lines):
+                print(f"{path.relative_to(ROOT)}:{number}: {message}")
+                problems += 1
+    print(f"rules: {len(ALL_SOURCES)} files, {problems} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
