@@ -1,32 +1,34 @@
-// TCP echo server: epoll, level-triggered, one thread. One read per wake: what is left is reported again, so nothing is ever
-// read "until EAGAIN". The answer is written at once; EPOLLOUT is armed only when the socket does not take it.
+// TCP echo server: epoll, level-triggered, one thread. One read per wake: what is left is reported
+// again, so nothing is ever read "until EAGAIN". The answer is written at once; EPOLLOUT is armed
+// only when the socket does not take it.
 #include "baseline.h"
 
 struct connection {
     int fd;
-    char *unsent;  // NULL, or what the socket refused; nothing is read meanwhile.
+    char* unsent;  // NULL, or what the socket refused; nothing is read meanwhile.
     size_t offset, length;
 };
 
 static int poller;
-static char *buffer;  // Shared: between its read and its write no other connection runs.
+static char* buffer;  // Shared: between its read and its write no other connection runs.
 static long buffer_size = 16384;
 
-static void watch(int operation, int fd, uint32_t events, void *tag) {
+static void watch(int operation, int fd, uint32_t events, void* tag) {
     struct epoll_event event = {.events = events, .data.ptr = tag};
     syscalls++;
     check(epoll_ctl(poller, operation, fd, &event), "epoll_ctl");
 }
 
-static void drop(struct connection *c) {
+static void drop(struct connection* c) {
     syscalls++;
     close(c->fd);  // Also leaves the epoll set.
     free(c->unsent);
     free(c);
 }
 
-// Sends what the socket takes. Returns the number of bytes sent, or -1 when the connection is broken.
-static ssize_t send_some(int fd, const char *data, size_t length) {
+// Sends what the socket takes. Returns the number of bytes sent, or -1 when the connection is
+// broken.
+static ssize_t send_some(int fd, const char* data, size_t length) {
     syscalls++;
     ssize_t sent = send(fd, data, length, MSG_NOSIGNAL);
     if (sent >= 0) return sent;
@@ -35,7 +37,7 @@ static ssize_t send_some(int fd, const char *data, size_t length) {
     die_error("send", errno);
 }
 
-static void on_readable(struct connection *c) {
+static void on_readable(struct connection* c) {
     syscalls++;
     ssize_t length = recv(c->fd, buffer, (size_t)buffer_size, 0);
     if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -55,7 +57,7 @@ static void on_readable(struct connection *c) {
     }
 }
 
-static void on_writable(struct connection *c) {
+static void on_writable(struct connection* c) {
     ssize_t sent = send_some(c->fd, c->unsent + c->offset, c->length - c->offset);
     if (sent < 0) return drop(c);
     c->offset += (size_t)sent;
@@ -73,13 +75,13 @@ static void on_connections(int listener) {
         if (fd < 0 && errno == EAGAIN) return;
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         check(fd, "accept4");
-        struct connection *c = check_memory(calloc(1, sizeof *c));
+        struct connection* c = check_memory(calloc(1, sizeof *c));
         c->fd = fd;
         watch(EPOLL_CTL_ADD, fd, EPOLLIN, c);
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     long port = 0;
     const struct option options[] = {{"--port", NUMBER, &port}, {"--size", NUMBER, &buffer_size}};
     parse_options(argc, argv, options, 2);
@@ -100,14 +102,14 @@ int main(int argc, char **argv) {
         if (ready < 0 && errno == EINTR) continue;
         check(ready, "epoll_wait");
         for (int i = 0; i < ready; i++) {
-            void *tag = events[i].data.ptr;
+            void* tag = events[i].data.ptr;
             if (tag == &stop_tag) {
                 report_server();
                 return 0;
             }
             if (tag == &listener_tag)
                 on_connections(listener);
-            else if (((struct connection *)tag)->unsent != NULL)
+            else if (((struct connection*)tag)->unsent != NULL)
                 on_writable(tag);
             else
                 on_readable(tag);

@@ -1,15 +1,19 @@
-// What the two quiet forms share: N connected pairs, both ends in one thread; options, measurement, report.
+// What the two quiet forms share: N connected pairs, both ends in one thread; options, measurement,
+// report.
 #pragma once
 #include "baseline.h"
+
 #include <sys/un.h>
 
 static long pairs = 50, size = 64, echoes = 200000;
-static const char *transport = "tcp";
+static const char* transport = "tcp";
 static long started, finished;  // Echoes, warm-up included.
 
 enum { WARM_UP_PER_PAIR = 100 };
 
-static inline bool is_transport_known(void) { return strcmp(transport, "tcp") == 0 || strcmp(transport, "unix") == 0; }
+static inline bool is_transport_known(void) {
+    return strcmp(transport, "tcp") == 0 || strcmp(transport, "unix") == 0;
+}
 
 static inline void open_pair(int ends[2], int flags) {
     if (strcmp(transport, "unix") == 0) {
@@ -42,15 +46,17 @@ static inline void begin_measuring(void) {
 static inline bool finish_echo(void) {
     if (++finished == warm_up()) begin_measuring();
     if (finished < echoes + warm_up()) return false;
-    double ns = (double)(now_ns() - measured.start_ns), cpu_ns = (double)(cpu_us() - measured.start_cpu_us) * 1000;
-    printf("ns_per_echo=%.1f cpu_ns_per_echo=%.1f syscalls_per_echo=%.3f\n", ns / (double)echoes, cpu_ns / (double)echoes,
-           (double)(syscalls - measured.start_syscalls) / (double)echoes);
+    double ns = (double)(now_ns() - measured.start_ns),
+           cpu_ns = (double)(cpu_us() - measured.start_cpu_us) * 1000;
+    printf("ns_per_echo=%.1f cpu_ns_per_echo=%.1f syscalls_per_echo=%.3f\n", ns / (double)echoes,
+           cpu_ns / (double)echoes, (double)(syscalls - measured.start_syscalls) / (double)echoes);
     return true;
 }
 
-// Every message starts with a number of its own; an answer that starts otherwise is somebody else's, or late.
-static inline void stamp(char *message, long number) { memcpy(message, &number, sizeof number); }
-static inline void check_stamp(const char *answer, size_t length, long number) {
+// Every message starts with a number of its own; an answer that starts otherwise is somebody
+// else's, or late.
+static inline void stamp(char* message, long number) { memcpy(message, &number, sizeof number); }
+static inline void check_stamp(const char* answer, size_t length, long number) {
     if (length >= sizeof number && memcmp(answer, &number, sizeof number) == 0) return;
     fprintf(stderr, "recv: the echo is wrong\n");
     exit(1);

@@ -86,8 +86,8 @@ public:
     T run_until_complete(Coro<T> coro);
     /// Runs until `stop()`.
     void run_forever();
-    /// One turn that does not sleep.
-    void run_once();
+    /// One turn. Unless told so it does not sleep.
+    void run_once(bool may_sleep = false);
     /// Ends the run after the current turn.
     void stop() noexcept { stopping_ = true; }
     bool is_running() const noexcept { return running_; }
@@ -231,7 +231,8 @@ private:
     template <class F>
     TimerHandle call_at_deadline(detail::Nanoseconds deadline, F&& fn);
 
-    void turn(const detail::FutureCore* until, bool may_sleep);
+    template <class Over>
+    void turn(Over over);
     void run_ready();
     void run_task(detail::TaskCore& task);
     void finish(detail::TaskCore& task) noexcept;
@@ -528,20 +529,20 @@ struct EventLoop::RunScope {
 inline void EventLoop::run_forever() {
     RunScope scope(*this);
     do {
-        turn(nullptr, true);
+        turn([] { return false; });
     } while (!stopping_);
 }
 
-inline void EventLoop::run_once() {
+inline void EventLoop::run_once(bool may_sleep) {
     RunScope scope(*this);
-    turn(nullptr, false);
+    turn([may_sleep] { return !may_sleep; });
 }
 
 inline void EventLoop::run_until_done(detail::FutureCore& future) {
     if (future.loop != this) detail::throw_runtime_error("run: the future is of another loop");
     RunScope scope(*this);
     while (!future.done()) {
-        turn(&future, true);
+        turn([&] { return future.done(); });
         if (stopping_ && !future.done())
             detail::throw_runtime_error("run: the event loop was stopped before the future was done");
     }
@@ -549,7 +550,7 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
 
 inline void EventLoop::run_until_no_tasks() {
     RunScope scope(*this);
-    while (!tasks_.empty() && !stopping_) turn(nullptr, true);
+    while (!tasks_.empty() && !stopping_) turn([this] { return tasks_.empty(); });
 }
 
 inline void EventLoop::close() {
@@ -689,15 +690,15 @@ inline void EventLoop::run_ready() {
     }
 }
 
-inline void EventLoop::turn(const detail::FutureCore* until, bool may_sleep) {
+/// `over()`: the run ends after this turn, so it must not sleep.
+template <class Over>
+void EventLoop::turn(Over over) {
     // 1. What was ready when the turn began, in order. What it makes ready waits for the next.
     run_ready();
 
     // 2. and 3. New operations go to the kernel in one batch, in the same entry that collects
     //    completions and, when nothing else is to do, sleeps until the next deadline.
-    const bool sleep =
-        may_sleep && !stopping_ && ready_.empty() && !(until && until->done()) && inbox_->empty();
-    if (!sleep) {
+    if (stopping_ || !ready_.empty() || !inbox_->empty() || over()) {
         if (backend_->has_work()) backend_->turn(0);
     } else if (virtual_time_) {
         advance_virtual_time();

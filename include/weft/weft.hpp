@@ -5,6 +5,7 @@
 #include "coro.hpp"
 #include "error.hpp"
 #include "future.hpp"
+#include "io.hpp"
 #include "loop.hpp"
 #include "run.hpp"
 #include "sleep.hpp"

@@ -21,7 +21,7 @@ namespace detail {
 
 inline constinit FrameUpstream frame_upstream{
     [](std::size_t size) { return ::operator new(size); },
-    [](void* block, std::size_t size) noexcept { ::operator delete(block, size); }};
+    [](void* block, std::size_t) noexcept { ::operator delete(block); }};
 
 /// Frames are of few sizes and die young, so a block goes back to the list of its size and is the
 /// next one out, still in the cache. The classes are 16n + 8 bytes because that is what malloc

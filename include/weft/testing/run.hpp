@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+// Running a coroutine under test: virtual time, and an end for whatever hangs.
+#pragma once
+
+#include <chrono>
+#include <type_traits>
+#include <utility>
+
+#include "../options.hpp"
+#include "../run.hpp"
+
+namespace weft::testing {
+
+/// Options for a loop under test. Time is virtual: it jumps to the next deadline when nothing can
+/// happen without it, so that a sleep of 24 hours takes no time. A loop in which nothing at all
+/// happens for ten real seconds throws, with a line for each task that says what it waits on.
+inline RunOptions options(RunOptions base = {}) {
+    base.virtual_time = true;
+    base.hang_limit = std::chrono::seconds(10);
+    return base;
+}
+
+/// `weft::run` with `options()`: the backend is the one that WEFT_BACKEND names, or `base` does.
+template <class Fn>
+    requires std::is_invocable_v<std::decay_t<Fn>&>
+auto run(Fn&& fn, RunOptions base = {}) {
+    return weft::run(std::forward<Fn>(fn), options(std::move(base)));
+}
+
+template <class T>
+T run(Coro<T> main, RunOptions base = {}) {
+    return weft::run(std::move(main), options(std::move(base)));
+}
+
+}  // namespace weft::testing
