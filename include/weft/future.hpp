@@ -111,11 +111,11 @@ Outcome<T>& outcome_of(FutureCore& core) noexcept {
 
 /// asyncio's rule: cancelling whoever awaits a future cancels the future.
 inline bool cancel_future(FutureCore& core, std::string_view message) noexcept {
-    if (core.is_task) return core.loop->cancel(static_cast<TaskCore&>(core), message);
     if (core.done()) {
-        core.retrieved = true;
+        core.retrieved = true;  // whoever cancels it does not want to hear of it
         return false;
     }
+    if (core.is_task) return core.loop->cancel(static_cast<TaskCore&>(core), message);
     core.loop->complete(core, FutureCore::State::cancelled);
     return true;
 }

@@ -438,10 +438,7 @@ inline void EventLoop::throw_cancelled() {
 
 inline bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) {
     check_thread("cancel");
-    if (task.done()) {
-        task.retrieved = true;  // whoever cancels it does not want to hear of it
-        return false;
-    }
+    if (task.done()) return false;
     if (!message.empty() || (task.extras && !task.extras->cancel_message.empty())) {
         task.extra().cancel_message = message;
     }

@@ -48,7 +48,12 @@ public:
     /// its next step. A result that won the race is still delivered; the request then strikes at
     /// the next suspension. False when the task is done.
     bool cancel(std::string_view message = {}) const {
-        return task().loop->cancel(task(), message);
+        TaskCore& core = task();
+        if (core.done()) {
+            core.retrieved = true;  // its loop may be gone
+            return false;
+        }
+        return core.loop->cancel(core, message);
     }
 
 private:

@@ -44,7 +44,7 @@ struct Operation : ListNode<> {
     /// resumes anything in place. Not called when `start` returned true.
     using Complete = void (*)(Operation&) noexcept;
 
-    Operation(OpCode op, Complete complete) noexcept : on_complete(complete), code(op) {}
+    Operation(OpCode op, Complete completed) noexcept : on_complete(completed), code(op) {}
     Operation(const Operation&) = delete;
     Operation& operator=(const Operation&) = delete;
 

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+// Server, start_server: accepts connections and runs a handler task for each.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "address.hpp"
+#include "connect.hpp"
+#include "coro.hpp"
+#include "detail/callback.hpp"
+#include "fd.hpp"
+#include "future.hpp"
+#include "io.hpp"
+#include "loop.hpp"
+#include "resolve.hpp"
+#include "sleep.hpp"
+#include "stream.hpp"
+#include "task.hpp"
+
+namespace weft {
+
+struct ServerOptions {
+    ServerOptions() noexcept {}
+    int backlog = 1024;       ///< connections the kernel keeps until they are accepted
+    bool reuse_port = false;  ///< several processes or threads share the port (SO_REUSEPORT)
+};
+
+namespace detail {
+
+struct ServerState {
+    struct Listener {
+        Listener(Fd listening, const Address& at) noexcept
+            : socket(std::move(listening)), address(at) {}
+        Fd socket;
+        Address address;
+        Task<void> accepting;
+    };
+
+    void connection_ended() {
+        --connections;
+        announce_if_closed();
+    }
+    void announce_if_closed() {
+        if (closed && connections == 0 && !all_ended.done()) all_ended.set_result();
+    }
+
+    Callback<Coro<void>(Stream)> handler;
+    std::vector<Listener> listeners;
+    std::size_t connections = 0;
+    bool closed = false;
+    Future<void> all_ended;  // closed, and the last connection is gone
+};
+
+inline Coro<void> serve_connection(std::shared_ptr<ServerState> server, Stream stream) {
+    struct Leave {
+        explicit Leave(ServerState& of) noexcept : server(of) {}
+        ~Leave() { server.connection_ended(); }
+        ServerState& server;
+    } leave(*server);
+    Coro<void> handling = server->handler(std::move(stream));
+    co_await std::move(handling);
+}
+
+/// Out of descriptors or memory: the connection stays in the kernel's queue until there are some.
+inline bool is_shortage(int error) noexcept {
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+/// The connection broke before it was accepted: accept(2) says to treat these like a retry.
+inline bool is_lost_connection(int error) noexcept {
+    return error == ECONNABORTED || error == EPROTO || error == EPERM || error == ENETDOWN ||
+           error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET ||
+           error == EHOSTUNREACH || error == EOPNOTSUPP || error == ENETUNREACH;
+}
+
+inline Coro<void> accept_connections(std::shared_ptr<ServerState> server, std::size_t index) {
+    EventLoop& loop = get_running_loop();
+    constexpr std::chrono::milliseconds pause{50};
+    // Connections keep the server's state; the listening socket must not stay open for them.
+    struct Deafen {
+        explicit Deafen(Fd& listening) noexcept : socket(listening) {}
+        ~Deafen() { socket.reset(); }
+        Fd& socket;
+    } deafen(server->listeners[index].socket);
+    bool reported = false;
+    for (;;) {
+        bool short_of = false;
+        try {
+            io::Accepted connection =
+                co_await io::accept(server->listeners[index].socket.get());
+            set_no_delay(connection.fd.get(), connection.peer.family());
+            ++server->connections;
+            (void)loop.create_task(serve_connection(server, Stream(std::move(connection.fd))));
+            reported = false;
+        } catch (const std::system_error& error) {
+            if (server->closed) co_return;
+            short_of = is_shortage(error.code().value());
+            if (!short_of && !is_lost_connection(error.code().value())) throw;
+            if (short_of && !std::exchange(reported, true)) {
+                loop.call_exception_handler(
+                    {"a server cannot accept and tries again", std::current_exception(), {}});
+            }
+        }
+        if (short_of) co_await sleep(pause);
+    }
+}
+
+inline Fd listen_on(const Address& address, const ServerOptions& options) {
+    Fd socket = open_socket(address.family());
+    const int on = 1;
+    // A restarted server must not wait for its predecessor's connections to time out.
+    if (::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        (options.reuse_port &&
+         ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)) {
+        throw_system_error(errno, "setsockopt");
+    }
+    // One socket for IPv6 and another for IPv4, with the same port where both are asked for.
+    if (address.family() == AF_INET6 &&
+        ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0) {
+        throw_system_error(errno, "setsockopt IPV6_V6ONLY");
+    }
+    if (::bind(socket.get(), address.data(), address.size()) != 0) {
+        throw std::system_error(errno, std::system_category(), "bind " + address.to_string());
+    }
+    if (::listen(socket.get(), options.backlog) != 0) throw_system_error(errno, "listen");
+    return socket;
+}
+
+}  // namespace detail
+
+/// A listening server. Letting go of it closes it: no more connections are taken, those that are
+/// there go on.
+/// Thread:   loop thread only.
+class Server {
+public:
+    explicit Server(std::shared_ptr<detail::ServerState> state) noexcept
+        : state_(std::move(state)) {}
+    Server(Server&&) noexcept = default;
+    Server& operator=(Server&& other) noexcept {
+        std::swap(state_, other.state_);
+        return *this;
+    }
+    ~Server() {
+        if (state_) close();
+    }
+
+    /// The address of the (first) listening socket; with port 0 asked for, the one that was given.
+    const Address& address() const noexcept { return state_->listeners.front().address; }
+    std::uint16_t port() const noexcept { return address().port(); }
+    std::size_t connections() const noexcept { return state_->connections; }
+    bool is_serving() const noexcept { return !state_->closed; }
+
+    /// Takes no more connections. Idempotent.
+    void close() {
+        if (std::exchange(state_->closed, true)) return;
+        for (auto& listener : state_->listeners) listener.accepting.cancel();
+        state_->announce_if_closed();
+    }
+    /// Waits until it is closed and the last connection has ended.
+    /// Cancel:   ends the wait only.
+    Coro<void> wait_closed() {
+        for (auto& listener : state_->listeners) co_await listener.accepting.wait();
+        co_await state_->all_ended.wait();
+    }
+    /// Serves until the task is cancelled, then closes.
+    Coro<void> serve_forever() {
+        struct Close {
+            explicit Close(Server& of) noexcept : server(of) {}
+            ~Close() { server.close(); }
+            Server& server;
+        } close(*this);
+        co_await state_->all_ended.wait();
+    }
+
+private:
+    std::shared_ptr<detail::ServerState> state_;
+};
+
+/// Listens on `host` and `port` and runs `handler(Stream)`, a function that returns a Coro<void>,
+/// as a task for each connection. A handler that throws is reported through the loop's exception
+/// handler and disturbs nobody else. Port 0: the kernel chooses one. Empty host: every local
+/// address.
+/// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
+template <class Handler>
+    requires std::is_invocable_r_v<Coro<void>, std::decay_t<Handler>&, Stream>
+Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
+                          ServerOptions options = {}) {
+    const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
+    auto state = std::make_shared<detail::ServerState>();
+    state->handler = std::move(handler);
+    state->all_ended = get_running_loop().create_future<void>();
+    for (const Address& address : addresses) {
+        Fd socket = detail::listen_on(address, options);
+        const Address bound = Address::of_socket(socket.get());
+        state->listeners.emplace_back(std::move(socket), bound);
+    }
+    for (std::size_t index = 0; index < state->listeners.size(); ++index) {
+        state->listeners[index].accepting =
+            create_task(detail::accept_connections(state, index), TaskOptions("accept"));
+    }
+    co_return Server(std::move(state));
+}
+
+}  // namespace weft
