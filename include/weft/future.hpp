@@ -57,6 +57,16 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
     Callback<void(FutureCore&)> fn;
 };
 
+/// Of a future that tasks cannot wait on any more (one that waits holds a reference).
+inline void drop_callbacks(FutureCore& core) noexcept {
+    while (FutureWaiter* const waiter = core.waiters.pop_front()) {
+        auto& callback = static_cast<DoneCallback&>(*waiter);
+        callback.removed = true;
+        callback.fn.reset();
+        callback.release();
+    }
+}
+
 template <class State>
 inline constexpr FutureCore::Typed typed_half{
     [](FutureCore& core) noexcept {
@@ -64,13 +74,7 @@ inline constexpr FutureCore::Typed typed_half{
         if (core.state == FutureCore::State::exception && !core.retrieved) {
             EventLoop::report_unretrieved(core);
         }
-        // Tasks that wait hold a reference; only callbacks can be left.
-        while (FutureWaiter* const waiter = core.waiters.pop_front()) {
-            auto& callback = static_cast<DoneCallback&>(*waiter);
-            callback.removed = true;
-            callback.fn.reset();
-            callback.release();
-        }
+        drop_callbacks(core);
         delete &state;
     },
     [](const FutureCore& core) noexcept {
@@ -109,6 +113,13 @@ Outcome<T>& outcome_of(FutureCore& core) noexcept {
                         : static_cast<FutureState<T>&>(core).outcome;
 }
 
+/// Ends a future that is not a task. Its handles may outlive its loop; then nobody can wait, and
+/// callbacks are dropped unrun.
+inline void end_future(FutureCore& core, FutureCore::State state) noexcept {
+    if (!core.waiters.empty() && !EventLoop::accepts(core.loop)) drop_callbacks(core);
+    core.loop->complete(core, state);
+}
+
 /// asyncio's rule: cancelling whoever awaits a future cancels the future.
 inline bool cancel_future(FutureCore& core, std::string_view message) noexcept {
     if (core.done()) {
@@ -116,103 +127,82 @@ inline bool cancel_future(FutureCore& core, std::string_view message) noexcept {
         return false;
     }
     if (core.is_task) return core.loop->cancel(static_cast<TaskCore&>(core), message);
-    core.loop->complete(core, FutureCore::State::cancelled);
+    end_future(core, FutureCore::State::cancelled);
     return true;
 }
 
-enum class AwaitMode : unsigned char {
-    peek,  // `co_await future`: a look at the shared result
-    take,  // `co_await std::move(future)`: the result itself
-    wait,  // only until it is done
-};
-
-/// The part of awaiting a future that does not depend on its type.
+/// The part of awaiting a future that does not depend on its type. Holds a reference to it.
 class FutureWait : public Suspension, protected FutureWaiter {
 public:
-    // Takes over a reference to the future.
-    FutureWait(FutureCore* core, bool own) noexcept
-        : FutureWaiter(nullptr), core_(core), own_(own) {}
-    ~FutureWait() {
-        if (next) core_->waiters.erase(*this);
-        core_->release();
-    }
-
     bool await_ready() const {
         if (core_->done()) return true;
-        const EventLoop& loop = get_running_loop();
-        if (core_->loop != &loop)
-            throw_runtime_error("weft: awaited a future of another event loop");
-        if (core_->is_task && loop.current_task() == static_cast<TaskCore*>(core_))
-            throw_runtime_error("weft: a task cannot await itself");
+        check_awaitable();
         return false;
     }
     void await_suspend(std::coroutine_handle<> handle) {
         TaskCore& task = core_->loop->suspend(handle, *this);
         target = &task;
         core_->waiters.push_back(*this);
-        if (task.must_cancel) cancel();
-    }
-
-    void cancel() noexcept override {
-        if (own_) {
-            const TaskCore& task = static_cast<TaskCore&>(*target);
-            cancel_future(*core_, task.extras ? task.extras->cancel_message : std::string_view());
-        } else if (next) {
-            // Only this waiter goes; the future and its other waiters stay.
-            core_->waiters.erase(*this);
-            cancelled_ = true;
-            core_->loop->wake(static_cast<TaskCore&>(*target));
-        }
+        if (task.must_cancel) [[unlikely]]
+            cancel();
     }
     WaitInfo describe() const noexcept override {
         return {core_->is_task ? "task" : "future", -1, core_};
     }
 
 protected:
-    void throw_if_cancelled() const {
-        if (cancelled_) core_->loop->throw_cancelled();
+    // Takes over a reference.
+    explicit FutureWait(FutureCore* core) noexcept : FutureWaiter(nullptr), core_(core) {}
+    ~FutureWait() {
+        if (next) [[unlikely]]  // the frame is destroyed while it waits
+            core_->waiters.erase(*this);
+        core_->release();
     }
-    /// Before the result is looked at.
-    void look() noexcept {
-        core_->retrieved = true;
-        if (core_->state != FutureCore::State::cancelled) return;
-        // The request that went down through this future comes back as its CancelledError.
-        if (TaskCore* const task = static_cast<TaskCore*>(target); task && task->must_cancel) {
-            task->must_cancel = false;
-            task->delivered = true;
-        }
-    }
+
+    TaskCore* task() const noexcept { return static_cast<TaskCore*>(target); }
 
     FutureCore* core_;
 
 private:
-    bool own_;  // a cancel of the waiter cancels the future
-    bool cancelled_ = false;
+    void check_awaitable() const {
+        const EventLoop& loop = get_running_loop();
+        if (core_->loop != &loop) [[unlikely]]
+            throw_runtime_error("weft: awaited a future of another event loop");
+        if (loop.current_task() == core_) [[unlikely]]
+            throw_runtime_error("weft: a task cannot await itself");
+    }
 };
 
-template <class T, AwaitMode Mode>
+template <class T, bool Take>
 class [[nodiscard]] FutureAwaiter final : public FutureWait {
 public:
-    // Takes over a reference to the future.
-    explicit FutureAwaiter(FutureCore* core) noexcept
-        : FutureWait(core, Mode != AwaitMode::wait) {}
+    explicit FutureAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
+
+    void cancel() noexcept override {
+        const TaskExtras* const extras = task()->extras();
+        cancel_future(*core_, extras ? extras->cancel_message : std::string_view());
+    }
 
     decltype(auto) await_resume() {
-        if constexpr (Mode == AwaitMode::wait) {
-            throw_if_cancelled();
+        core_->retrieved = true;
+        if (core_->state == FutureCore::State::cancelled) [[unlikely]]
+            hand_back_request();
+        Outcome<T>& outcome = outcome_of<T>(*core_);
+        if constexpr (!Take || std::is_void_v<T> || std::is_reference_v<T>) {
+            return outcome.get();
         } else {
-            look();
-            Outcome<T>& outcome = outcome_of<T>(*core_);
-            if constexpr (Mode == AwaitMode::peek || std::is_void_v<T> ||
-                          std::is_reference_v<T>) {
-                return outcome.get();
-            } else {
-                return taken(outcome);
-            }
+            return taken(outcome);
         }
     }
 
 private:
+    // The request that went down through this future comes back as its CancelledError.
+    void hand_back_request() noexcept {
+        if (task() && task()->must_cancel) {
+            task()->must_cancel = false;
+            task()->delivered = true;
+        }
+    }
     // Moved out when nobody else can look at it any more; a type that cannot be copied goes to
     // the first who takes it.
     T taken(Outcome<T>& outcome) {
@@ -221,6 +211,25 @@ private:
         }
         return outcome.take();
     }
+};
+
+/// Waits for the end and looks at no result; a cancel ends the wait and leaves the future alone.
+class [[nodiscard]] DoneAwaiter final : public FutureWait {
+public:
+    explicit DoneAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
+
+    void cancel() noexcept override {
+        if (!next) return;
+        core_->waiters.erase(*this);
+        cancelled_ = true;
+        core_->loop->wake(*task());
+    }
+    void await_resume() const {
+        if (cancelled_) core_->loop->throw_cancelled();
+    }
+
+private:
+    bool cancelled_ = false;
 };
 
 }  // namespace detail
@@ -283,7 +292,7 @@ public:
     /// Waits until it is done, whatever the outcome; looks at no result and throws none.
     /// Cancel:   ends the wait; the future is left alone.
     auto wait() const noexcept {
-        return detail::FutureAwaiter<void, detail::AwaitMode::wait>(shared());
+        return detail::DoneAwaiter(shared());
     }
 
     /// Takes a callback out before it has run, also while others run. Returns how many (0 or 1).
@@ -335,13 +344,13 @@ public:
     void set_result(Args&&... args) {
         require_open();
         detail::outcome_of<T>(*core_).set_value(std::forward<Args>(args)...);
-        core_->loop->complete(*core_, detail::FutureCore::State::value);
+        detail::end_future(*core_, detail::FutureCore::State::value);
     }
     void set_exception(std::exception_ptr exception) {
         require_open();
         if (!exception) detail::throw_invalid_state("weft: set_exception needs an exception");
         detail::outcome_of<T>(*core_).set_exception(std::move(exception));
-        core_->loop->complete(*core_, detail::FutureCore::State::exception);
+        detail::end_future(*core_, detail::FutureCore::State::exception);
     }
 
     /// Ends it as cancelled; a task is asked to end instead. False when it was done.
@@ -378,21 +387,25 @@ public:
                 fn(Future(&core));
             });
         DoneHandle handle(*callback);
-        if (core_->done()) {
-            core_->add_ref();
-            core_->loop->push(*callback);
-        } else {
+        if (!core_->done()) {
             core_->waiters.push_back(*callback);
+        } else {
+            core_->add_ref();
+            if (EventLoop::accepts(core_->loop)) {
+                core_->loop->push(*callback);
+            } else {
+                callback->act(*callback, detail::ReadyNode::Verb::drop);
+            }
         }
         return handle;
     }
 
     auto operator co_await() const& noexcept {
-        return detail::FutureAwaiter<T, detail::AwaitMode::peek>(shared());
+        return detail::FutureAwaiter<T, false>(shared());
     }
     auto operator co_await() && noexcept {
         // The handle's own reference goes along: it must not count as somebody else who looks.
-        return detail::FutureAwaiter<T, detail::AwaitMode::take>(std::exchange(core_, nullptr));
+        return detail::FutureAwaiter<T, true>(std::exchange(core_, nullptr));
     }
 
     /// For the library's own layers: takes over a reference.

@@ -172,6 +172,8 @@ public:
         ready_.push(task);
     }
     void push(detail::ReadyNode& node) noexcept { ready_.push(node); }
+    /// Handles outlive loops: is there still somebody to run what would be queued?
+    static bool accepts(const EventLoop* loop) noexcept { return is_live(loop) && !loop->closed_; }
     /// Delivers the current task's cancel request.
     [[noreturn]] void throw_cancelled();
     bool cancel(detail::TaskCore& task, std::string_view message);
@@ -197,10 +199,11 @@ public:
     /// from starving everybody else.
     bool start(detail::Operation& op) noexcept {
         if (!backend_->start(op)) return false;
-        if (inline_budget_ > 0) {
-            --inline_budget_;
-            return true;
+        if (budget_step_ != step_) {
+            budget_step_ = step_;
+            inline_budget_ = inline_budget_per_step;
         }
+        if (inline_budget_-- > 0) return true;
         op.complete(op.result);
         return false;
     }
@@ -209,7 +212,10 @@ public:
 
     /// Now, read at most once a step: for deadlines that a step sets.
     detail::Nanoseconds now() noexcept {
-        if (step_time_ == 0) step_time_ = read_clock();
+        if (time_step_ != step_) {
+            time_step_ = step_;
+            step_time_ = read_clock();
+        }
         return step_time_;
     }
     detail::Nanoseconds read_clock() const noexcept {
@@ -233,7 +239,14 @@ private:
 
     template <class Over>
     void turn(Over over);
+    void meet_the_world(bool in_a_hurry);
+    /// Neither the kernel, nor a timer, nor another thread has anything for this turn.
+    bool nothing_else() const noexcept {
+        return backend_->outstanding() == 0 && timers_.empty() && inbox_->empty();
+    }
     void run_ready();
+    void run_node(detail::ReadyNode& node);
+    void run_watched(detail::ReadyNode* node);
     void run_task(detail::TaskCore& task);
     void finish(detail::TaskCore& task) noexcept;
     void enter_kernel(detail::Nanoseconds timeout);
@@ -266,14 +279,17 @@ private:
 
     detail::ReadyQueue ready_;
     detail::TaskCore* current_ = nullptr;
-    int inline_budget_ = inline_budget_per_step;
+    std::uint64_t step_ = 1;         // counts steps; what is cached for a step carries its number
+    std::uint64_t budget_step_ = 0;
+    std::uint64_t time_step_ = 0;
+    int inline_budget_ = 0;
     bool debug_ = false;
     bool virtual_time_ = false;
     bool stopping_ = false;
     bool running_ = false;
     bool closed_ = false;
     bool posts_queued_ = false;
-    detail::Nanoseconds step_time_ = 0;  // 0: not read in this step
+    detail::Nanoseconds step_time_ = 0;
     detail::TimerHeap timers_;
     std::unique_ptr<detail::Backend> backend_;
     std::shared_ptr<detail::Inbox> inbox_;
@@ -430,8 +446,8 @@ inline void EventLoop::throw_cancelled() {
     if (!task) throw CancelledError();
     task->must_cancel = false;
     task->delivered = true;
-    if (task->extras && !task->extras->cancel_message.empty()) {
-        throw CancelledError(task->extras->cancel_message);
+    if (const detail::TaskExtras* const extras = task->extras()) {
+        throw CancelledError(extras->cancel_message);
     }
     throw CancelledError();
 }
@@ -439,9 +455,7 @@ inline void EventLoop::throw_cancelled() {
 inline bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) {
     check_thread("cancel");
     if (task.done()) return false;
-    if (!message.empty() || (task.extras && !task.extras->cancel_message.empty())) {
-        task.extra().cancel_message = message;
-    }
+    if (!message.empty() || task.extras()) task.make_extras().cancel_message = message;
     ++task.cancel_requests;
     task.must_cancel = true;
     if (task.waiting_on) task.waiting_on->cancel();
@@ -642,13 +656,11 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
     task.release();
 }
 
-inline void EventLoop::run_task(detail::TaskCore& task) {
+[[gnu::always_inline]] inline void EventLoop::run_task(detail::TaskCore& task) {
     current_ = &task;
-    inline_budget_ = inline_budget_per_step;
-    step_time_ = 0;
-    if (!task.started) [[unlikely]] {
+    if (!task.started) {
         task.started = true;
-        if (task.must_cancel) {
+        if (task.must_cancel) [[unlikely]] {
             task.must_cancel = false;
             current_ = nullptr;
             return finish(task);
@@ -659,44 +671,55 @@ inline void EventLoop::run_task(detail::TaskCore& task) {
     if (task.root.done()) finish(task);
 }
 
-inline void EventLoop::run_ready() {
+[[gnu::always_inline]] inline void EventLoop::run_node(detail::ReadyNode& node) {
+    ++step_;
+    if (node.coroutine) [[likely]] {
+        run_task(static_cast<detail::TaskCore&>(node));
+    } else {
+        auto& callback = static_cast<detail::CallbackNode&>(node);
+        callback.act(callback, detail::ReadyNode::Verb::run);
+    }
+}
+
+[[gnu::always_inline]] inline void EventLoop::run_ready() {
     detail::ReadyNode* node = ready_.take_all();
+    if (debug_) [[unlikely]]
+        return run_watched(node);
     while (node) {
         detail::ReadyNode* const next = node->next_ready;
-        if (debug_) [[unlikely]] {
-            const detail::Nanoseconds began = detail::monotonic_now();
-            if (node->coroutine) {
-                auto& task = static_cast<detail::TaskCore&>(*node);
-                const std::string who = task.name();
-                run_task(task);
-                report_slow(began, who);
-            } else {
-                auto& callback = static_cast<detail::CallbackNode&>(*node);
-                step_time_ = 0;
-                callback.act(callback, detail::ReadyNode::Verb::run);
-                report_slow(began, {});
-            }
-        } else if (node->coroutine) [[likely]] {
-            run_task(static_cast<detail::TaskCore&>(*node));
-        } else {
-            auto& callback = static_cast<detail::CallbackNode&>(*node);
-            step_time_ = 0;
-            callback.act(callback, detail::ReadyNode::Verb::run);
-        }
+        run_node(*node);
+        node = next;
+    }
+}
+
+/// Debug mode: the same, with a look at the clock around each step.
+[[gnu::noinline]] inline void EventLoop::run_watched(detail::ReadyNode* node) {
+    while (node) {
+        detail::ReadyNode* const next = node->next_ready;
+        const std::string who =
+            node->coroutine ? static_cast<detail::TaskCore&>(*node).name() : std::string();
+        const detail::Nanoseconds began = detail::monotonic_now();
+        run_node(*node);
+        report_slow(began, who);
         node = next;
     }
 }
 
 /// `over()`: the run ends after this turn, so it must not sleep.
 template <class Over>
-void EventLoop::turn(Over over) {
+[[gnu::always_inline]] inline void EventLoop::turn(Over over) {
     // 1. What was ready when the turn began, in order. What it makes ready waits for the next.
     run_ready();
+    if (!ready_.empty() && nothing_else()) return;
+    meet_the_world(stopping_ || !ready_.empty() || !inbox_->empty() || over());
+}
 
+/// The rest of a turn.
+inline void EventLoop::meet_the_world(bool in_a_hurry) {
     // 2. and 3. New operations go to the kernel in one batch, in the same entry that collects
     //    completions and, when nothing else is to do, sleeps until the next deadline.
-    if (stopping_ || !ready_.empty() || !inbox_->empty() || over()) {
-        if (backend_->has_work()) backend_->turn(0);
+    if (in_a_hurry) {
+        if (backend_->outstanding() > 0 && backend_->has_work()) backend_->turn(0);
     } else if (virtual_time_) {
         advance_virtual_time();
     } else {

@@ -34,7 +34,7 @@ template <class Handle>
 class TaskMethods {
 public:
     std::string name() const { return task().name(); }
-    void set_name(std::string_view name) { task().extra().name = name; }
+    void set_name(std::string_view name) { task().make_extras().name = name; }
     /// Cancel requests that were made and not taken back.
     int cancelling() const noexcept { return static_cast<int>(task().cancel_requests); }
     /// Takes one request back and returns how many are left. At 0 a request that was not passed on
@@ -126,7 +126,7 @@ template <class T>
 Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
     auto* const state = detail::make_task(*this, coro);
     Task<T> task(state);
-    if (!options.name.empty()) state->extra().name = std::move(options.name);
+    if (!options.name.empty()) state->make_extras().name = std::move(options.name);
     if (options.eager && is_running()) {
         add_eager(*state);
     } else {

@@ -308,7 +308,7 @@ private:
             const ssize_t result = call(op, descriptor);
             if (result >= 0) return note_result(op, descriptor, static_cast<int>(result));
             if (errno == EINTR) continue;
-            if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            if (errno == EAGAIN) {  // EWOULDBLOCK is the same number on Linux
                 if (direction_of(op) & EPOLLIN) descriptor.drained = true;
                 return would_block;
             }

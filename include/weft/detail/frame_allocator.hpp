@@ -42,14 +42,6 @@ class FrameCache {
     static constexpr std::size_t class_count = (largest + 7) / step + 1;
 
 public:
-    constexpr FrameCache() noexcept = default;
-    FrameCache(const FrameCache&) = delete;
-    FrameCache& operator=(const FrameCache&) = delete;
-    ~FrameCache() {
-        trim();
-        closed_ = true;  // frames that outlive the thread's other statics go straight upstream
-    }
-
     void* allocate(std::size_t size) {
         if (size <= largest) [[likely]] {
             Block*& head = free_[class_of(size)];
@@ -57,15 +49,13 @@ public:
                 head = block->next;
                 return block;
             }
-            return frame_upstream.allocate(size_of_class(class_of(size)));
         }
-        return frame_upstream.allocate(size);
+        return allocate_fresh(size);
     }
 
     void release(void* memory, std::size_t size) noexcept {
         if (size > largest || closed_) [[unlikely]] {
-            frame_upstream.release(memory,
-                                   size > largest ? size : size_of_class(class_of(size)));
+            frame_upstream.release(memory, upstream_size(size));
             return;
         }
         Block*& head = free_[class_of(size)];
@@ -81,13 +71,37 @@ public:
             }
         }
     }
+    /// The thread ends: frames that outlive its other statics go straight upstream.
+    void close() noexcept {
+        trim();
+        closed_ = true;
+    }
 
 private:
+    static constexpr std::size_t upstream_size(std::size_t size) noexcept {
+        return size > largest ? size : size_of_class(class_of(size));
+    }
+    [[gnu::cold]] void* allocate_fresh(std::size_t size);
+
     std::array<Block*, class_count> free_{};
     bool closed_ = false;
 };
 
+// Trivially destructible, and so free of the "is it constructed yet" check that every access to
+// another thread_local pays for; the closer is constructed with the first fresh block.
 inline constinit thread_local FrameCache frame_cache;
+
+struct FrameCacheCloser {
+    FrameCacheCloser() noexcept {}
+    ~FrameCacheCloser() { frame_cache.close(); }
+    void touch() noexcept {}
+};
+inline thread_local FrameCacheCloser frame_cache_closer;
+
+[[gnu::cold]] inline void* FrameCache::allocate_fresh(std::size_t size) {
+    frame_cache_closer.touch();
+    return frame_upstream.allocate(upstream_size(size));
+}
 
 inline void* allocate_frame(std::size_t size) {
 #if WEFT_ASAN

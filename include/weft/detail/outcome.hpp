@@ -88,7 +88,7 @@ public:
     /// The value moved out, or the exception thrown.
     T take() {
         if (kind_ != OutcomeKind::value) [[unlikely]]
-            rethrow(exception_);
+            rethrow(exception());
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else if constexpr (!std::is_void_v<T>) {
@@ -98,7 +98,7 @@ public:
 
     decltype(auto) get() const {
         if (kind_ != OutcomeKind::value) [[unlikely]]
-            rethrow(exception_);
+            rethrow(exception());
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else if constexpr (!std::is_void_v<T>) {

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <string>
 
 #include "intrusive_list.hpp"
@@ -92,6 +91,7 @@ private:
 
 /// Text that most tasks do not have.
 struct TaskExtras {
+    std::uint32_t id = 0;
     std::string name;
     std::string cancel_message;
 };
@@ -121,12 +121,13 @@ struct FutureCore {
     WaiterList waiters;
     std::uint32_t refs = 1;
     State state = State::pending;
-    bool is_task = false;
-    bool retrieved = false;  // somebody has seen the exception: it is not reported
-    // Tasks only; here because there is room.
-    bool started = false;
-    bool must_cancel = false;  // a cancel was requested and not delivered yet
-    bool delivered = false;    // CancelledError was thrown into the body
+    bool is_task : 1 = false;
+    bool retrieved : 1 = false;  // somebody has seen the exception: it is not reported
+    // Tasks only, here because there is room.
+    bool started : 1 = false;
+    bool must_cancel : 1 = false;  // a cancel was requested and not delivered yet
+    bool delivered : 1 = false;    // CancelledError was thrown into the body
+    std::uint16_t cancel_requests = 0;
 
 protected:
     ~FutureCore() = default;
@@ -136,26 +137,37 @@ struct AllTasksTag {};
 
 struct TaskCore : ReadyNode, FutureCore, ListNode<AllTasksTag> {
     TaskCore(EventLoop& on, const Typed& table, std::uint32_t number) noexcept
-        : FutureCore(on, table), id(number) {
+        : FutureCore(on, table), label_(std::uintptr_t{number} << 1 | 1) {
         is_task = true;
     }
 
-    TaskExtras& extra() {
-        if (!extras) extras = std::make_unique<TaskExtras>();
-        return *extras;
+    /// Null for most tasks.
+    TaskExtras* extras() const noexcept {
+        return label_ & 1 ? nullptr : reinterpret_cast<TaskExtras*>(label_);
+    }
+    TaskExtras& make_extras() {
+        if (label_ & 1) label_ = reinterpret_cast<std::uintptr_t>(new TaskExtras{id(), {}, {}});
+        return *extras();
+    }
+    std::uint32_t id() const noexcept {
+        return label_ & 1 ? static_cast<std::uint32_t>(label_ >> 1) : extras()->id;
     }
     std::string name() const {
-        return extras && !extras->name.empty() ? extras->name : "Task-" + std::to_string(id);
+        const TaskExtras* const extra = extras();
+        return extra && !extra->name.empty() ? extra->name : "Task-" + std::to_string(id());
     }
 
     Suspension* waiting_on = nullptr;  // null while running or in the ready queue
     std::coroutine_handle<> root;      // null once destroyed
-    std::unique_ptr<TaskExtras> extras;
-    std::uint32_t cancel_requests = 0;
-    std::uint32_t id;
 
 protected:
-    ~TaskCore() = default;
+    ~TaskCore() {
+        if (!(label_ & 1)) [[unlikely]]
+            delete extras();
+    }
+
+private:
+    std::uintptr_t label_;  // odd: the task's number, shifted; even: its extras
 };
 
 }  // namespace detail

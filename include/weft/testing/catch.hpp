@@ -17,7 +17,7 @@ namespace weft::testing {
 /// Runs the body on a loop of its own; fails when it throws, hangs, or leaves descriptors open.
 inline void run_test(Coro<void> (*body)()) {
     const DescriptorCensus before;
-    run(body);
+    testing::run(body);
     const std::string leaked = before.leaked();
     CHECK(leaked == "");
     const std::string vanished = before.vanished();

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: MIT
+// Future: who gets the result, when done-callbacks run, and what is reported when nobody looks.
+// labels: smoke
+#include <weft/future.hpp>
+#include <weft/sleep.hpp>
+#include <weft/task.hpp>
+#include <weft/testing/catch.hpp>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "probe.hpp"
+
+using namespace std::chrono_literals;
+using probe::message_of;
+using weft::Coro;
+using weft::EventLoop;
+using weft::Future;
+using weft::Task;
+
+namespace {
+
+std::exception_ptr failure(const char* what) {
+    return std::make_exception_ptr(std::runtime_error(what));
+}
+
+bool contains(const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+}
+
+Coro<int> awaits(Future<int> future) { co_return co_await future; }
+
+/// Leaves bytes that are no exception_ptr where the next future of this type will live.
+template <class T, class... Args>
+void dirty_the_memory(EventLoop& loop, Args&&... args) {
+    for (int round = 0; round < 3; ++round) {
+        Future<T> future = loop.create_future<T>();
+        future.set_result(std::forward<Args>(args)...);
+    }
+}
+
+}  // namespace
+
+// --- done-callbacks ---
+
+WEFT_TEST_CASE("done-callbacks run in registration order, never inside set_result", "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    std::string log;
+    future.add_done_callback([&](Future<int>) { log += 'a'; });
+    future.add_done_callback([&](Future<int> done) { log += std::to_string(done.result()); });
+    future.add_done_callback([&](Future<int>) { log += 'c'; });
+    future.set_result(7);
+    REQUIRE(log.empty());
+    co_await weft::yield();
+    REQUIRE(log == "a7c");
+}
+
+WEFT_TEST_CASE("a done-callback keeps its place among tasks that await the future", "[future]") {
+    auto future = weft::get_running_loop().create_future<void>();
+    std::string log;
+    auto waits = [&](char letter) -> Coro<void> {
+        co_await future;
+        log += letter;
+    };
+    auto first = weft::create_task(waits, 'a');
+    co_await weft::yield();
+    future.add_done_callback([&](Future<void>) { log += 'b'; });
+    auto third = weft::create_task(waits, 'c');
+    co_await weft::yield();
+    future.set_result();
+    co_await third;
+    REQUIRE(log == "abc");
+}
+
+WEFT_TEST_CASE("a callback added to a done future runs in the next turn", "[future]") {
+    auto future = weft::get_running_loop().create_future<void>();
+    future.set_result();
+    bool ran = false;
+    future.add_done_callback([&](Future<void>) { ran = true; });
+    REQUIRE_FALSE(ran);
+    co_await weft::yield();
+    REQUIRE(ran);
+}
+
+WEFT_TEST_CASE("done-callbacks run on a cancel and on a failure too", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto cancelled = loop.create_future<void>();
+    auto failed = loop.create_future<void>();
+    int ran = 0;
+    cancelled.add_done_callback([&](Future<void> done) { ran += done.cancelled() ? 1 : 100; });
+    failed.add_done_callback([&](Future<void> done) { ran += done.exception() ? 10 : 100; });
+    cancelled.cancel();
+    failed.set_exception(failure("x"));
+    REQUIRE(ran == 0);
+    co_await weft::yield();
+    REQUIRE(ran == 11);
+}
+
+WEFT_TEST_CASE("a removed done-callback does not run and lets go of its captures", "[future]") {
+    auto future = weft::get_running_loop().create_future<void>();
+    int alive = 0;
+    bool ran = false;
+    const probe::Alive counted(alive);
+    auto handle = future.add_done_callback([&ran, counted](Future<void>) { ran = true; });
+    REQUIRE(alive == 2);
+    REQUIRE(future.remove_done_callback(handle) == 1);
+    REQUIRE(alive == 1);
+    REQUIRE(future.remove_done_callback(handle) == 0);
+    future.set_result();
+    co_await weft::yield();
+    REQUIRE_FALSE(ran);
+}
+
+WEFT_TEST_CASE("a done-callback can remove a later one of the same run", "[future]") {
+    auto future = weft::get_running_loop().create_future<void>();
+    std::string log;
+    std::optional<weft::DoneHandle> last;
+    future.add_done_callback([&](Future<void> done) {
+        log += 'a';
+        log += std::to_string(done.remove_done_callback(*last));
+        log += std::to_string(done.remove_done_callback(*last));
+    });
+    future.add_done_callback([&](Future<void>) { log += 'b'; });
+    last.emplace(future.add_done_callback([&](Future<void>) { log += 'c'; }));
+    future.set_result();
+    co_await weft::yield();
+    co_await weft::yield();
+    REQUIRE(log == "a10b");
+}
+
+WEFT_TEST_CASE("a done-callback can remove itself and one that has run", "[future]") {
+    auto future = weft::get_running_loop().create_future<void>();
+    std::string log;
+    std::optional<weft::DoneHandle> first;
+    std::optional<weft::DoneHandle> second;
+    first.emplace(future.add_done_callback([&](Future<void>) { log += 'a'; }));
+    second.emplace(future.add_done_callback([&](Future<void> done) {
+        log += std::to_string(done.remove_done_callback(*first));
+        log += std::to_string(done.remove_done_callback(*second));
+    }));
+    future.set_result();
+    co_await weft::yield();
+    REQUIRE(log == "a00");
+}
+
+WEFT_TEST_CASE("a done-callback added inside a done-callback runs one turn later", "[future]") {
+    auto future = weft::get_running_loop().create_future<void>();
+    std::string log;
+    future.add_done_callback([&log](Future<void> done) {
+        log += 'a';
+        done.add_done_callback([&log](Future<void>) { log += 'c'; });
+    });
+    future.add_done_callback([&log](Future<void>) { log += 'b'; });
+    future.set_result();
+    co_await weft::yield();
+    REQUIRE(log == "ab");
+    co_await weft::yield();
+    REQUIRE(log == "abc");
+}
+
+WEFT_TEST_CASE("a handle of another future removes nothing", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto one = loop.create_future<void>();
+    auto two = loop.create_future<void>();
+    bool ran = false;
+    auto handle = one.add_done_callback([&](Future<void>) { ran = true; });
+    REQUIRE(two.remove_done_callback(handle) == 0);
+    one.set_result();
+    co_await weft::yield();
+    REQUIRE(ran);
+}
+
+WEFT_TEST_CASE("a done-callback that throws is reported and the next one runs", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto reports = probe::collect_reports(loop);
+    auto future = loop.create_future<void>();
+    bool ran = false;
+    future.add_done_callback([](Future<void>) { throw std::runtime_error("from the callback"); });
+    future.add_done_callback([&](Future<void>) { ran = true; });
+    future.set_result();
+    co_await weft::yield();
+    REQUIRE(ran);
+    REQUIRE(reports->size() == 1);
+    REQUIRE(contains(reports->front(), "from the callback"));
+}
+
+WEFT_TEST_CASE("a done-callback can drop the last handle of its own future", "[future]") {
+    std::optional<Future<int>> only(weft::get_running_loop().create_future<int>());
+    int seen = 0;
+    only->add_done_callback([&](Future<int> done) {
+        only.reset();
+        seen = done.result();
+    });
+    only->set_result(3);
+    co_await weft::yield();
+    REQUIRE(seen == 3);
+}
+
+WEFT_TEST_CASE("a future dropped before it is done destroys its callbacks unrun", "[future]") {
+    int alive = 0;
+    bool ran = false;
+    {
+        auto future = weft::get_running_loop().create_future<void>();
+        const probe::Alive counted(alive);
+        future.add_done_callback([&ran, counted](Future<void>) { ran = true; });
+    }
+    REQUIRE(alive == 0);
+    co_await weft::yield();
+    REQUIRE_FALSE(ran);
+}
+
+// --- state ---
+
+WEFT_TEST_CASE("a result cannot be set twice", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto future = loop.create_future<int>();
+    future.set_result(1);
+    REQUIRE_THROWS_AS(future.set_result(2), weft::InvalidStateError);
+    REQUIRE_THROWS_AS(future.set_exception(failure("late")), weft::InvalidStateError);
+    REQUIRE(future.result() == 1);
+    auto cancelled = loop.create_future<int>();
+    cancelled.cancel();
+    REQUIRE_THROWS_AS(cancelled.set_result(2), weft::InvalidStateError);
+    co_return;
+}
+
+WEFT_TEST_CASE("reading before done is an InvalidStateError", "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    const std::string text = message_of<weft::InvalidStateError>([&] { (void)future.result(); });
+    REQUIRE(contains(text, "not there yet"));
+    REQUIRE_THROWS_AS(future.exception(), weft::InvalidStateError);
+    REQUIRE_FALSE(future.done());
+    co_return;
+}
+
+WEFT_TEST_CASE("cancel on a done future returns false and changes nothing", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto value = loop.create_future<int>();
+    value.set_result(5);
+    REQUIRE_FALSE(value.cancel("too late"));
+    REQUIRE_FALSE(value.cancelled());
+    REQUIRE(value.result() == 5);
+    auto failed = loop.create_future<int>();
+    failed.set_exception(failure("first"));
+    REQUIRE_FALSE(failed.cancel());
+    const std::string text = message_of<std::runtime_error>([&] { (void)failed.result(); });
+    REQUIRE(text == "first");
+    auto cancelled = loop.create_future<int>();
+    REQUIRE(cancelled.cancel("first"));
+    REQUIRE_FALSE(cancelled.cancel("second"));
+    const std::string message =
+        message_of<weft::CancelledError>([&] { (void)cancelled.result(); });
+    REQUIRE(message == "first");
+    co_return;
+}
+
+WEFT_TEST_CASE("result and exception of a cancelled future throw CancelledError", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    dirty_the_memory<long>(loop, 0x1234567812345678);
+    auto future = loop.create_future<long>();
+    REQUIRE(future.cancel());
+    REQUIRE(future.cancelled());
+    REQUIRE_THROWS_AS(future.result(), weft::CancelledError);
+    REQUIRE_THROWS_AS(future.exception(), weft::CancelledError);
+    REQUIRE_THROWS_AS(std::move(future).result(), weft::CancelledError);
+    co_return;
+}
+
+WEFT_TEST_CASE("set_exception needs an exception", "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    REQUIRE_THROWS_AS(future.set_exception(nullptr), weft::InvalidStateError);
+    REQUIRE_FALSE(future.done());
+    co_return;
+}
+
+// --- unretrieved exceptions ---
+
+WEFT_TEST_CASE("an exception that nobody retrieved is reported once", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto reports = probe::collect_reports(loop);
+    {
+        auto future = loop.create_future<int>();
+        auto copy = future;
+        future.set_exception(failure("lost"));
+        future = Future<int>();
+        REQUIRE(reports->empty());
+    }
+    REQUIRE(reports->size() == 1);
+    REQUIRE(contains(reports->front(), "never retrieved"));
+    REQUIRE(contains(reports->front(), "lost"));
+    co_return;
+}
+
+WEFT_TEST_CASE("nothing is reported after result, exception, an await or a cancel", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto reports = probe::collect_reports(loop);
+    for (int look = 0; look < 4; ++look) {
+        auto future = loop.create_future<int>();
+        future.set_exception(failure("seen"));
+        if (look == 0) REQUIRE_THROWS(future.result());
+        if (look == 1) REQUIRE(future.exception());
+        if (look == 2) {
+            bool thrown = false;
+            try {
+                co_await future;
+            } catch (const std::runtime_error&) {
+                thrown = true;
+            }
+            REQUIRE(thrown);
+        }
+        if (look == 3) REQUIRE_FALSE(future.cancel());
+    }
+    REQUIRE(reports->empty());
+}
+
+WEFT_TEST_CASE("waiting until done does not count as retrieving", "[future]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto reports = probe::collect_reports(loop);
+    {
+        auto future = loop.create_future<int>();
+        future.set_exception(failure("unseen"));
+        co_await future.wait();
+    }
+    REQUIRE(reports->size() == 1);
+}
+
+// --- awaiting ---
+
+WEFT_TEST_CASE("every task that awaits one future gets the value", "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    std::vector<Task<int>> tasks;
+    for (int i = 0; i < 5; ++i) tasks.push_back(weft::create_task(awaits(future)));
+    co_await weft::yield();
+    future.set_result(9);
+    int sum = 0;
+    for (auto& task : tasks) sum += co_await task;
+    REQUIRE(sum == 45);
+}
+
+WEFT_TEST_CASE("every task that awaits one future gets the exception", "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    std::vector<Task<int>> tasks;
+    for (int i = 0; i < 5; ++i) tasks.push_back(weft::create_task(awaits(future)));
+    co_await weft::yield();
+    future.set_exception(failure("for all"));
+    int caught = 0;
+    for (auto& task : tasks) {
+        try {
+            co_await task;
+        } catch (const std::runtime_error& error) {
+            caught += error.what() == std::string("for all") ? 1 : 0;
+        }
+    }
+    REQUIRE(caught == 5);
+}
+
+WEFT_TEST_CASE("a done future is awaited without a suspension", "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    future.set_result(1);
+    bool other_ran = false;
+    weft::get_running_loop().call_soon([&] { other_ran = true; });
+    const int value = co_await future;
+    REQUIRE(value == 1);
+    REQUIRE_FALSE(other_ran);
+}
+
+WEFT_TEST_CASE("a task that awaits itself gets a named error", "[future]") {
+    Task<void> self;
+    std::string by_await;
+    std::string by_wait;
+    auto body = [&]() -> Coro<void> {
+        try {
+            co_await self;
+        } catch (const weft::RuntimeError& error) {
+            by_await = error.what();
+        }
+        try {
+            co_await self.wait();
+        } catch (const weft::RuntimeError& error) {
+            by_wait = error.what();
+        }
+    };
+    self = weft::create_task(body);
+    co_await self;
+    REQUIRE(contains(by_await, "cannot await itself"));
+    REQUIRE(contains(by_wait, "cannot await itself"));
+}
+
+WEFT_TEST_CASE("awaiting a future of another loop is a named error", "[future]") {
+    EventLoop other(weft::testing::options());
+    auto foreign = other.create_future<int>();
+    std::string text;
+    try {
+        co_await foreign;
+    } catch (const weft::RuntimeError& error) {
+        text = error.what();
+    }
+    REQUIRE(contains(text, "another event loop"));
+    // The refused await left nothing behind.
+    foreign.set_result(1);
+    const std::string run =
+        message_of<weft::RuntimeError>([&] { weft::get_running_loop().run_until_done(*foreign.core()); });
+    REQUIRE(contains(run, "another loop"));
+}
+
+WEFT_TEST_CASE("ending a wait by a cancel leaves the future to its other waiters", "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    auto wait = [&]() -> Coro<void> { co_await future.wait(); };
+    auto waiter = weft::create_task(wait);
+    auto other = weft::create_task(awaits(future));
+    co_await weft::yield();
+    waiter.cancel();
+    co_await waiter.wait();
+    REQUIRE(waiter.cancelled());
+    REQUIRE_FALSE(future.done());
+    future.set_result(4);
+    const int value = co_await other;
+    REQUIRE(value == 4);
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+// Descriptors for tests: pairs of connected ends, listening sockets, files, and full buffers.
+#pragma once
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <weft/address.hpp>
+#include <weft/error.hpp>
+#include <weft/fd.hpp>
+
+namespace support {
+
+using weft::Address;
+using weft::Fd;
+
+inline int checked(int result, const char* call) {
+    if (result < 0) weft::detail::throw_system_error(errno, call);
+    return result;
+}
+
+/// Two ends that are connected; of a pipe `a` is read and `b` is written.
+struct Pair {
+    Pair(Fd first, Fd second) noexcept : a(std::move(first)), b(std::move(second)) {}
+    Fd a;
+    Fd b;
+};
+
+inline Pair unix_pair(int type = SOCK_STREAM) {
+    int ends[2];
+    checked(::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends), "socketpair");
+    return Pair(Fd(ends[0]), Fd(ends[1]));
+}
+
+inline Pair pipe_pair(int flags = 0) {
+    int ends[2];
+    checked(::pipe2(ends, flags | O_CLOEXEC), "pipe2");
+    return Pair(Fd(ends[0]), Fd(ends[1]));
+}
+
+inline Fd new_socket(int family, int flags = 0) {
+    return Fd(checked(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), "socket"));
+}
+
+/// A socket that listens, and where.
+struct Listener {
+    Listener(Fd socket, const Address& at) noexcept : fd(std::move(socket)), address(at) {}
+    Fd fd;
+    Address address;
+};
+
+inline Listener listen_at(const Address& address, int backlog) {
+    Fd fd = new_socket(address.family());
+    checked(::bind(fd.get(), address.data(), address.size()), "bind");
+    checked(::listen(fd.get(), backlog), "listen");
+    const Address bound = Address::of_socket(fd.get());
+    return Listener(std::move(fd), bound);
+}
+inline Listener tcp_listener(int backlog = 128) {
+    return listen_at(Address::ip("127.0.0.1", 0), backlog);
+}
+/// In the abstract namespace, under a name of the kernel's choice: no file to remove.
+inline Listener unix_listener(int backlog = 128) {
+    sockaddr any{};
+    any.sa_family = AF_UNIX;
+    return listen_at(Address::from(&any, sizeof any.sa_family), backlog);
+}
+
+/// Blocking connect, outside of any loop.
+inline Fd connected_to(const Address& address) {
+    Fd fd = new_socket(address.family());
+    checked(::connect(fd.get(), address.data(), address.size()), "connect");
+    return fd;
+}
+
+/// close() then resets the connection: ten thousand of them leave no TIME_WAIT behind.
+inline void reset_on_close(int fd) {
+    const linger now{1, 0};
+    checked(::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), "setsockopt");
+}
+
+inline Pair tcp_pair() {
+    const Listener listener = tcp_listener();
+    Fd client = connected_to(listener.address);
+    Fd server(checked(::accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC), "accept4"));
+    return Pair(std::move(client), std::move(server));
+}
+
+/// A listener whose queue is full, so that the next connect has to wait.
+struct BusyListener {
+    explicit BusyListener(Listener of) : listener(std::move(of)) {
+        for (int index = 0; index < 64; ++index) {
+            Fd fd = new_socket(listener.address.family(), SOCK_NONBLOCK);
+            const int result =
+                ::connect(fd.get(), listener.address.data(), listener.address.size());
+            const bool waits = result < 0 && (errno == EINPROGRESS || errno == EAGAIN);
+            if (waits) {
+                // A TCP connect to loopback may need a moment of its own.
+                pollfd one{fd.get(), POLLOUT, 0};
+                if (listener.address.family() == AF_UNIX || ::poll(&one, 1, 20) == 0) return;
+            }
+            fillers.push_back(std::move(fd));
+        }
+    }
+    Listener listener;
+    std::vector<Fd> fillers;
+};
+
+inline void make_nonblocking(int fd) {
+    const int flags = checked(::fcntl(fd, F_GETFL), "fcntl");
+    checked(::fcntl(fd, F_SETFL, flags | O_NONBLOCK), "fcntl");
+}
+
+/// Fills a pipe or socket until it takes no more; the descriptor's mode is put back.
+inline std::size_t fill(int fd) {
+    const int flags = checked(::fcntl(fd, F_GETFL), "fcntl");
+    checked(::fcntl(fd, F_SETFL, flags | O_NONBLOCK), "fcntl");
+    const std::string chunk(4096, '.');
+    std::size_t total = 0;
+    for (std::size_t size = chunk.size(); size > 0;) {
+        const ssize_t sent = ::write(fd, chunk.data(), size);
+        if (sent > 0) {
+            total += static_cast<std::size_t>(sent);
+        } else {
+            size /= 2;
+        }
+    }
+    checked(::fcntl(fd, F_SETFL, flags), "fcntl");
+    return total;
+}
+
+/// What can be read now, without waiting.
+inline std::string drain(int fd) {
+    std::string all;
+    char buffer[65536];
+    pollfd one{fd, POLLIN, 0};
+    while (::poll(&one, 1, 0) > 0) {
+        const ssize_t got = ::read(fd, buffer, sizeof buffer);
+        if (got <= 0) break;
+        all.append(buffer, static_cast<std::size_t>(got));
+    }
+    return all;
+}
+
+inline void put(int fd, std::string_view text) {
+    if (::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        weft::detail::throw_system_error(errno, "write");
+}
+
+/// A file with the given content and no name.
+inline Fd nameless_file(std::string_view content = {}) {
+    char path[] = "/tmp/weft-test-XXXXXX";
+    Fd fd(checked(::mkostemp(path, O_CLOEXEC), "mkostemp"));
+    ::unlink(path);
+    if (::pwrite(fd.get(), content.data(), content.size(), 0) !=
+        static_cast<ssize_t>(content.size()))
+        weft::detail::throw_system_error(errno, "pwrite");
+    return fd;
+}
+
+/// A folder that goes with everything a test has put in it.
+class Folder {
+public:
+    Folder() {
+        char path[] = "/tmp/weft-test-XXXXXX";
+        if (!::mkdtemp(path)) weft::detail::throw_system_error(errno, "mkdtemp");
+        path_ = path;
+    }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    ~Folder() {
+        for (const std::string& name : names_) ::unlink(name.c_str());
+        ::rmdir(path_.c_str());
+    }
+    const std::string& path() const noexcept { return path_; }
+    /// The path of a file in it.
+    std::string file(const std::string& name) {
+        names_.push_back(path_ + "/" + name);
+        return names_.back();
+    }
+
+private:
+    std::string path_;
+    std::vector<std::string> names_;
+};
+
+}  // namespace support
