@@ -81,7 +81,7 @@ TEST_CASE("current_task is null outside of tasks", "[task]") {
             in_done_callback = static_cast<bool>(weft::current_task());
             (void)done.exception();
         });
-    while (!task.done()) loop.run_once(true);
+    loop.run_until_done(*task.core());
     loop.run_once();
     REQUIRE_FALSE(in_call_soon);
     REQUIRE_FALSE(in_done_callback);
@@ -286,7 +286,7 @@ TEST_CASE("debug mode reports a task that swallowed its cancellation", "[task]")
     auto task = loop.create_task(swallows(), weft::TaskOptions("deaf"));
     loop.run_once();
     task.cancel();
-    while (!task.done()) loop.run_once(true);
+    loop.run_until_done(*task.core());
     REQUIRE_FALSE(task.cancelled());
     REQUIRE(reports->size() == 1);
     REQUIRE(contains(reports->front(), "swallowed its cancellation|deaf"));
@@ -313,7 +313,8 @@ TEST_CASE("debug mode stays silent about a cancel that was taken back or never d
     auto two = loop.create_task(completes());
     loop.run_once();
     one.cancel();
-    while (!one.done() || !two.done()) loop.run_once(true);
+    loop.run_until_done(*one.core());
+    REQUIRE(two.done());
     REQUIRE(reports->empty());
 }
 
@@ -330,6 +331,6 @@ TEST_CASE("without debug mode a swallowed cancel is not reported", "[task]") {
     auto task = loop.create_task(swallows());
     loop.run_once();
     task.cancel();
-    while (!task.done()) loop.run_once(true);
+    loop.run_until_done(*task.core());
     REQUIRE(reports->empty());
 }

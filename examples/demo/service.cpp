@@ -44,7 +44,20 @@ weft::Coro<Response> respond(const Request& request) {
     co_return Response(200, page_text(*page));
 }
 
-/// Answers one request. False: the connection ends here.
+/// Closing a socket with unread data resets the connection, and the reset may overtake our last
+/// answer. So: say that we are done, then read on until the client is done too.
+weft::Coro<void> hang_up(weft::Stream& client) {
+    client.write_eof();
+    char ignored[4096];
+    for (std::size_t total = 0; total < largest_ignored_body_bytes;) {
+        const std::size_t count = co_await client.read(ignored);
+        if (count == 0) break;
+        total += count;
+    }
+    co_await client.close();
+}
+
+/// Answers one request. False: it was the last one.
 weft::Coro<bool> answer_one(weft::Stream& client) {
     Request request;
     std::optional<Response> response;
@@ -64,20 +77,8 @@ weft::Coro<bool> answer_one(weft::Stream& client) {
     if (!response) response = co_await respond(request);
     const std::string text = to_text(*response, request.method == "HEAD", keep_alive);
     co_await client.write(text);
+    if (!keep_alive) co_await hang_up(client);
     co_return keep_alive;
-}
-
-/// Closing a socket with unread data resets the connection, and the reset may overtake our last
-/// answer. So: say that we are done, then read on until the client is done too.
-weft::Coro<void> hang_up(weft::Stream& client) {
-    client.write_eof();
-    char ignored[4096];
-    for (std::size_t total = 0; total < largest_ignored_body_bytes;) {
-        const std::size_t count = co_await client.read(ignored);
-        if (count == 0) break;
-        total += count;
-    }
-    co_await client.close();
 }
 
 /// One client, from its first request to its last. The server runs this as a task of its own for
@@ -87,7 +88,6 @@ weft::Coro<void> serve_client(weft::Stream client) {
     try {
         while (co_await answer_one(client)) {
         }
-        co_await hang_up(client);
     } catch (const weft::IncompleteReadError&) {
         // The client hung up in the middle of a request,
     } catch (const std::system_error&) {

@@ -117,7 +117,11 @@ Outcome<T>& outcome_of(FutureCore& core) noexcept {
 /// callbacks are dropped unrun.
 inline void end_future(FutureCore& core, FutureCore::State state) noexcept {
     if (!core.waiters.empty() && !EventLoop::accepts(core.loop)) drop_callbacks(core);
-    core.loop->complete(core, state);
+    if (core.waiters.empty()) {
+        core.state = state;
+    } else {
+        core.loop->complete(core, state);
+    }
 }
 
 /// asyncio's rule: cancelling whoever awaits a future cancels the future.

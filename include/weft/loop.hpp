@@ -86,8 +86,10 @@ public:
     T run_until_complete(Coro<T> coro);
     /// Runs until `stop()`.
     void run_forever();
-    /// One turn. Unless told so it does not sleep.
-    void run_once(bool may_sleep = false);
+    /// One turn that does not sleep.
+    void run_once();
+    /// One turn that sleeps unless `future` is done by then: a step of `run_until_complete`.
+    void run_once(const detail::FutureCore& future);
     /// Ends the run after the current turn.
     void stop() noexcept { stopping_ = true; }
     bool is_running() const noexcept { return running_; }
@@ -544,9 +546,14 @@ inline void EventLoop::run_forever() {
     } while (!stopping_);
 }
 
-inline void EventLoop::run_once(bool may_sleep) {
+inline void EventLoop::run_once() {
     RunScope scope(*this);
-    turn([may_sleep] { return !may_sleep; });
+    turn([] { return true; });
+}
+
+inline void EventLoop::run_once(const detail::FutureCore& future) {
+    RunScope scope(*this);
+    turn([&] { return future.done(); });
 }
 
 inline void EventLoop::run_until_done(detail::FutureCore& future) {

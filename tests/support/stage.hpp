@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// One operation of every kind that waits, with nothing to end it: what cancel and teardown tests use.
+// One operation of every kind that waits, with nothing to end it: what cancel and teardown tests
+// use.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "awaiting.hpp"
@@ -31,15 +33,22 @@ enum class Kind {
 };
 
 inline constexpr std::array every_kind{
-    Kind::read_pipe,   Kind::read_nonblocking_pipe,
-    Kind::read_socket, Kind::read_eventfd,
-    Kind::recv,        Kind::recv_datagram,
-    Kind::recv_peek,   Kind::write_pipe,
+    Kind::read_pipe,
+    Kind::read_nonblocking_pipe,
+    Kind::read_socket,
+    Kind::read_eventfd,
+    Kind::recv,
+    Kind::recv_datagram,
+    Kind::recv_peek,
+    Kind::write_pipe,
     Kind::write_nonblocking_pipe,
-    Kind::send,        Kind::accept,
+    Kind::send,
+    Kind::accept,
     Kind::accept_nonblocking,
-    Kind::connect,     Kind::poll_in,
-    Kind::poll_out,    Kind::poll_errors,
+    Kind::connect,
+    Kind::poll_in,
+    Kind::poll_out,
+    Kind::poll_errors,
 };
 
 inline const char* name_of(Kind kind) {
@@ -75,8 +84,7 @@ public:
           datagrams_(unix_pair(SOCK_DGRAM)),
           event_(checked(::eventfd(0, EFD_CLOEXEC), "eventfd")),
           listener_(tcp_listener()),
-          nonblocking_listener_(unix_listener()),
-          busy_(tcp_listener(0)) {
+          nonblocking_listener_(unix_listener()) {
         make_nonblocking(nonblocking_listener_.fd.get());
         fill(full_pipe_.b.get());
         fill(full_nonblocking_.b.get());
@@ -119,7 +127,7 @@ public:
                 co_return co_await accept_from(nonblocking_listener_.fd.get());
             case Kind::connect: {
                 const Fd fd = new_socket(AF_INET);
-                co_await io::connect(fd.get(), busy_.listener.address);
+                co_await io::connect(fd.get(), busy().listener.address);
                 co_return 0;
             }
             case Kind::poll_in:
@@ -142,7 +150,7 @@ public:
         return ::poll(files, std::size(files), 0) == 0;
     }
 
-    /// Makes the operation possible. The connect is the kernel's to repeat, a second later.
+    /// Makes the operation possible, except the connect.
     void release(Kind kind) {
         switch (kind) {
             case Kind::read_pipe:
@@ -175,10 +183,6 @@ public:
                 client_ = connected_to(nonblocking_listener_.address);
                 return;
             case Kind::connect:
-                busy_.fillers.clear();
-                while (::poll(&waiting_, 1, 0) > 0) {
-                    Fd(checked(::accept4(waiting_.fd, nullptr, nullptr, SOCK_CLOEXEC), "accept4"));
-                }
                 return;
             case Kind::poll_errors:
                 stream_.b.reset();
@@ -187,6 +191,11 @@ public:
     }
 
 private:
+    /// Made when it is needed: a connect that hangs takes the kernel a moment to tell.
+    const BusyListener& busy() {
+        if (!busy_) busy_.emplace(tcp_listener(0));
+        return *busy_;
+    }
     static weft::Coro<long> read_from(int fd) {
         char byte;
         const std::size_t got = co_await weft::io::read(fd, weft::MutableBuffer(&byte, 1));
@@ -216,8 +225,7 @@ private:
     Fd event_;
     Listener listener_;
     Listener nonblocking_listener_;
-    BusyListener busy_;
-    pollfd waiting_{busy_.listener.fd.get(), POLLIN, 0};
+    std::optional<BusyListener> busy_;
     Fd client_;
 };
 

@@ -64,18 +64,8 @@ public:
     }
 
     void forget(int fd) noexcept override {
-        Descriptor* const descriptor = find(fd);
-        if (!descriptor) return;
-        end_all(*descriptor);
-        if (descriptor->registered) {
-            // The number is still open, but perhaps a duplicate of it is too, and then close(2)
-            // would leave the registration behind.
-            ++kernel_entries_;
-            ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-        }
-        const std::uint32_t generation = descriptor->generation + 1;
-        descriptor->reset();
-        descriptor->generation = generation;
+        if (end_helped(fd)) helper_->wait_for(fd);
+        forget_registration(fd);
     }
 
     bool has_work() const noexcept override { return counts_[0] > 0; }
@@ -91,6 +81,21 @@ public:
     }
 
 private:
+    void forget_registration(int fd) noexcept {
+        Descriptor* const descriptor = find(fd);
+        if (!descriptor) return;
+        end_all(*descriptor);
+        if (descriptor->registered) {
+            // The number is still open, but perhaps a duplicate of it is too, and then close(2)
+            // would leave the registration behind.
+            ++kernel_entries_;
+            ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+        }
+        const std::uint32_t generation = descriptor->generation + 1;
+        descriptor->reset();
+        descriptor->generation = generation;
+    }
+
     static constexpr int events_per_turn = 256;
     static constexpr int would_block = INT_MIN;  // no errno, no length
 
@@ -114,7 +119,7 @@ private:
         std::uint32_t generation = 0;  // an event of an earlier life of the number is stale
         Kind kind = Kind::unknown;
         bool nonblocking = false;  // O_NONBLOCK is set: an attempt cannot block
-        bool drained = false;      // the last read took everything there was
+        bool drained = false;      // was read from: wait for an event before the next attempt
     };
 
     // --- descriptors ---
@@ -179,7 +184,7 @@ private:
             case OpCode::fsync:
                 return hand_to_helper(op);
             case OpCode::close:
-                return close_now(op.fd);
+                return close_now(op);
             default:
                 break;
         }
@@ -263,11 +268,30 @@ private:
         return would_block;
     }
 
-    int close_now(int fd) noexcept {
-        forget(fd);
+    int close_now(Operation& op) noexcept {
+        const bool in_use = end_helped(op.fd);
+        forget_registration(op.fd);
+        // The helper works in order: its close comes after what it does on the file now.
+        if (in_use) return hand_to_helper(op);
         ++kernel_entries_;
         // EINTR: Linux has released the number all the same.
-        return ::close(fd) == 0 || errno == EINTR ? 0 : -errno;
+        return ::close(op.fd) == 0 || errno == EINTR ? 0 : -errno;
+    }
+
+    /// Takes file operations on `fd` back from the helper: they must not reach the next file under
+    /// this number. True: one of them runs.
+    bool end_helped(int fd) noexcept {
+        if (busy_ == 0) return false;
+        OperationList taken;
+        const bool running = helper_->take_back_all(fd, taken);
+        while (!taken.empty()) {
+            Operation& op = taken.pop_front();
+            --busy_;
+            op.backend_bits = retracted;
+            op.result = -ECANCELED;
+            finished_.push_back(op);
+        }
+        return running;
     }
 
     int arm(Operation& op, Descriptor& descriptor) noexcept {
@@ -320,13 +344,11 @@ private:
         }
     }
 
-    /// A read that came back short has taken all there was; asking again now would be a wasted
-    /// call. (Level-triggered: if more arrives meanwhile, the next wait says so at once.)
+    /// One read a wake: to ask again right away would mostly be a call that answers EAGAIN, since
+    /// messages tend to have the size that their reader expects. Level-triggered, so nothing is
+    /// missed: what is left makes the next wait return at once.
     static int note_result(Operation& op, Descriptor& descriptor, int result) noexcept {
-        if (op.code == OpCode::recv || op.code == OpCode::read) {
-            descriptor.drained = static_cast<std::uint32_t>(result) < op.length;
-            op.more = !descriptor.drained;
-        }
+        if (op.code == OpCode::recv || op.code == OpCode::read) descriptor.drained = true;
         return result;
     }
 

@@ -27,8 +27,6 @@ inline constexpr unsigned uring_setup_defer_taskrun = 1U << 13;  // 6.1
 inline constexpr unsigned uring_sq_taskrun = 1U << 2;            // 5.19
 inline constexpr unsigned uring_recvsend_poll_first = 1U << 0;   // 5.19
 inline constexpr unsigned uring_cqe_sock_nonempty = 1U << 2;     // 5.19
-inline constexpr unsigned uring_cancel_all = 1U << 0;            // 5.19
-inline constexpr unsigned uring_cancel_fd = 1U << 1;             // 5.19
 
 /// A name in WEFT_URING_DISABLE takes its rung out of the ladder, so that every rung is tested on
 /// one kernel.
@@ -64,7 +62,6 @@ public:
         rung((ring_.flags & uring_setup_single_issuer) != 0, "single_issuer");
         rung((ring_.flags & uring_setup_coop_taskrun) != 0, "coop_taskrun");
         poll_first_ = rung(linux_5_19_, "poll_first");
-        cancel_fd_ = rung(linux_5_19_, "cancel_fd");
         cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
         // Without it liburing spends a submission on a timeout for each wait.
         if (!rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg")) {
@@ -80,13 +77,17 @@ public:
     ~UringBackend() override { ::io_uring_queue_exit(&ring_); }
 
     bool start(Operation& op) noexcept override {
-        if (!count_user(op.fd, +1)) {
-            op.result = -ENOMEM;
-            return true;
-        }
         ++count_of(op);
         if (is_busy(op)) ++busy_;
         op.backend_bits = as_itself;
+        if (Operation** const lane = lane_of(op)) {
+            if (*lane) {
+                op.state = Operation::State::queued;
+                held_.push_back(op);
+                return false;
+            }
+            *lane = &op;
+        }
         enqueue(op);
         return false;
     }
@@ -185,26 +186,52 @@ private:
                                   IORING_OP_OPENAT,  IORING_OP_FSYNC};
         bool all = true;
         for (const int code : needed) all = all && ::io_uring_opcode_supported(probe, code);
-        // POLL_FIRST, cancel by descriptor and SOCK_NONEMPTY cannot be probed for; they came with
-        // the release that brought IORING_OP_SOCKET.
+        // POLL_FIRST cannot be probed for; it came with the release that brought IORING_OP_SOCKET.
         constexpr int op_socket = 45;
         linux_5_19_ = ::io_uring_opcode_supported(probe, op_socket) != 0;
         ::io_uring_free_probe(probe);
         if (!all) throw_system_error(ENOSYS, "io_uring without an operation that weft needs");
     }
 
-    /// How many operations use each descriptor, so that a close knows whether to look for them.
-    bool count_user(int fd, int change) noexcept {
-        const auto index = static_cast<std::size_t>(fd);
-        if (fd < 0 || index > largest_tracked) return true;  // EBADF, or a very unusual limit
-        if (index >= users_.size()) {
-            try {
-                users_.resize(std::max(index + 1, users_.size() * 2));
-            } catch (const std::bad_alloc&) {
-                return false;
-            }
+    /// Reads of one descriptor are served in the order in which they were asked for, and so are
+    /// writes. The kernel would wake the newest waiter first, so it gets one a direction at a time.
+    struct Lanes {
+        Operation* in = nullptr;
+        Operation* out = nullptr;
+    };
+
+    /// Where the operation's descriptor keeps the one that the kernel has; null for those that may
+    /// go side by side (polls, reads at an offset), which are in `others_` while in flight.
+    Operation** lane_of(const Operation& op) noexcept {
+        bool in = false;
+        switch (op.code) {
+            case OpCode::recv:
+            case OpCode::accept:
+                in = true;
+                break;
+            case OpCode::send:
+            case OpCode::connect:
+                break;
+            case OpCode::read:
+            case OpCode::write:
+                if (op.offset != current_position) return nullptr;
+                in = op.code == OpCode::read;
+                break;
+            default:
+                return nullptr;
         }
-        users_[index] += change;
+        const auto index = static_cast<std::size_t>(op.fd);
+        if (index >= lanes_.size() && !make_lanes(op.fd)) return nullptr;
+        return in ? &lanes_[index].in : &lanes_[index].out;
+    }
+    [[gnu::cold]] bool make_lanes(int fd) noexcept {
+        const auto index = static_cast<std::size_t>(fd);
+        if (fd < 0 || index > largest_tracked) return false;  // EBADF, or a very unusual limit
+        try {
+            lanes_.resize(std::max(index + 1, lanes_.size() * 2));
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
         return true;
     }
 
@@ -216,8 +243,21 @@ private:
     void finish(Operation& op, int result) noexcept {
         --count_of(op);
         if (is_busy(op)) --busy_;
-        count_user(op.fd, -1);
+        if (Operation** const lane = lane_of(op); lane && *lane == &op) {
+            *lane = nullptr;
+            if (!held_.empty()) [[unlikely]]
+                let_next_go(op.fd, lane);
+        }
         op.complete(result);
+    }
+
+    [[gnu::noinline]] void let_next_go(int fd, Operation** lane) noexcept {
+        held_.for_each([&](Operation& other) {
+            if (*lane || other.fd != fd || lane_of(other) != lane) return;
+            other.unlink();
+            *lane = &other;
+            enqueue(other);
+        });
     }
 
     io_uring_sqe* free_entry() {
@@ -232,48 +272,46 @@ private:
     void fill_submissions() {
         while (!queued_.empty()) {
             Operation& op = queued_.front();
-            if (op.code == OpCode::close && !clear_users(op)) return;
+            if (op.code == OpCode::close) [[unlikely]] {
+                end_users(op);
+                if (!fill_cancels()) return;  // they go before the close
+            }
             io_uring_sqe* const entry = free_entry();
             if (!entry) return;
             op.unlink();
             op.state = Operation::State::in_flight;
-            if (!cancel_fd_) in_flight_.push_back(op);
+            if (!lane_of(op)) others_.push_back(op);
             prepare(*entry, op);
         }
+        fill_cancels();
+    }
+
+    bool fill_cancels() {
         while (!cancels_.empty()) {
             io_uring_sqe* const entry = free_entry();
-            if (!entry) return;
+            if (!entry) return false;
             Operation& op = cancels_.pop_front();
-            if (!cancel_fd_) in_flight_.push_back(op);
+            if (!lane_of(op)) others_.push_back(op);
             ::io_uring_prep_cancel(entry, &op, 0);
             prepare_unattended(*entry);
         }
+        return true;
     }
 
     /// Before a close: whoever still uses the number is cancelled, or the peer would never see the
-    /// end, and the next file under this number would be mixed up with the old one.
-    bool clear_users(Operation& op) {
-        const auto index = static_cast<std::size_t>(op.fd);
-        if (op.fd < 0 || (index < users_.size() && users_[index] <= 1)) return true;
-        if (cancel_fd_) {
-            io_uring_sqe* const entry = free_entry();
-            if (!entry) return false;
-            ::io_uring_prep_cancel_fd(entry, op.fd, uring_cancel_all);
-            prepare_unattended(*entry);
-        } else {
-            in_flight_.for_each([&](Operation& other) {
-                if (other.fd == op.fd) cancel(other);
-            });
-            while (!cancels_.empty()) {
-                io_uring_sqe* const entry = free_entry();
-                if (!entry) return false;
-                Operation& other = cancels_.pop_front();
-                in_flight_.push_back(other);
-                ::io_uring_prep_cancel(entry, &other, 0);
-                prepare_unattended(*entry);
-            }
-        }
-        return true;
+    /// end, and the next file under this number would be mixed up with the old one. (The kernel's
+    /// own cancel by descriptor also hits those who use a duplicate.)
+    [[gnu::noinline]] void end_users(const Operation& close) noexcept {
+        const auto end = [&](Operation& op) {
+            if (&op != &close && op.fd == close.fd) cancel(op);
+        };
+        held_.for_each(end);
+        queued_.for_each(end);
+        others_.for_each(end);
+        const auto index = static_cast<std::size_t>(close.fd);
+        if (close.fd < 0 || index >= lanes_.size()) return;
+        if (lanes_[index].in) cancel(*lanes_[index].in);
+        if (lanes_[index].out) cancel(*lanes_[index].out);
     }
 
     /// A cancel's own completion says nothing that the operation's does not.
@@ -364,7 +402,7 @@ private:
     }
 
     void arrived(Operation& op, int result, unsigned flags) noexcept {
-        if (op.linked()) op.unlink();  // in_flight_, or cancels_: nothing left to cancel
+        if (op.linked()) op.unlink();  // others_, or cancels_: nothing left to cancel
         const bool was_poll = op.backend_bits == as_poll;
         op.backend_bits = as_itself;
         if (was_poll) {
@@ -386,11 +424,11 @@ private:
     io_uring ring_{};
     OperationList queued_;
     OperationList cancels_;    // in flight, and to be cancelled in the next batch
-    OperationList in_flight_;  // kept only where the kernel cannot cancel by descriptor
-    std::vector<int> users_;
+    OperationList others_;     // in flight without a lane
+    OperationList held_;       // wait for the one in their lane
+    std::vector<Lanes> lanes_;
     bool linux_5_19_ = false;
     bool poll_first_ = false;
-    bool cancel_fd_ = false;
     bool cqe_skip_ = false;
 };
 

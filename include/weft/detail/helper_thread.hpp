@@ -57,6 +57,22 @@ public:
         return true;
     }
 
+    /// Takes back everything on `fd` that has not begun, into `taken`. True: one runs right now.
+    bool take_back_all(int fd, OperationList& taken) noexcept {
+        const std::lock_guard lock(mutex_);
+        waiting_.for_each([&](Operation& op) {
+            if (op.fd != fd) return;
+            op.unlink();
+            taken.push_back(op);
+        });
+        return running_fd_ == fd;
+    }
+    /// Blocks until nothing runs on `fd`.
+    void wait_for(int fd) noexcept {
+        std::unique_lock lock(mutex_);
+        one_finished_.wait(lock, [&] { return running_fd_ != fd; });
+    }
+
     /// Moves what is finished (`result` set) to `finished`.
     void collect(OperationList& finished) noexcept {
         std::uint64_t count = 0;
@@ -91,6 +107,8 @@ private:
                                 static_cast<int>(op.flags), static_cast<mode_t>(op.length));
             case OpCode::fsync:
                 return op.flags ? ::fdatasync(op.fd) : ::fsync(op.fd);
+            case OpCode::close:
+                return ::close(op.fd) == 0 || errno == EINTR ? 0 : -1;
             default:
                 errno = EOPNOTSUPP;
                 return -1;
@@ -104,11 +122,14 @@ private:
             if (waiting_.empty()) return;
             Operation& op = waiting_.pop_front();
             op.state = Operation::State::in_flight;
+            running_fd_ = op.fd;
             lock.unlock();
             const int result = run(op);
             lock.lock();
+            running_fd_ = -1;
             op.result = result;
             finished_.push_back(op);
+            one_finished_.notify_all();
             const std::uint64_t one = 1;
             while (::write(event_.get(), &one, sizeof one) < 0 && errno == EINTR) {
             }
@@ -118,8 +139,10 @@ private:
     Fd event_;
     std::mutex mutex_;
     std::condition_variable work_arrived_;
+    std::condition_variable one_finished_;
     OperationList waiting_;
     OperationList finished_;
+    int running_fd_ = -1;
     bool stopping_ = false;
     std::thread thread_;
 };

@@ -24,7 +24,7 @@ std::size_t at_every_step(Scenario&& scenario, End&& end, std::size_t most = 10'
     for (std::size_t steps = 0; steps <= most; ++steps) {
         EventLoop loop(options(base));
         Task<void> task = loop.create_task(std::invoke(scenario));
-        for (std::size_t step = 0; step < steps && !task.done(); ++step) loop.run_once(true);
+        for (std::size_t step = 0; step < steps && !task.done(); ++step) loop.run_once(*task.core());
         if (task.done()) {
             std::move(task).result();
             return steps;
@@ -50,7 +50,7 @@ std::size_t cancel_at_every_step(Scenario&& scenario, After&& after, std::size_t
         std::forward<Scenario>(scenario),
         [&after](EventLoop& loop, Task<void>& task) {
             task.cancel();
-            while (!task.done()) loop.run_once(true);
+            while (!task.done()) loop.run_once(*task.core());
             after(task);
         },
         most, std::move(base));

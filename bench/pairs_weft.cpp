@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// The quiet form on weft: both ends of N socket pairs as tasks of one loop, with the options and
+// the report of bench/baseline/pairs_*.c. The backend is WEFT_BACKEND's.
+#include <weft/weft.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "measure.hpp"
+
+namespace {
+
+struct Progress {
+    long pairs = 50;
+    long total = 200'000;
+    long started = 0;
+    long finished = 0;
+    std::chrono::steady_clock::time_point began;
+    std::int64_t began_us = 0;
+    std::uint64_t began_entries = 0;
+
+    long warm_up() const { return pairs * 100; }
+    bool may_start() { return started < total + warm_up() && ++started > 0; }
+    void finish_one() {
+        if (++finished == warm_up()) {
+            began = std::chrono::steady_clock::now();
+            began_us = bench::cpu_us();
+            began_entries = weft::get_running_loop().kernel_entries();
+        }
+        if (finished == total + warm_up()) report();
+    }
+    void report() const {
+        const std::chrono::duration<double, std::nano> took =
+            std::chrono::steady_clock::now() - began;
+        const auto each = static_cast<double>(total);
+        const auto cpu_ns = static_cast<double>(bench::cpu_us() - began_us) * 1000;
+        const auto entries = weft::get_running_loop().kernel_entries() - began_entries;
+        std::printf("ns_per_echo=%.1f cpu_ns_per_echo=%.1f syscalls_per_echo=%.3f\n",
+                    took.count() / each, cpu_ns / each, static_cast<double>(entries) / each);
+    }
+};
+
+weft::Coro<void> answer(weft::Stream stream, std::size_t size) {
+    std::vector<char> buffer(size);
+    while (const std::size_t count = co_await stream.read(buffer)) {
+        co_await stream.write(weft::ConstBuffer(buffer.data(), count));
+    }
+}
+
+weft::Coro<void> ask(weft::Stream stream, std::size_t size, Progress& progress) {
+    std::vector<char> message(size, 'x');
+    std::vector<char> reply(size);
+    while (progress.may_start()) {
+        const long number = progress.started;
+        std::memcpy(message.data(), &number, sizeof number);
+        co_await stream.write(message);
+        std::size_t got = 0;
+        while (got < size) {
+            const std::size_t count =
+                co_await stream.read(weft::MutableBuffer(reply.data() + got, size - got));
+            if (count == 0) throw weft::IncompleteReadError({}, size);
+            got += count;
+        }
+        if (std::memcmp(reply.data(), &number, sizeof number) != 0) {
+            throw weft::RuntimeError("the echo is wrong");
+        }
+        progress.finish_one();
+    }
+}
+
+weft::Coro<void> start_tcp_pair(weft::Server& server, std::vector<weft::Task<void>>& clients,
+                                std::size_t size, Progress& progress) {
+    weft::Stream stream = co_await weft::open_connection("127.0.0.1", server.port());
+    clients.push_back(weft::create_task(ask(std::move(stream), size, progress)));
+}
+
+weft::Coro<void> run_pairs(int argc, char** argv) {
+    Progress progress;
+    progress.pairs = bench::number_option(argc, argv, "--pairs", 50);
+    progress.total = bench::number_option(argc, argv, "--echoes", 200'000);
+    const auto size = static_cast<std::size_t>(bench::number_option(argc, argv, "--size", 64));
+    std::vector<weft::Task<void>> clients;
+
+    if (bench::option(argc, argv, "--transport", "tcp") == "unix") {
+        for (long pair = 0; pair < progress.pairs; ++pair) {
+            int ends[2];
+            if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+                throw std::system_error(errno, std::system_category(), "socketpair");
+            }
+            (void)weft::create_task(answer(weft::Stream(weft::Fd(ends[0])), size));
+            clients.push_back(weft::create_task(
+                ask(weft::Stream(weft::Fd(ends[1])), size, progress)));
+        }
+        for (auto& client : clients) co_await client;
+        co_return;
+    }
+    auto handler = [size](weft::Stream stream) { return answer(std::move(stream), size); };
+    weft::Server server = co_await weft::start_server(handler, "127.0.0.1", 0);
+    for (long pair = 0; pair < progress.pairs; ++pair) {
+        co_await start_tcp_pair(server, clients, size, progress);
+    }
+    for (auto& client : clients) co_await client;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        weft::run([&] { return run_pairs(argc, argv); });
+    } catch (const std::system_error& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 3;
+    }
+}

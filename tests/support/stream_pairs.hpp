@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// Two streams that are connected to each other, over a Unix socket pair and over TCP.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include <weft/address.hpp>
+#include <weft/fd.hpp>
+#include <weft/stream.hpp>
+
+namespace support {
+
+enum class Transport { unix_pair, tcp };
+
+inline constexpr std::array every_transport{Transport::unix_pair, Transport::tcp};
+
+struct StreamPair {
+    StreamPair(weft::Fd a, weft::Fd b) : near(std::move(a)), far(std::move(b)) {}
+    weft::Stream near;
+    weft::Stream far;
+};
+
+inline int must(int result, const char* call) {
+    if (result < 0) throw std::system_error(errno, std::system_category(), call);
+    return result;
+}
+
+/// Blocking calls: on the loopback interface a connection is complete before it is accepted.
+inline StreamPair stream_pair(Transport transport = Transport::unix_pair) {
+    if (transport == Transport::unix_pair) {
+        int ends[2];
+        must(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), "socketpair");
+        return StreamPair(weft::Fd(ends[0]), weft::Fd(ends[1]));
+    }
+    const weft::Fd listener(must(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
+    const weft::Address any = weft::Address::ip("127.0.0.1", 0);
+    must(::bind(listener.get(), any.data(), any.size()), "bind");
+    must(::listen(listener.get(), 1), "listen");
+    const weft::Address address = weft::Address::of_socket(listener.get());
+    weft::Fd client(must(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
+    must(::connect(client.get(), address.data(), address.size()), "connect");
+    weft::Fd served(must(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC), "accept"));
+    return StreamPair(std::move(client), std::move(served));
+}
+
+}  // namespace support
