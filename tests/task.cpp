@@ -221,6 +221,17 @@ WEFT_TEST_CASE("a task's failure that an awaiter saw is not reported", "[task]")
     REQUIRE(reports->empty());
 }
 
+WEFT_TEST_CASE("a failed task that somebody cancels afterwards is not reported", "[task]") {
+    auto reports = probe::collect_reports(weft::get_running_loop());
+    {
+        auto task = weft::create_task(fails_with("nobody cares"));
+        co_await task.wait();
+        const bool accepted = task.cancel();
+        REQUIRE_FALSE(accepted);
+    }
+    REQUIRE(reports->empty());
+}
+
 // --- results ---
 
 WEFT_TEST_CASE("every task that awaits one task gets its value or exception", "[task]") {

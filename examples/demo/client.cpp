@@ -94,6 +94,7 @@ weft::Coro<void> run_client(weft::Address service) {
     fmt::print("A service that takes {} ms for each page, and a client, in two processes.\n",
                work_per_page.count());
     fmt::print("Both run on {} ({}).\n", backend.name, backend.reason);
+    std::fflush(stdout);
 
     // Whatever happens, this ends: a service that does not answer is given up.
     weft::TimerHandle giving_up = loop.call_later(patience, [client = weft::current_task()] {

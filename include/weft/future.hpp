@@ -148,7 +148,7 @@ public:
         target = &task;
         core_->waiters.push_back(*this);
         if (task.must_cancel) [[unlikely]]
-            cancel();
+            core_->loop->pass_on_cancel(task);
     }
     WaitInfo describe() const noexcept override {
         return {core_->is_task ? "task" : "future", -1, core_};
@@ -164,6 +164,12 @@ protected:
     }
 
     TaskCore* task() const noexcept { return static_cast<TaskCore*>(target); }
+    /// Wakes our task although the future is not done.
+    void leave() noexcept {
+        if (!next) return;
+        core_->waiters.erase(*this);
+        core_->loop->wake(*task());
+    }
 
     FutureCore* core_;
 
@@ -182,16 +188,20 @@ class [[nodiscard]] FutureAwaiter final : public FutureWait {
 public:
     explicit FutureAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
 
-    void cancel() noexcept override {
-        const TaskExtras* const extras = task()->extras();
-        cancel_future(*core_, extras ? extras->cancel_message : std::string_view());
+    TaskCore* cancel() noexcept override {
+        if (core_->is_task) return static_cast<TaskCore*>(core_);
+        end_future(*core_, FutureCore::State::cancelled);
+        return nullptr;
+    }
+    void let_go() noexcept override {
+        if (core_->is_task) leave();
     }
 
     decltype(auto) await_resume() {
-        core_->retrieved = true;
-        if (core_->state == FutureCore::State::cancelled) [[unlikely]]
-            hand_back_request();
         Outcome<T>& outcome = outcome_of<T>(*core_);
+        if (core_->state != FutureCore::State::value) [[unlikely]]
+            prepare_to_throw(outcome);
+        core_->retrieved = true;
         if constexpr (!Take || std::is_void_v<T> || std::is_reference_v<T>) {
             return outcome.get();
         } else {
@@ -200,12 +210,16 @@ public:
     }
 
 private:
-    // The request that went down through this future comes back as its CancelledError.
-    void hand_back_request() noexcept {
-        if (task() && task()->must_cancel) {
-            task()->must_cancel = false;
-            task()->delivered = true;
-        }
+    void prepare_to_throw(const Outcome<T>& outcome) const {
+        const FutureCore::State state = core_->state;
+        if (state == FutureCore::State::exception) return;
+        TaskCore* const waiter = task();
+        if (state == FutureCore::State::pending) core_->loop->throw_cancelled();  // let go
+        if (!waiter || !waiter->must_cancel) return;
+        // Our own request went down through this future and comes back as its CancelledError.
+        if (!outcome.exception()) core_->loop->throw_cancelled();
+        waiter->must_cancel = false;
+        waiter->delivered = true;
     }
     // Moved out when nobody else can look at it any more; a type that cannot be copied goes to
     // the first who takes it.
@@ -222,18 +236,13 @@ class [[nodiscard]] DoneAwaiter final : public FutureWait {
 public:
     explicit DoneAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
 
-    void cancel() noexcept override {
-        if (!next) return;
-        core_->waiters.erase(*this);
-        cancelled_ = true;
-        core_->loop->wake(*task());
+    TaskCore* cancel() noexcept override {
+        leave();
+        return nullptr;
     }
     void await_resume() const {
-        if (cancelled_) core_->loop->throw_cancelled();
+        if (!core_->done()) core_->loop->throw_cancelled();
     }
-
-private:
-    bool cancelled_ = false;
 };
 
 }  // namespace detail

@@ -51,9 +51,10 @@ public:
         return false;
     }
 
-    void cancel() noexcept override {
+    TaskCore* cancel() noexcept override {
         asked_ = true;
         task_->loop->cancel(static_cast<Operation&>(*this));
+        return nullptr;
     }
     WaitInfo describe() const noexcept override { return {name_of(code), fd}; }
 
@@ -140,7 +141,7 @@ public:
         task_->waiting_on = nullptr;
         return false;
     }
-    void cancel() noexcept override {}
+    TaskCore* cancel() noexcept override { return nullptr; }
     void await_resume() const { checked(); }
 };
 

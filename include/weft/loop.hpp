@@ -179,6 +179,10 @@ public:
     /// Delivers the current task's cancel request.
     [[noreturn]] void throw_cancelled();
     bool cancel(detail::TaskCore& task, std::string_view message);
+    /// The task's pending request strikes what it waits on.
+    void pass_on_cancel(detail::TaskCore& task) noexcept;
+    /// Cancels every task, each once. Whoever awaits another task is told by that one's end.
+    void cancel_all() noexcept;
     void add(detail::TaskCore& task) noexcept {
         check_thread("create_task");
         tasks_.push_back(task);
@@ -257,6 +261,9 @@ private:
     void run_posts();
     void fire_timers();
     void check_progress();
+    static void request_cancel(detail::TaskCore& task) noexcept;
+    static void copy_cancel_message(const detail::TaskCore& from, detail::TaskCore& to) noexcept;
+    bool let_go_of_tasks() noexcept;
     void drain_cancels();
     void destroy_frames() noexcept;
     void arm_wake_up() noexcept;
@@ -458,10 +465,63 @@ inline bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) 
     check_thread("cancel");
     if (task.done()) return false;
     if (!message.empty() || task.extras()) task.make_extras().cancel_message = message;
-    ++task.cancel_requests;
-    task.must_cancel = true;
-    if (task.waiting_on) task.waiting_on->cancel();
+    request_cancel(task);
+    pass_on_cancel(task);
     return true;
+}
+
+inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
+    if (task.cancel_requests < UINT16_MAX) ++task.cancel_requests;
+    task.must_cancel = true;
+}
+
+inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
+    // Brent's cycle detection: tasks may await each other in a circle, which nobody can leave
+    // unless one of them is let go.
+    detail::TaskCore* at = &task;
+    detail::TaskCore* landmark = at;
+    std::size_t steps = 0;
+    std::size_t stretch = 1;
+    while (at->waiting_on) {
+        detail::TaskCore* const next = at->waiting_on->cancel();
+        if (!next) return;
+        if (next == landmark) return at->waiting_on->let_go();
+        request_cancel(*next);
+        copy_cancel_message(*at, *next);
+        at = next;
+        if (++steps == stretch) {
+            landmark = at;
+            steps = 0;
+            stretch *= 2;
+        }
+    }
+}
+
+inline void EventLoop::copy_cancel_message(const detail::TaskCore& from,
+                                           detail::TaskCore& to) noexcept {
+    const detail::TaskExtras* const extras = from.extras();
+    if (!extras || extras->cancel_message.empty()) return;
+    try {
+        to.make_extras().cancel_message = extras->cancel_message;
+    } catch (const std::bad_alloc&) {
+        // The message is a courtesy; the cancel itself needs no memory.
+    }
+}
+
+inline void EventLoop::cancel_all() noexcept {
+    // To follow every chain of tasks from each of its members would take quadratic time.
+    tasks_.for_each([](detail::TaskCore& task) {
+        request_cancel(task);
+        if (task.waiting_on) task.waiting_on->cancel();
+    });
+}
+
+/// Ends every wait of one task for another. True: there were some.
+inline bool EventLoop::let_go_of_tasks() noexcept {
+    tasks_.for_each([](detail::TaskCore& task) {
+        if (task.waiting_on) task.waiting_on->let_go();
+    });
+    return !ready_.empty();
 }
 
 inline void EventLoop::complete(detail::FutureCore& future,
@@ -568,7 +628,9 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
 
 inline void EventLoop::run_until_no_tasks() {
     RunScope scope(*this);
-    while (!tasks_.empty() && !stopping_) turn([this] { return tasks_.empty(); });
+    // When nothing could wake any of them, tasks that await each other in a circle are left.
+    const auto over = [this] { return tasks_.empty() || (nothing_else() && let_go_of_tasks()); };
+    while (!tasks_.empty() && !stopping_) turn(over);
 }
 
 inline void EventLoop::close() {
@@ -580,7 +642,8 @@ inline void EventLoop::close() {
         // after so many cancels swallows them all.
         constexpr int rounds = 64;
         for (int round = 0; round < rounds && !tasks_.empty(); ++round) {
-            tasks_.for_each([this](detail::TaskCore& task) { cancel(task, {}); });
+            cancel_all();
+            if (round > 0) let_go_of_tasks();
             drain_cancels();
         }
         destroy_frames();
@@ -607,21 +670,14 @@ inline void EventLoop::close() {
 
 /// Runs whatever is ready, and waits for operations that were asked to end, until neither is left.
 inline void EventLoop::drain_cancels() {
-    const auto any_ending = [this] {
-        bool ending = false;
-        tasks_.for_each([&](detail::TaskCore& task) {
-            ending = ending || (task.must_cancel && task.waiting_on);
-        });
-        return ending;
-    };
     do {
         run_ready();
-        if (ready_.empty() && any_ending() && backend_->outstanding() > 0) {
+        if (ready_.empty() && backend_->ending() > 0) {
             backend_->turn(detail::no_deadline);
         } else if (backend_->has_work()) {
             backend_->turn(0);
         }
-    } while (!ready_.empty() || (any_ending() && backend_->outstanding() > 0));
+    } while (!ready_.empty() || backend_->ending() > 0);
 }
 
 /// The end of tasks that do not end: the kernel lets go of their memory, then the frames go.

@@ -44,7 +44,7 @@ public:
     void close() {
         if (loop_.is_closed()) return;
         std::vector<AnyTask> left = all_tasks(loop_);
-        for (const AnyTask& task : left) task.cancel();
+        loop_.cancel_all();
         if (!left.empty()) loop_.run_until_no_tasks();
         for (const AnyTask& task : left) {
             if (task.cancelled() || !task.exception()) continue;

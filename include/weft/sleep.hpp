@@ -63,11 +63,13 @@ public:
             task_->loop->throw_cancelled();
     }
 
-    void cancel() noexcept override {
-        if (!armed()) return;
-        cancelled_ = true;
-        task_->loop->disarm(*this);
-        task_->loop->wake(*task_);
+    TaskCore* cancel() noexcept override {
+        if (armed()) {
+            cancelled_ = true;
+            task_->loop->disarm(*this);
+            task_->loop->wake(*task_);
+        }
+        return nullptr;
     }
     WaitInfo describe() const noexcept override { return {"sleep"}; }
 

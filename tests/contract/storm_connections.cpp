@@ -85,6 +85,13 @@ weft::Coro<void> accepts_against_cancel(const Listener& listener, std::size_t ac
             co_await settle(ledger, task);
             task = create_task(accept_one(listener.fd.get()));
         }
+        // The queue must not run full: what waits there is taken without a cancel.
+        while (round + 1 - ledger.accepted > 32) {
+            for (auto& task : tasks) {
+                co_await settle(ledger, task);
+                task = create_task(accept_one(listener.fd.get()));
+            }
+        }
         if (clients.size() > 64) clients.erase(clients.begin(), clients.begin() + 16);
     }
     for (auto& task : tasks) {

@@ -52,6 +52,8 @@ public:
     std::uint32_t background() const noexcept { return counts_[1]; }
     /// Of these, how many the kernel finishes on its own soon (files): time must not jump over them.
     std::uint32_t busy() const noexcept { return busy_; }
+    /// Operations that will end without anything else happening: asked to end, or short.
+    std::uint32_t ending() const noexcept { return cancelling_ + busy_; }
     std::uint64_t kernel_entries() const noexcept { return kernel_entries_; }
     const BackendInfo& info() const noexcept { return info_; }
     void explain(const std::string& reason) { info_.reason = reason; }
@@ -61,6 +63,7 @@ protected:
 
     std::uint32_t counts_[2] = {0, 0};
     std::uint32_t busy_ = 0;
+    std::uint32_t cancelling_ = 0;
     std::uint64_t kernel_entries_ = 0;  // system calls made
     BackendInfo info_;
 };

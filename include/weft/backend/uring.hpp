@@ -96,6 +96,7 @@ public:
         if (op.state == Operation::State::idle || op.cancelling) return;
         if (op.code == OpCode::close) return;  // a descriptor is closed or it leaks
         op.cancelling = true;
+        ++cancelling_;
         if (op.state == Operation::State::queued) {
             op.unlink();
             finish(op, -ECANCELED);
@@ -140,7 +141,7 @@ private:
     unsigned sq_flags() const noexcept { return IO_URING_READ_ONCE(*ring_.sq.kflags); }
 
     static bool is_busy(const Operation& op) noexcept {
-        return op.code == OpCode::openat || op.code == OpCode::fsync ||
+        return op.code == OpCode::openat || op.code == OpCode::fsync || op.code == OpCode::close ||
                ((op.code == OpCode::read || op.code == OpCode::write) &&
                 op.offset != current_position);
     }
@@ -243,6 +244,7 @@ private:
     void finish(Operation& op, int result) noexcept {
         --count_of(op);
         if (is_busy(op)) --busy_;
+        if (op.cancelling) --cancelling_;
         if (Operation** const lane = lane_of(op); lane && *lane == &op) {
             *lane = nullptr;
             if (!held_.empty()) [[unlikely]]

@@ -15,6 +15,7 @@ class EventLoop;
 namespace detail {
 
 struct FutureCore;
+struct TaskCore;
 
 /// What a dump shows of a waiting task: "recv on descriptor 7", "task 'fetch'".
 struct WaitInfo {
@@ -29,14 +30,19 @@ struct WaitInfo {
 /// 2. When the operation ends, whoever ended it calls `EventLoop::wake(task)`; from then on the
 ///    task waits on nothing and its resumption is certain.
 /// 3. `cancel()` may come any time between 1 and 2, any number of times, and asks for an end. It
-///    leads to 2 exactly like a completion does, now or later. It must not resume anything.
+///    leads to 2 exactly like a completion does, now or later. It must not resume anything. When
+///    what is awaited is a task it only returns that one, and the loop goes on with it: a chain of
+///    tasks may be longer than the stack is deep.
 /// 4. `await_resume` looks at the answer: cancelled (then it calls `EventLoop::throw_cancelled`)
 ///    or completed anyway (then it returns the result, and the request, which is still pending in
 ///    the task, strikes at the next suspension). That is the lossless rule.
 class Suspension {
 public:
-    virtual void cancel() noexcept = 0;
+    virtual TaskCore* cancel() noexcept = 0;
     virtual WaitInfo describe() const noexcept = 0;
+    /// Ends the wait for a task without the task's consent: for tasks that await each other in a
+    /// circle, where nobody could ever begin.
+    virtual void let_go() noexcept {}
 
 protected:
     Suspension() noexcept = default;
