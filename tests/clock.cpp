@@ -26,7 +26,7 @@ namespace {
 
 template <class Rep, class Period = std::ratio<1>>
 using In = std::chrono::duration<Rep, Period>;
-using Frames = In<int, std::ratio<1, 60>>;       // video frames
+using Frames = In<int, std::ratio<1, 60>>;  // video frames
 using LongFrames = In<std::int64_t, std::ratio<1, 60>>;
 using Picos = In<std::int64_t, std::pico>;
 using Years = In<std::int64_t, std::ratio<31'556'952>>;

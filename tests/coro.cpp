@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Coro and create_task(fn, args...): lazy, single use, and every frame, argument and callable destroyed in time.
-// labels: smoke
+// Coro and create_task(fn, args...): lazy, single use, and every frame, argument and callable
+// destroyed in time. labels: smoke
 #include <weft/coro.hpp>
 #include <weft/loop.hpp>
 #include <weft/sleep.hpp>
@@ -228,8 +228,8 @@ WEFT_TEST_CASE("create_task keeps the callable and its arguments until the end",
     Task<std::string> task;
     {
         const std::string text(100, 'x');
-        auto body = [counted = probe::Alive(alive), text](const std::string& more,
-                                                          const probe::Alive&) -> Coro<std::string> {
+        auto body = [counted = probe::Alive(alive), text](
+                        const std::string& more, const probe::Alive&) -> Coro<std::string> {
             co_await weft::sleep(1h);
             co_return text + more;
         };

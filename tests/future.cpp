@@ -252,8 +252,7 @@ WEFT_TEST_CASE("cancel on a done future returns false and changes nothing", "[fu
     auto cancelled = loop.create_future<int>();
     REQUIRE(cancelled.cancel("first"));
     REQUIRE_FALSE(cancelled.cancel("second"));
-    const std::string message =
-        message_of<weft::CancelledError>([&] { (void)cancelled.result(); });
+    const std::string message = message_of<weft::CancelledError>([&] { (void)cancelled.result(); });
     REQUIRE(message == "first");
     co_return;
 }
@@ -402,8 +401,8 @@ WEFT_TEST_CASE("awaiting a future of another loop is a named error", "[future]")
     REQUIRE(contains(text, "another event loop"));
     // The refused await left nothing behind.
     foreign.set_result(1);
-    const std::string run =
-        message_of<weft::RuntimeError>([&] { weft::get_running_loop().run_until_done(*foreign.core()); });
+    const std::string run = message_of<weft::RuntimeError>(
+        [&] { weft::get_running_loop().run_until_done(*foreign.core()); });
     REQUIRE(contains(run, "another loop"));
 }
 

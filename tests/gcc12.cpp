@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What g++ 12 breaks in expressions that contain co_await, row by row: ours must be safe, a user's is as listed.
-// builds: -O0 -O1
+// What g++ 12 breaks in expressions that contain co_await, row by row: ours must be safe, a user's
+// is as listed. builds: -O0 -O1
 #include <weft/future.hpp>
 #include <weft/loop.hpp>
 #include <weft/sleep.hpp>
@@ -70,7 +70,8 @@ int take(Alive, int value) { return value; }
 
 // --- rows that our interface keeps safe, on every compiler ---
 
-WEFT_TEST_CASE("create_task with non-trivial arguments in one expression with its await", "[gcc12]") {
+WEFT_TEST_CASE("create_task with non-trivial arguments in one expression with its await",
+               "[gcc12]") {
     int alive = 0;
     {
         const int value = co_await weft::create_task(takes_counted, Alive(alive), 3);
@@ -204,7 +205,8 @@ WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture", "[gcc12]") {
     REQUIRE((alive != 0) == aggregates_break);
 }
 
-WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture turned into a std::function", "[gcc12]") {
+WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture turned into a std::function",
+               "[gcc12]") {
     int alive = 0;
     const int value = co_await calls_function([counted = Alive(alive)] { return 1; });
     REQUIRE(value == 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// call_soon_threadsafe: wakes a sleeping loop, loses nothing, and is exact against a concurrent close.
-// labels: threads
+// call_soon_threadsafe: wakes a sleeping loop, loses nothing, and is exact against a concurrent
+// close. labels: threads
 #include <weft/future.hpp>
 #include <weft/loop.hpp>
 #include <weft/run.hpp>
@@ -338,7 +338,7 @@ TEST_CASE("each thread has a running loop of its own", "[inbox]") {
             });
         });
         other.join();
-        co_return none && ran;
+        co_return none&& ran;
     };
     const bool good = loop.run_until_complete(body());
     REQUIRE(good);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// EventLoop: order, turns, timers, handles, what stop does, and how long a busy loop may starve others.
-// labels: smoke
+// EventLoop: order, turns, timers, handles, what stop does, and how long a busy loop may starve
+// others. labels: smoke
 #include <weft/io.hpp>
 #include <weft/loop.hpp>
 #include <weft/run.hpp>

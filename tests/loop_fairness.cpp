@@ -139,7 +139,8 @@ WEFT_TEST_CASE("an eager child does not give its parent a fresh budget", "[loop]
     REQUIRE(turns >= messages / most_operations_per_step);
 }
 
-WEFT_TEST_CASE("callbacks that schedule themselves do not starve a sleeping task's wake-up", "[loop]") {
+WEFT_TEST_CASE("callbacks that schedule themselves do not starve a sleeping task's wake-up",
+               "[loop]") {
     EventLoop& loop = weft::get_running_loop();
     int runs = 0;
     struct Again {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// EventLoop: failures and the exception handler, misuse and its messages, closing with work left over.
-// labels: smoke
+// EventLoop: failures and the exception handler, misuse and its messages, closing with work left
+// over. labels: smoke
 #include <weft/loop.hpp>
 #include <weft/run.hpp>
 #include <weft/sleep.hpp>
@@ -79,12 +79,11 @@ TEST_CASE("an exception handler that throws does not stop the loop", "[loop]") {
 TEST_CASE("an exception handler can replace itself", "[loop]") {
     EventLoop loop(weft::testing::options());
     std::string log;
-    loop.set_exception_handler(
-        [&loop, &log, mark = std::make_unique<std::string>("first")](const weft::ExceptionContext&) {
-            loop.set_exception_handler(
-                [&log](const weft::ExceptionContext&) { log += ", second"; });
-            log += *mark;
-        });
+    loop.set_exception_handler([&loop, &log, mark = std::make_unique<std::string>("first")](
+                                   const weft::ExceptionContext&) {
+        loop.set_exception_handler([&log](const weft::ExceptionContext&) { log += ", second"; });
+        log += *mark;
+    });
     loop.call_soon([] { throw 1; });
     loop.call_soon([] { throw 2; });
     loop.run_once();

@@ -93,11 +93,13 @@ TEST_CASE("a runner runs several mains on one loop, and tasks live on between th
         log += 'a';
     });
     REQUIRE(log == "a");
-    runner.run([&](std::string letter) -> Coro<void> {
-        co_await weft::sleep(2h);
-        log += letter;
-        REQUIRE(&weft::get_running_loop() == first_loop);
-    }, std::string("c"));
+    runner.run(
+        [&](std::string letter) -> Coro<void> {
+            co_await weft::sleep(2h);
+            log += letter;
+            REQUIRE(&weft::get_running_loop() == first_loop);
+        },
+        std::string("c"));
     REQUIRE(log == "abc");
 }
 
@@ -271,8 +273,8 @@ TEST_CASE("a nested run is an error, and the outer run goes on", "[runner]") {
     std::string text;
     const int value = weft::testing::run([&]() -> Coro<int> {
         auto inner = [](probe::Alive) -> Coro<void> { co_return; };
-        text = message_of<weft::RuntimeError>(
-            [&] { weft::testing::run(inner(probe::Alive(alive))); });
+        text =
+            message_of<weft::RuntimeError>([&] { weft::testing::run(inner(probe::Alive(alive))); });
         co_await weft::sleep(1s);
         co_return 2;
     });

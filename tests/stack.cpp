@@ -215,7 +215,8 @@ TEST_CASE("cancelling a chain of tasks, each awaiting the next, uses no stack", 
     });
 }
 
-TEST_CASE("closing a loop over a chain of tasks, each awaiting the next, uses no stack", "[stack]") {
+TEST_CASE("closing a loop over a chain of tasks, each awaiting the next, uses no stack",
+          "[stack]") {
     std::vector<Task<void>> tasks(long_chain);
     on_small_stack([&tasks]() -> Coro<void> {
         auto body = [&](std::size_t i) -> Coro<void> {

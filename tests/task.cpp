@@ -76,11 +76,10 @@ TEST_CASE("current_task is null outside of tasks", "[task]") {
     bool in_done_callback = true;
     loop.call_soon([&] { in_call_soon = static_cast<bool>(weft::current_task()); });
     auto task = loop.create_task(fails_with("x"));
-    task.add_done_callback(
-        [&](Future<void> done) {
-            in_done_callback = static_cast<bool>(weft::current_task());
-            (void)done.exception();
-        });
+    task.add_done_callback([&](Future<void> done) {
+        in_done_callback = static_cast<bool>(weft::current_task());
+        (void)done.exception();
+    });
     loop.run_until_done(*task.core());
     loop.run_once();
     REQUIRE_FALSE(in_call_soon);
@@ -130,8 +129,7 @@ WEFT_TEST_CASE("a task's end does not leave it current", "[task]") {
     auto body = [&](int) -> Coro<void> { co_return; };
     auto task = weft::create_task(body, 1);
     bool between = true;
-    weft::get_running_loop().call_soon(
-        [&] { between = static_cast<bool>(weft::current_task()); });
+    weft::get_running_loop().call_soon([&] { between = static_cast<bool>(weft::current_task()); });
     task.add_done_callback(
         [&](Future<void>) { at_destruction = static_cast<bool>(weft::current_task()); });
     co_await task;
@@ -170,7 +168,8 @@ WEFT_TEST_CASE("a task whose handle was dropped runs to its end", "[task]") {
     REQUIRE(steps == 3);
 }
 
-WEFT_TEST_CASE("the failure of a task whose handle was dropped is reported with its name", "[task]") {
+WEFT_TEST_CASE("the failure of a task whose handle was dropped is reported with its name",
+               "[task]") {
     auto reports = probe::collect_reports(weft::get_running_loop());
     (void)weft::create_task(fails_with("unseen"), weft::TaskOptions("forgotten"));
     co_await weft::sleep(1s);
@@ -303,7 +302,8 @@ TEST_CASE("debug mode reports a task that swallowed its cancellation", "[task]")
     REQUIRE(contains(reports->front(), "swallowed its cancellation|deaf"));
 }
 
-TEST_CASE("debug mode stays silent about a cancel that was taken back or never delivered", "[task]") {
+TEST_CASE("debug mode stays silent about a cancel that was taken back or never delivered",
+          "[task]") {
     weft::RunOptions base;
     base.debug = true;
     EventLoop loop(weft::testing::options(base));

@@ -59,7 +59,8 @@ Coro<std::string> cancel_message(Task<void> task) {
 
 // --- 16: at once, in the next iteration, at the innermost await ---
 
-WEFT_TEST_CASE("a cancelled task sees CancelledError in the next turn, innermost first", "[cancel]") {
+WEFT_TEST_CASE("a cancelled task sees CancelledError in the next turn, innermost first",
+               "[cancel]") {
     std::string log;
     auto inner = [&]() -> Coro<void> {
         try {
@@ -210,7 +211,8 @@ WEFT_TEST_CASE("a task that cancels itself is struck at its next suspension", "[
     REQUIRE(message == "self");
 }
 
-WEFT_TEST_CASE("a body that returns without suspending after a cancel keeps its value", "[cancel]") {
+WEFT_TEST_CASE("a body that returns without suspending after a cancel keeps its value",
+               "[cancel]") {
     auto body = []() -> Coro<int> {
         weft::current_task().cancel();
         co_return 7;
@@ -222,7 +224,8 @@ WEFT_TEST_CASE("a body that returns without suspending after a cancel keeps its 
     REQUIRE(task.cancelling() == 1);
 }
 
-WEFT_TEST_CASE("a result that was there before the cancel is delivered, then the cancel", "[cancel]") {
+WEFT_TEST_CASE("a result that was there before the cancel is delivered, then the cancel",
+               "[cancel]") {
     auto future = weft::get_running_loop().create_future<int>();
     int got = 0;
     bool struck = false;
@@ -274,7 +277,8 @@ WEFT_TEST_CASE("a child's value that a cancelled join raced is not lost", "[canc
     REQUIRE(struck);
 }
 
-WEFT_TEST_CASE("a child's failure during a cancelled join wins, then the cancel strikes", "[cancel]") {
+WEFT_TEST_CASE("a child's failure during a cancelled join wins, then the cancel strikes",
+               "[cancel]") {
     auto fails = []() -> Coro<void> {
         try {
             co_await weft::sleep(1h);
@@ -489,7 +493,8 @@ WEFT_TEST_CASE("an await of a cancelled future throws without a cancel request",
     co_await weft::yield();
 }
 
-WEFT_TEST_CASE("a future that is cancelled already does not use up a request of the task", "[cancel]") {
+WEFT_TEST_CASE("a future that is cancelled already does not use up a request of the task",
+               "[cancel]") {
     auto future = weft::get_running_loop().create_future<void>();
     future.cancel();
     auto body = [&]() -> Coro<int> {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -20,6 +21,9 @@ namespace demo {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
+
+/// Shared: when the whole is cancelled, a fetch may end later than who started it.
+using Progress = std::shared_ptr<ProgressLine>;
 
 constexpr int pages_in_turn = 20;
 constexpr std::chrono::seconds patience{60};
@@ -38,22 +42,22 @@ weft::Coro<void> fetch(weft::Stream& service, int page) {
 }
 
 /// One connection for all, one page after the other.
-weft::Coro<void> fetch_in_turn(weft::Address address, int pages, ProgressLine& progress) {
+weft::Coro<void> fetch_in_turn(weft::Address address, int pages, Progress progress) {
     weft::Stream service = co_await weft::open_connection(address);
     for (int page = 0; page < pages; ++page) {
         co_await fetch(service, page);
-        progress.advance();
+        progress->advance();
     }
 }
 
-weft::Coro<void> fetch_alone(weft::Address address, int page, ProgressLine& progress) {
+weft::Coro<void> fetch_alone(weft::Address address, int page, Progress progress) {
     weft::Stream service = co_await weft::open_connection(address);
     co_await fetch(service, page);
-    progress.advance();
+    progress->advance();
 }
 
 /// A task and a connection for each page, all at the same time.
-weft::Coro<void> fetch_at_once(weft::Address address, int pages, ProgressLine& progress) {
+weft::Coro<void> fetch_at_once(weft::Address address, int pages, Progress progress) {
     std::vector<weft::Task<void>> fetches;
     fetches.reserve(static_cast<std::size_t>(pages));
     for (int page = 0; page < pages; ++page) {
@@ -73,13 +77,11 @@ weft::Coro<void> fetch_at_once(weft::Address address, int pages, ProgressLine& p
 template <class Fetch>
 weft::Coro<Seconds> measure(Fetch fetch, weft::Address address, std::string what, int pages) {
     weft::EventLoop& loop = weft::get_running_loop();
+    auto progress = std::make_shared<ProgressLine>(what, pages);
     const weft::TimePoint began = loop.time();
-    Seconds took{};
-    {
-        ProgressLine progress(what, pages);
-        co_await fetch(address, pages, progress);
-        took = loop.time() - began;
-    }
+    co_await fetch(address, pages, progress);
+    const Seconds took = loop.time() - began;
+    progress.reset();  // off the screen
     fmt::print("  {}  {:>4} requests in {:7.3f} s, {:6.0f} a second\n", what, pages, took.count(),
                pages / took.count());
     std::fflush(stdout);

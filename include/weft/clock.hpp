@@ -46,18 +46,22 @@ constexpr Nanoseconds to_nanoseconds(std::chrono::duration<Rep, Period> d) {
         return static_cast<Nanoseconds>(std::ceil(ns));
     } else {
         if (d <= d.zero()) return 0;
-        if constexpr (std::ratio_greater_v<Period, std::nano>) {
-            constexpr auto longest =
-                std::chrono::duration_cast<std::chrono::duration<std::int64_t, Period>>(
-                    std::chrono::nanoseconds(longest_delay));
-            if (d > longest) throw_bad_duration("weft: the duration is too long");
-        } else if (d.count() > std::numeric_limits<std::int64_t>::max()) {
+        // Exact for periods that are no whole number of nanoseconds too: the product has 128 bits,
+        // and the estimate keeps it within them.
+        const long double estimate = static_cast<long double>(d.count()) * Period::num /
+                                     Period::den * 1'000'000'000.0L;
+        if (estimate > static_cast<long double>(longest_delay)) {
             throw_bad_duration("weft: the duration is too long");
         }
-        const Nanoseconds ns = std::chrono::ceil<std::chrono::nanoseconds>(d).count();
-        if (ns > longest_delay) throw_bad_duration("weft: the duration is too long");
-        return ns;
+        __extension__ using Wide = unsigned __int128;
+        const Wide product = static_cast<Wide>(d.count()) * Wide{Period::num} * 1'000'000'000;
+        return static_cast<Nanoseconds>((product + (Period::den - 1)) / Wide{Period::den});
     }
+}
+
+/// Far deadlines stay far: time that has passed (or jumped) must not make them wrap around.
+constexpr Nanoseconds deadline_after(Nanoseconds now, Nanoseconds delay) noexcept {
+    return delay < no_deadline - now ? now + delay : no_deadline - 1;
 }
 
 /// A point in time as the loop keeps it. Points before the clock's epoch are simply due.

@@ -125,12 +125,13 @@ inline void end_future(FutureCore& core, FutureCore::State state) noexcept {
 }
 
 /// asyncio's rule: cancelling whoever awaits a future cancels the future.
-inline bool cancel_future(FutureCore& core, std::string_view message) noexcept {
+inline bool cancel_future(FutureCore& core, std::string_view message) {
     if (core.done()) {
         core.retrieved = true;  // whoever cancels it does not want to hear of it
         return false;
     }
     if (core.is_task) return core.loop->cancel(static_cast<TaskCore&>(core), message);
+    EventLoop::check_thread(core, "cancel");
     end_future(core, FutureCore::State::cancelled);
     return true;
 }
@@ -426,6 +427,7 @@ public:
 
 private:
     void require_open() const {
+        EventLoop::check_thread(*core_, "set_result");
         if (core_->is_task) detail::throw_runtime_error("weft: a task sets its own result");
         if (core_->done()) detail::throw_invalid_state("weft: the future is done already");
     }
@@ -433,7 +435,9 @@ private:
 
 template <class T>
 Future<T> EventLoop::create_future() {
-    return Future<T>(new detail::FutureState<T>(*this));
+    auto* const state = new detail::FutureState<T>(*this);
+    state->debug = debug_;
+    return Future<T>(state);
 }
 
 template <class T>

@@ -59,6 +59,8 @@ public:
     WaitInfo describe() const noexcept override { return {name_of(code), fd}; }
 
 protected:
+    ~OperationWait() = default;
+
     /// The result, or the error. A result that won against a cancel is a result: the request stays
     /// pending in the task and strikes at its next suspension.
     int checked() const {
@@ -150,11 +152,11 @@ public:
 class DescriptorWait : public OperationWait {
 public:
     explicit DescriptorWait(OpCode op) noexcept : OperationWait(op) { result = -EBADF; }
+
+protected:
     ~DescriptorWait() {
         if (result >= 0) Fd(result).reset();
     }
-
-protected:
     Fd taken() {
         const int number = checked();
         result = -EBADF;

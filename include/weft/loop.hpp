@@ -108,7 +108,8 @@ public:
     /// Throws:   std::invalid_argument for a duration that is NaN or too long.
     template <class Rep, class Period, class F>
     TimerHandle call_later(std::chrono::duration<Rep, Period> delay, F&& fn) {
-        return call_at_deadline(now() + detail::to_nanoseconds(delay), std::forward<F>(fn));
+        return call_at_deadline(detail::deadline_after(now(), detail::to_nanoseconds(delay)),
+                                std::forward<F>(fn));
     }
     template <class F>
     TimerHandle call_at(TimePoint when, F&& fn) {
@@ -135,7 +136,10 @@ public:
 
     using ExceptionHandler = detail::Callback<void(const ExceptionContext&)>;
     /// Gets the failures that nobody awaits. The default writes to stderr.
-    void set_exception_handler(ExceptionHandler handler) { handler_ = std::move(handler); }
+    void set_exception_handler(ExceptionHandler handler) {
+        handler_ = std::move(handler);
+        handler_replaced_ = true;
+    }
     void call_exception_handler(const ExceptionContext& context) noexcept;
     void set_debug(bool on) noexcept { debug_ = on; }
     bool debug() const noexcept { return debug_; }
@@ -184,13 +188,11 @@ public:
     /// Cancels every task, each once. Whoever awaits another task is told by that one's end.
     void cancel_all() noexcept;
     void add(detail::TaskCore& task) noexcept {
-        check_thread("create_task");
         tasks_.push_back(task);
         ready_.push(task);
     }
     /// The first step inside the caller's.
     void add_eager(detail::TaskCore& task) {
-        check_thread("create_task");
         tasks_.push_back(task);
         detail::TaskCore* const outer = current_;
         run_task(task);
@@ -218,7 +220,7 @@ public:
 
     /// Now, read at most once a step: for deadlines that a step sets.
     detail::Nanoseconds now() noexcept {
-        if (time_step_ != step_) {
+        if (time_step_ != step_ || !running_) {
             time_step_ = step_;
             step_time_ = read_clock();
         }
@@ -235,9 +237,16 @@ public:
         if (debug_) [[unlikely]]
             refuse_other_thread(call);
     }
+    /// The same for a future, which may outlive its loop.
+    static void check_thread(const detail::FutureCore& future, const char* call) {
+        if (future.debug && !is_live(future.loop)) [[unlikely]]
+            throw RuntimeError(std::string(call) +
+                               ": the future's event loop is gone or belongs to another thread");
+    }
     /// Runs turns until the future is done.
     void run_until_done(detail::FutureCore& future);
-    void run_until_no_tasks();
+    /// Runs turns until no task is left, at most `limit`. False: some are.
+    bool run_until_no_tasks(Duration limit);
 
 private:
     template <class F>
@@ -265,7 +274,8 @@ private:
     static void copy_cancel_message(const detail::TaskCore& from, detail::TaskCore& to) noexcept;
     bool let_go_of_tasks() noexcept;
     void drain_cancels();
-    void destroy_frames() noexcept;
+    void end_operations();
+    void drop_everything() noexcept;
     void arm_wake_up() noexcept;
     static void wake_up_arrived(detail::Operation& op) noexcept;
     void refuse_other_thread(const char* call) const;
@@ -311,6 +321,7 @@ private:
     detail::Nanoseconds hang_limit_ = 0;
     detail::Nanoseconds last_progress_ = 0;  // real time, kept only with a hang limit
     ExceptionHandler handler_;
+    bool handler_replaced_ = false;
     pthread_t thread_ = ::pthread_self();
     EventLoop* next_live_ = nullptr;
 };
@@ -377,12 +388,17 @@ inline void Handle::cancel() noexcept {
 
 inline void EventLoop::call_exception_handler(const ExceptionContext& context) noexcept {
     if (!handler_) return detail::print_report(context);
+    // Out of its place while it runs: a handler may install another one, itself included.
+    ExceptionHandler handler = std::move(handler_);
+    handler_.reset();
+    handler_replaced_ = false;
     try {
-        handler_(context);
+        handler(context);
     } catch (...) {
         detail::print_report(context);
         detail::print_report({"exception in the exception handler", std::current_exception(), {}});
     }
+    if (!handler_replaced_) handler_ = std::move(handler);
 }
 
 inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
@@ -626,80 +642,97 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
     }
 }
 
-inline void EventLoop::run_until_no_tasks() {
+inline bool EventLoop::run_until_no_tasks(Duration limit) {
     RunScope scope(*this);
     // When nothing could wake any of them, tasks that await each other in a circle are left.
     const auto over = [this] { return tasks_.empty() || (nothing_else() && let_go_of_tasks()); };
-    while (!tasks_.empty() && !stopping_) turn(over);
+    // A timer, so that a sleeping loop notices the end of its patience too.
+    detail::Timer patience([](detail::Timer&) noexcept {});
+    arm(patience, detail::deadline_after(read_clock(), limit.count()));
+    // Virtual time stands still while anything runs.
+    constexpr int most_virtual_turns = 100'000;
+    for (int turns = 0; !tasks_.empty() && !stopping_ && patience.armed(); ++turns) {
+        if (virtual_time_ && turns == most_virtual_turns) break;
+        turn(over);
+    }
+    if (patience.armed()) disarm(patience);
+    return tasks_.empty();
 }
 
 inline void EventLoop::close() {
     if (closed_) return;
     if (running_) detail::throw_runtime_error("close: the event loop is running");
-    {
-        EventLoop* const outer = std::exchange(detail::running_loop, this);
-        // Each round cancels whatever still lives and lets it clean up; a task that is still there
-        // after so many cancels swallows them all.
-        constexpr int rounds = 64;
-        for (int round = 0; round < rounds && !tasks_.empty(); ++round) {
-            cancel_all();
-            if (round > 0) let_go_of_tasks();
-            drain_cancels();
-        }
-        destroy_frames();
-        if (wake_up_.state != detail::Operation::State::idle) backend_->cancel(wake_up_);
-        while (backend_->outstanding() + backend_->background() > 0) backend_->turn(detail::no_deadline);
-        inbox_->close();
-        while (!timers_.empty()) {
-            detail::Timer& timer = timers_.pop();
-            timer.on_due(timer);
-        }
-        // What a callback captured may schedule more when it goes.
-        while (!ready_.empty()) {
-            for (detail::ReadyNode* node = ready_.take_all(); node;) {
-                detail::ReadyNode* const next = node->next_ready;
-                auto& callback = static_cast<detail::CallbackNode&>(*node);
-                callback.act(callback, detail::ReadyNode::Verb::drop);
-                node = next;
-            }
-        }
-        detail::running_loop = outer;
+    EventLoop* const outer = std::exchange(detail::running_loop, this);
+    // Each round cancels whatever still lives and lets it clean up; a task that is still there
+    // after so many cancels swallows them all.
+    constexpr int rounds = 64;
+    for (int round = 0; round < rounds && !tasks_.empty(); ++round) {
+        cancel_all();
+        if (round > 0) let_go_of_tasks();
+        drain_cancels();
     }
+    end_operations();
+    inbox_->close();
+    drop_everything();
+    detail::running_loop = outer;
     closed_ = true;
 }
 
 /// Runs whatever is ready, and waits for operations that were asked to end, until neither is left.
 inline void EventLoop::drain_cancels() {
-    do {
+    // A task that is always ready would never let a round end.
+    constexpr int most_turns = 1'000;
+    for (int turns = 0; turns < most_turns; ++turns) {
         run_ready();
         if (ready_.empty() && backend_->ending() > 0) {
             backend_->turn(detail::no_deadline);
         } else if (backend_->has_work()) {
             backend_->turn(0);
         }
-    } while (!ready_.empty() || backend_->ending() > 0);
+        if (ready_.empty() && backend_->ending() == 0) return;
+    }
 }
 
-/// The end of tasks that do not end: the kernel lets go of their memory, then the frames go.
-inline void EventLoop::destroy_frames() noexcept {
-    if (tasks_.empty()) return;
+/// The kernel lets go of all memory that is not its own.
+inline void EventLoop::end_operations() {
     tasks_.for_each([](detail::TaskCore& task) {
         if (task.waiting_on) task.waiting_on->cancel();
     });
     if (wake_up_.state != detail::Operation::State::idle) backend_->cancel(wake_up_);
-    while (backend_->outstanding() + backend_->background() > 0) backend_->turn(detail::no_deadline);
-    // Nothing runs any more: woken tasks leave the queue, callbacks stay for close() to drop.
-    detail::ReadyQueue callbacks;
-    for (detail::ReadyNode* node = ready_.take_all(); node;) {
-        detail::ReadyNode* const next = node->next_ready;
-        if (!node->coroutine) callbacks.push(*node);
-        node = next;
+    while (backend_->outstanding() + backend_->background() > 0) {
+        backend_->turn(detail::no_deadline);
     }
-    ready_ = callbacks;
-    while (!tasks_.empty()) {
-        detail::TaskCore& task = tasks_.front();
-        call_exception_handler({"a task refused to end and was destroyed", nullptr, task.name()});
-        finish(task);
+}
+
+/// The end of whatever has not ended: frames are destroyed where they stand, callbacks are dropped
+/// unrun. Destructors may schedule more; it goes the same way.
+inline void EventLoop::drop_everything() noexcept {
+    while (!tasks_.empty() || !ready_.empty() || !timers_.empty()) {
+        // Kept until the ready queue is empty: a task's end wakes others that are to end too.
+        detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> ended;
+        while (!tasks_.empty()) {
+            detail::TaskCore& task = tasks_.front();
+            if (task.started) {
+                call_exception_handler(
+                    {"a task refused to end and was destroyed", nullptr, task.name()});
+            }
+            task.add_ref();
+            finish(task);
+            ended.push_back(task);
+        }
+        while (!timers_.empty()) {
+            detail::Timer& timer = timers_.pop();
+            timer.on_due(timer);
+        }
+        for (detail::ReadyNode* node = ready_.take_all(); node;) {
+            detail::ReadyNode* const next = node->next_ready;
+            if (!node->coroutine) {
+                auto& callback = static_cast<detail::CallbackNode&>(*node);
+                callback.act(callback, detail::ReadyNode::Verb::drop);
+            }
+            node = next;
+        }
+        while (!ended.empty()) ended.pop_front().release();
     }
 }
 

@@ -28,6 +28,8 @@ struct RunOptions {
     /// Writing to a closed pipe or socket is an error here and must not kill the process: SIGPIPE
     /// is ignored, unless the program has set a handler of its own.
     bool ignore_sigpipe = true;
+    /// How long the clean-up of cancelled tasks may take when `run` ends; then they are destroyed.
+    Duration shutdown_timeout = std::chrono::seconds(10);
     /// Time stands still while anything runs and jumps to the next deadline when nothing can
     /// (`weft::testing`).
     bool virtual_time = false;

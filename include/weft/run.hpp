@@ -16,8 +16,17 @@ namespace weft {
 class Runner {
 public:
     explicit Runner(RunOptions options = {})
-        : name_(options.name.empty() ? "main" : options.name), loop_(std::move(options)) {}
-    ~Runner() { close(); }
+        : name_(options.name.empty() ? "main" : options.name),
+          patience_(options.shutdown_timeout),
+          loop_(std::move(options)) {}
+    ~Runner() {
+        try {
+            close();
+        } catch (...) {
+            loop_.call_exception_handler(
+                {"a loop did not come to its end", std::current_exception(), {}});
+        }
+    }
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
 
@@ -32,22 +41,23 @@ public:
     }
     template <class Fn, class... Args>
         requires std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>
-    auto run(Fn&& fn, Args&&... args) {
+    decltype(auto) run(Fn&& fn, Args&&... args) {
         return run(detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
             std::forward<Fn>(fn), std::forward<Args>(args)...));
     }
 
     EventLoop& get_loop() noexcept { return loop_; }
 
-    /// Cancels the tasks that are left, waits for their clean-up, reports their failures, and
-    /// closes the loop. Idempotent.
+    /// Cancels the tasks that are left, waits for their clean-up (`RunOptions::shutdown_timeout` at
+    /// most), reports their failures, and closes the loop. Idempotent.
     void close() {
         if (loop_.is_closed()) return;
+        loop_.run_once();  // callbacks that were scheduled before the end
         std::vector<AnyTask> left = all_tasks(loop_);
         loop_.cancel_all();
-        if (!left.empty()) loop_.run_until_no_tasks();
+        if (!left.empty()) loop_.run_until_no_tasks(patience_);
         for (const AnyTask& task : left) {
-            if (task.cancelled() || !task.exception()) continue;
+            if (!task.done() || task.cancelled() || !task.exception()) continue;
             loop_.call_exception_handler({"a task failed while the loop was closing",
                                           task.exception(), task.name()});
         }
@@ -57,6 +67,7 @@ public:
 
 private:
     std::string name_;
+    Duration patience_;
     EventLoop loop_;
 };
 
@@ -73,7 +84,7 @@ T run(Coro<T> main, RunOptions options = {}) {
 /// The same for a function that returns a Coro; `fn` is kept until its coroutine has ended.
 template <class Fn>
     requires std::is_invocable_v<std::decay_t<Fn>&>
-auto run(Fn&& fn, RunOptions options = {}) {
+decltype(auto) run(Fn&& fn, RunOptions options = {}) {
     Runner runner(std::move(options));
     return runner.run(std::forward<Fn>(fn));
 }

@@ -49,15 +49,25 @@ struct ServerState {
 
     void connection_ended() {
         --connections;
-        announce_if_closed();
+        announce_end();
     }
-    void announce_if_closed() {
-        if (closed && connections == 0 && !all_ended.done()) all_ended.set_result();
+    /// An accept task is done, whether it ever ran or not.
+    void accepting_ended(std::size_t index) {
+        listeners[index].socket.reset();
+        --accepting;
+        announce_end();
+    }
+    // A cancelled accept may still win and bring one more connection: so both counts.
+    void announce_end() {
+        if (closed && accepting == 0 && connections == 0 && !all_ended.done()) {
+            all_ended.set_result();
+        }
     }
 
     Callback<Coro<void>(Stream)> handler;
     std::vector<Listener> listeners;
     std::size_t connections = 0;
+    std::size_t accepting = 0;
     bool closed = false;
     Future<void> all_ended;  // closed, and the last connection is gone
 };
@@ -86,12 +96,6 @@ inline bool is_lost_connection(int error) noexcept {
 inline Coro<void> accept_connections(std::shared_ptr<ServerState> server, std::size_t index) {
     EventLoop& loop = get_running_loop();
     constexpr std::chrono::milliseconds pause{50};
-    // Connections keep the server's state; the listening socket must not stay open for them.
-    struct Deafen {
-        explicit Deafen(Fd& listening) noexcept : socket(listening) {}
-        ~Deafen() { socket.reset(); }
-        Fd& socket;
-    } deafen(server->listeners[index].socket);
     bool reported = false;
     for (;;) {
         bool short_of = false;
@@ -163,15 +167,16 @@ public:
     /// Takes no more connections. Idempotent.
     void close() {
         if (std::exchange(state_->closed, true)) return;
-        for (auto& listener : state_->listeners) listener.accepting.cancel();
-        state_->announce_if_closed();
+        for (auto& listener : state_->listeners) {
+            // Refuses from this moment on, although the accept that waits has still to end.
+            if (listener.socket) ::shutdown(listener.socket.get(), SHUT_RDWR);
+            listener.accepting.cancel();
+        }
+        state_->announce_end();
     }
     /// Waits until it is closed and the last connection has ended.
     /// Cancel:   ends the wait only.
-    Coro<void> wait_closed() {
-        for (auto& listener : state_->listeners) co_await listener.accepting.wait();
-        co_await state_->all_ended.wait();
-    }
+    Coro<void> wait_closed() { co_await state_->all_ended.wait(); }
     /// Serves until the task is cancelled, then closes.
     Coro<void> serve_forever() {
         struct Close {
@@ -205,8 +210,12 @@ Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
         state->listeners.emplace_back(std::move(socket), bound);
     }
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
-        state->listeners[index].accepting =
-            create_task(detail::accept_connections(state, index), TaskOptions("accept"));
+        Task<void>& accepting = state->listeners[index].accepting;
+        accepting = create_task(detail::accept_connections(state, index), TaskOptions("accept"));
+        ++state->accepting;
+        accepting.add_done_callback([state, index](const AnyFuture&) {
+            state->accepting_ended(index);
+        });
     }
     co_return Server(std::move(state));
 }

@@ -50,7 +50,9 @@ public:
         EventLoop& loop = get_running_loop();
         task_ = &loop.suspend(handle, *this);
         // Its own look at the clock: a step that computed for long still sleeps its full time.
-        if (kind_ == Kind::delay && deadline > 0) deadline += loop.read_clock();
+        if (kind_ == Kind::delay && deadline > 0) {
+            deadline = deadline_after(loop.read_clock(), deadline);
+        }
         if (task_->must_cancel || deadline <= 0) {
             cancelled_ = task_->must_cancel;
             loop.wake(*task_);

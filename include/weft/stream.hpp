@@ -61,8 +61,15 @@ private:
 struct StreamState {
     explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
 
+    std::string take(std::size_t count) {
+        std::string text(buffer.view().substr(0, count));
+        buffer.consume(count);
+        return text;
+    }
+
     Fd fd;
     ReadBuffer buffer;
+    std::size_t limit = 64 * 1024;
     std::uint64_t written = 0;
     bool drained = false;  // the last receive took all there was
 };
@@ -162,8 +169,12 @@ private:
         left_ -= sent;
         address = static_cast<char*>(address) + sent;
         length = transfer_length(left_);
-        if (left_ > 0 && asked_) result = -ECANCELED;
-        return left_ > 0 && !asked_;
+        if (left_ == 0) return false;
+        // Never the number as it was: the stream may be closed by now, and somebody else's.
+        fd = stream_->fd.get();
+        if (!asked_ && fd >= 0) return true;
+        result = -ECANCELED;
+        return false;
     }
 
     StreamState* stream_;
@@ -177,9 +188,6 @@ private:
 /// Thread:   loop thread only.
 class Stream {
 public:
-    /// Bytes a line (or the search for a separator) may have.
-    static constexpr std::size_t default_limit = 64 * 1024;
-
     /// Takes over a connected socket.
     explicit Stream(Fd socket) : state_(std::make_unique<detail::StreamState>(std::move(socket))) {}
 
@@ -196,31 +204,19 @@ public:
     /// Throws:   IncompleteReadError with what there was when the peer closed before;
     ///           std::system_error (recv); CancelledError.
     /// Cancel:   lossless: what was received stays readable.
-    Coro<void> read_exactly(MutableBuffer buffer) {
-        co_await fill(buffer.size());
-        if (buffer.size() == 0) co_return;
-        std::memcpy(buffer.data(), state_->buffer.view().data(), buffer.size());
-        state_->buffer.consume(buffer.size());
-    }
-    Coro<std::string> read_exactly(std::size_t count) {
-        co_await fill(count);
-        co_return take(count);
-    }
+    Coro<void> read_exactly(MutableBuffer buffer) { return read_into(*state_, buffer); }
+    Coro<std::string> read_exactly(std::size_t count) { return read_count(*state_, count); }
 
     /// Reads through the next '\n', which is included. Empty: the peer closed after a whole line.
     /// Throws:   IncompleteReadError (the peer closed inside a line), LimitOverrunError (the data
     ///           stays readable); std::system_error (recv); CancelledError.
     /// Cancel:   lossless: what was received stays readable.
-    Coro<std::string> read_line() {
-        const std::size_t count = co_await find("\n");
-        co_return take(count);
-    }
+    Coro<std::string> read_line() { return read_through(*state_, "\n"); }
 
     /// Reads through the next `separator`, which is included. Like `read_line` otherwise.
     /// Lifetime: `separator`'s text outlives the await.
     Coro<std::string> read_until(std::string_view separator) {
-        const std::size_t count = co_await find(separator);
-        co_return take(count);
+        return read_through(*state_, separator);
     }
 
     /// Writes all of it; suspends while the peer does not keep up.
@@ -242,14 +238,13 @@ public:
 
     /// Ends waiting reads and writes (ECANCELED) and closes. Idempotent.
     /// Cancel:   runs to its end all the same.
-    Coro<void> close() {
-        if (state_->fd) co_await io::close(std::move(state_->fd));
-    }
+    Coro<void> close() { return close_now(*state_); }
     bool is_closed() const noexcept { return !state_ || !state_->fd; }
 
     /// Bytes handed to the kernel so far.
     std::uint64_t written() const noexcept { return state_->written; }
-    void set_limit(std::size_t bytes) noexcept { limit_ = bytes; }
+    /// Bytes a line (or the search for a separator) may have; 64 KiB at first.
+    void set_limit(std::size_t bytes) noexcept { state_->limit = bytes; }
     Address local_address() const { return Address::of_socket(fd()); }
     /// For socket options and low-level operations.
     int fd() const noexcept { return state_->fd.get(); }
@@ -257,43 +252,53 @@ public:
 private:
     static constexpr std::size_t chunk = 4096;
 
-    std::string take(std::size_t count) {
-        std::string text(state_->buffer.view().substr(0, count));
-        state_->buffer.consume(count);
-        return text;
+    // Static, on the state: the Stream itself may move while one of these waits.
+
+    static Coro<void> close_now(detail::StreamState& stream) {
+        if (stream.fd) co_await io::close(std::move(stream.fd));
     }
 
-    Coro<void> fill(std::size_t count) {
-        while (state_->buffer.size() < count) {
-            const std::size_t missing = count - state_->buffer.size();
-            const bool alive = co_await detail::StreamFill(*state_, std::max(missing, chunk));
-            if (!alive) throw IncompleteReadError(take(state_->buffer.size()), count);
+    static Coro<void> read_into(detail::StreamState& stream, MutableBuffer into) {
+        co_await fill(stream, into.size());
+        if (into.size() == 0) co_return;
+        std::memcpy(into.data(), stream.buffer.view().data(), into.size());
+        stream.buffer.consume(into.size());
+    }
+
+    static Coro<std::string> read_count(detail::StreamState& stream, std::size_t count) {
+        co_await fill(stream, count);
+        co_return stream.take(count);
+    }
+
+    static Coro<void> fill(detail::StreamState& stream, std::size_t count) {
+        while (stream.buffer.size() < count) {
+            const std::size_t missing = count - stream.buffer.size();
+            const bool alive = co_await detail::StreamFill(stream, std::max(missing, chunk));
+            if (!alive) throw IncompleteReadError(stream.take(stream.buffer.size()), count);
         }
     }
 
-    /// Length of the data up to and including the separator; 0 at a clean end.
-    Coro<std::size_t> find(std::string_view separator) {
+    static Coro<std::string> read_through(detail::StreamState& stream, std::string_view separator) {
         if (separator.empty()) detail::throw_runtime_error("read_until: the separator is empty");
         std::size_t searched = 0;
         for (;;) {
-            const std::string_view data = state_->buffer.view();
+            const std::string_view data = stream.buffer.view();
             const std::size_t at = data.find(separator, searched);
             if (at != std::string_view::npos) {
-                if (at > limit_) throw LimitOverrunError(limit_);
-                co_return at + separator.size();
+                if (at > stream.limit) throw LimitOverrunError(stream.limit);
+                co_return stream.take(at + separator.size());
             }
-            if (data.size() > limit_) throw LimitOverrunError(limit_);
+            if (data.size() > stream.limit) throw LimitOverrunError(stream.limit);
             // A separator may be cut in two by the end of what has arrived.
             searched = data.size() - std::min(data.size(), separator.size() - 1);
-            const bool alive = co_await detail::StreamFill(*state_, chunk);
+            const bool alive = co_await detail::StreamFill(stream, chunk);
             if (alive) continue;
-            if (state_->buffer.size() == 0) co_return 0;
-            throw IncompleteReadError(take(state_->buffer.size()), 0);
+            if (stream.buffer.size() == 0) co_return std::string();
+            throw IncompleteReadError(stream.take(stream.buffer.size()), 0);
         }
     }
 
     std::unique_ptr<detail::StreamState> state_;
-    std::size_t limit_ = default_limit;
 };
 
 }  // namespace weft

@@ -90,6 +90,7 @@ namespace detail {
 
 template <class T>
 TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro) {
+    loop.check_thread("create_task");
     if (loop.is_closed()) throw_runtime_error("create_task: the event loop is closed");
     if (!coro) throw_runtime_error("create_task: the coroutine was used already");
     auto* const state = new TaskState<T>(loop, loop.next_task_id());
@@ -100,10 +101,26 @@ TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro) {
     return state;
 }
 
+/// std::invoke for member functions, without <functional>.
+template <class Member, class Object, class... Args>
+decltype(auto) call_member(Member member, Object& object, Args&&... args) {
+    if constexpr (requires { (object.*member)(std::forward<Args>(args)...); }) {
+        return (object.*member)(std::forward<Args>(args)...);
+    } else if constexpr (requires { object.get().*member; }) {
+        return (object.get().*member)(std::forward<Args>(args)...);
+    } else {
+        return ((*object).*member)(std::forward<Args>(args)...);
+    }
+}
+
 /// Keeps a callable and its arguments as long as the coroutine that came out of them.
 template <class Fn, class... Args>
 auto keep_and_call(Fn fn, Args... args) -> std::invoke_result_t<Fn&, Args...> {
-    co_return co_await fn(std::move(args)...);
+    if constexpr (std::is_member_pointer_v<Fn>) {
+        co_return co_await call_member(fn, args...);
+    } else {
+        co_return co_await fn(std::move(args)...);
+    }
 }
 
 template <class... Args>

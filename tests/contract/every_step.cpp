@@ -241,8 +241,9 @@ TEST_CASE("a scenario cancelled after k turns ends and leaks nothing, for every 
         CAPTURE(scenario.name);
         const DescriptorCensus before;
         std::size_t cancelled = 0;
-        const std::size_t steps =
-            weft::testing::cancel_at_every_step(scenario.run, [&](weft::Task<void>& task) {
+        const std::size_t steps = weft::testing::cancel_at_every_step(
+            [&] { return run_quietly(scenario.run); },
+            [&](weft::Task<void>& task) {
                 if (task.cancelled()) {
                     ++cancelled;
                 } else {

@@ -55,7 +55,8 @@ inline Reports collect_reports(weft::EventLoop& loop) {
 /// How many of the lines contain `text`.
 inline std::size_t count_with(const Reports& reports, const std::string& text) {
     std::size_t count = 0;
-    for (const std::string& line : *reports) count += line.find(text) != std::string::npos ? 1u : 0u;
+    for (const std::string& line : *reports)
+        count += line.find(text) != std::string::npos ? 1u : 0u;
     return count;
 }
 

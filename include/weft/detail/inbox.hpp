@@ -2,6 +2,7 @@
 // Inbox: where other threads put work for a loop, and how they wake it.
 #pragma once
 
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -108,19 +109,23 @@ public:
             // sleeps, or this thread sees that it sleeps.
         } while (!head_.compare_exchange_weak(head, post, std::memory_order_seq_cst,
                                               std::memory_order_relaxed));
-        if (sleeping_.load(std::memory_order_seq_cst)) wake();
+        if (state_.load(std::memory_order_seq_cst) == State::sleeping) wake();
     }
 
     bool empty() const noexcept { return head_.load(std::memory_order_relaxed) == nullptr; }
 
     /// Loop: about to sleep. False when there is something to do first.
     bool prepare_to_sleep() noexcept {
-        sleeping_.store(true, std::memory_order_seq_cst);
+        wait_for_waker();
+        state_.store(State::sleeping, std::memory_order_seq_cst);
         if (head_.load(std::memory_order_seq_cst) == nullptr) return true;
-        sleeping_.store(false, std::memory_order_relaxed);
+        woke_up();
         return false;
     }
-    void woke_up() noexcept { sleeping_.store(false, std::memory_order_relaxed); }
+    void woke_up() noexcept {
+        State expected = State::sleeping;
+        state_.compare_exchange_strong(expected, State::awake, std::memory_order_relaxed);
+    }
 
     /// Loop: everything posted so far, oldest first.
     Post* take_all() noexcept {
@@ -147,19 +152,37 @@ public:
             delete post;
             post = next;
         }
+        // Remotes may live on in other threads; the descriptor must not.
+        wait_for_waker();
+        event_.reset();
     }
 
 private:
+    enum class State : std::uint8_t {
+        awake,
+        sleeping,  // a post has to wake the loop
+        waking,    // a thread is about to write to the eventfd, which must stay open for it
+    };
+
     // The address of the inbox itself: no post can have it.
     Post* closed_mark() noexcept { return reinterpret_cast<Post*>(this); }
 
     void wake() noexcept {
         // One write per sleep is enough.
-        if (!sleeping_.exchange(false, std::memory_order_acq_rel)) return;
+        State expected = State::sleeping;
+        if (!state_.compare_exchange_strong(expected, State::waking, std::memory_order_acquire)) {
+            return;
+        }
         const std::uint64_t one = 1;
         // A full counter (EAGAIN cannot happen on a blocking one, EINTR is retried) means awake.
         while (::write(event_.get(), &one, sizeof one) < 0 && errno == EINTR) {
         }
+        state_.store(State::awake, std::memory_order_release);
+    }
+
+    // As long as one write(2).
+    void wait_for_waker() const noexcept {
+        while (state_.load(std::memory_order_acquire) == State::waking) ::sched_yield();
     }
 
     template <class Fn, class F>
@@ -189,7 +212,7 @@ private:
     }
 
     std::atomic<Post*> head_{nullptr};
-    std::atomic<bool> sleeping_{false};
+    std::atomic<State> state_{State::awake};
     Fd event_;
 };
 

@@ -128,6 +128,7 @@ struct FutureCore {
     std::uint32_t refs = 1;
     State state = State::pending;
     bool is_task : 1 = false;
+    bool debug : 1 = false;      // its loop was in debug mode when it was made
     bool retrieved : 1 = false;  // somebody has seen the exception: it is not reported
     // Tasks only, here because there is room.
     bool started : 1 = false;

@@ -23,7 +23,7 @@ inline RunOptions options(RunOptions base = {}) {
 /// `weft::run` with `options()`: the backend is the one that WEFT_BACKEND names, or `base` does.
 template <class Fn>
     requires std::is_invocable_v<std::decay_t<Fn>&>
-auto run(Fn&& fn, RunOptions base = {}) {
+decltype(auto) run(Fn&& fn, RunOptions base = {}) {
     return weft::run(std::forward<Fn>(fn), options(std::move(base)));
 }
 
