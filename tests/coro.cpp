@@ -100,6 +100,8 @@ WEFT_TEST_CASE("awaiting a coroutine starts it at once, without the loop", "[cor
     const int value = co_await sets(ran, 1);
     REQUIRE(value == 1);
     REQUIRE_FALSE(other);
+    co_await weft::yield();
+    REQUIRE(other);
 }
 
 TEST_CASE("a coroutine that is dropped never runs and destroys its arguments", "[coro]") {
@@ -351,6 +353,8 @@ WEFT_TEST_CASE("an eager task without a suspension is done and was never queued"
     REQUIRE(value == 5);
     REQUIRE_FALSE(other);
     REQUIRE(weft::all_tasks().size() == 1);
+    co_await weft::yield();
+    REQUIRE(other);
 }
 
 WEFT_TEST_CASE("an eager task that fails at once holds its exception", "[eager]") {

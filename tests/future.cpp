@@ -365,6 +365,8 @@ WEFT_TEST_CASE("a done future is awaited without a suspension", "[future]") {
     const int value = co_await future;
     REQUIRE(value == 1);
     REQUIRE_FALSE(other_ran);
+    co_await weft::yield();
+    REQUIRE(other_ran);
 }
 
 WEFT_TEST_CASE("a task that awaits itself gets a named error", "[future]") {

@@ -54,45 +54,47 @@ protected:
 /// In a future's list: a task that awaits it, or a done-callback.
 struct FutureWaiter {
     explicit FutureWaiter(ReadyNode* node) noexcept : target(node) {}
-    FutureWaiter* prev = nullptr;
     FutureWaiter* next = nullptr;  // null: in no list
     ReadyNode* target;
 };
 
-/// In order of arrival. Circular without a sentinel: one pointer in the future, since every
-/// suspended task pays for what a future weighs.
+/// In order of arrival. Circular, singly linked, one pointer to the last: every suspended task pays
+/// for what a future and its waiter weigh. Taking one out of the middle walks the list, which only
+/// a waiter does that gives up while others stay.
 class WaiterList {
 public:
-    bool empty() const noexcept { return first_ == nullptr; }
+    bool empty() const noexcept { return last_ == nullptr; }
 
     void push_back(FutureWaiter& waiter) noexcept {
-        if (!first_) {
-            first_ = waiter.prev = waiter.next = &waiter;
-            return;
-        }
-        waiter.prev = first_->prev;
-        waiter.next = first_;
-        waiter.prev->next = &waiter;
-        first_->prev = &waiter;
-    }
-    void erase(FutureWaiter& waiter) noexcept {
-        if (waiter.next == &waiter) {
-            first_ = nullptr;
+        if (last_) {
+            waiter.next = last_->next;
+            last_->next = &waiter;
         } else {
-            waiter.prev->next = waiter.next;
-            waiter.next->prev = waiter.prev;
-            if (first_ == &waiter) first_ = waiter.next;
+            waiter.next = &waiter;
         }
-        waiter.prev = waiter.next = nullptr;
+        last_ = &waiter;
     }
     FutureWaiter* pop_front() noexcept {
-        FutureWaiter* const waiter = first_;
-        if (waiter) erase(*waiter);
-        return waiter;
+        if (!last_) return nullptr;
+        FutureWaiter* const first = last_->next;
+        unlink_after(*last_);
+        return first;
+    }
+    void erase(FutureWaiter& waiter) noexcept {
+        FutureWaiter* before = last_;
+        while (before->next != &waiter) before = before->next;
+        unlink_after(*before);
     }
 
 private:
-    FutureWaiter* first_ = nullptr;
+    void unlink_after(FutureWaiter& before) noexcept {
+        FutureWaiter& waiter = *before.next;
+        before.next = waiter.next;
+        if (last_ == &waiter) last_ = &before == &waiter ? nullptr : &before;
+        waiter.next = nullptr;
+    }
+
+    FutureWaiter* last_ = nullptr;
 };
 
 /// Text that most tasks do not have.
