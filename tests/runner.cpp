@@ -112,7 +112,7 @@ TEST_CASE("leftover tasks are cancelled and awaited, also when they clean up slo
             } catch (const weft::CancelledError&) {
                 log += letter;
             }
-            co_await weft::sleep(1h);
+            co_await weft::sleep(1s);
             log += letter;
         };
         (void)weft::create_task(left, 'a');
@@ -120,6 +120,34 @@ TEST_CASE("leftover tasks are cancelled and awaited, also when they clean up slo
         co_await weft::yield();
     });
     REQUIRE(log == "abab");
+}
+
+TEST_CASE("clean-up of leftovers that takes too long is cut off, and named", "[runner]") {
+    int alive = 0;
+    bool finished = false;
+    weft::RunOptions options = weft::testing::options();
+    options.shutdown_timeout = 10s;
+    probe::Reports reports;
+    {
+        Runner runner(options);
+        reports = probe::collect_reports(runner.get_loop());
+        runner.run([&]() -> Coro<void> {
+            auto slow = [&](probe::Alive) -> Coro<void> {
+                for (int i = 0; i < 200; ++i) {
+                    try {
+                        co_await weft::sleep(1h);
+                    } catch (const weft::CancelledError&) {
+                    }
+                }
+                finished = true;
+            };
+            (void)weft::create_task(slow, probe::Alive(alive), weft::TaskOptions("slow"));
+            co_await weft::yield();
+        });
+    }
+    REQUIRE(alive == 0);
+    REQUIRE_FALSE(finished);
+    REQUIRE(probe::count_with(reports, "|slow|") == 1);
 }
 
 TEST_CASE("leftovers are cancelled and awaited also when main throws", "[runner]") {

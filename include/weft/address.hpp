@@ -83,7 +83,7 @@ public:
         return 0;
     }
     /// "127.0.0.1:80", "[::1]:80", "unix:/run/x", "" for no address.
-    std::string to_string() const {
+    [[gnu::cold]] std::string to_string() const {
         char text[INET6_ADDRSTRLEN];
         if (family() == AF_INET) {
             ::inet_ntop(AF_INET, &v4_.sin_addr, text, sizeof text);

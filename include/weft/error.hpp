@@ -54,7 +54,7 @@ public:
 /// The peer closed before everything asked for had arrived. What did arrive is in `partial()`.
 class IncompleteReadError : public std::runtime_error {
 public:
-    IncompleteReadError(std::string partial, std::size_t expected)
+    [[gnu::cold]] IncompleteReadError(std::string partial, std::size_t expected)
         : std::runtime_error("connection closed after " + std::to_string(partial.size()) +
                              (expected ? " of " + std::to_string(expected) : std::string()) +
                              " bytes"),

@@ -274,7 +274,7 @@ inline detail::ConnectAwaiter connect(int fd, const Address& to) noexcept {
     return detail::ConnectAwaiter(fd, to);
 }
 /// Waits until one of `events` (POLLIN, POLLOUT, ...) holds.
-/// Returns:  the events that hold, with POLLERR and POLLHUP.
+/// Returns:  the events that hold, with POLLERR, POLLHUP and POLLRDHUP, asked for or not.
 /// Source:   poll(2); IORING_OP_POLL_ADD, Linux 5.1.
 inline detail::ReadyAwaiter poll(int fd, short events) noexcept {
     return detail::ReadyAwaiter(fd, events);

@@ -386,7 +386,7 @@ inline void Handle::cancel() noexcept {
 
 // --- reporting ---
 
-inline void EventLoop::call_exception_handler(const ExceptionContext& context) noexcept {
+[[gnu::cold]] inline void EventLoop::call_exception_handler(const ExceptionContext& context) noexcept {
     if (!handler_) return detail::print_report(context);
     // Out of its place while it runs: a handler may install another one, itself included.
     ExceptionHandler handler = std::move(handler_);
@@ -407,7 +407,7 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
     return other != nullptr;
 }
 
-inline void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
+[[gnu::cold]] inline void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
     ExceptionContext context{future.is_task ? "a task failed and nobody retrieved its exception"
                                             : "a future's exception was never retrieved",
                              future.typed->exception(future),
@@ -422,13 +422,13 @@ inline void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
     detail::print_report(context);
 }
 
-inline void EventLoop::refuse_other_thread(const char* call) const {
+[[gnu::cold]] inline void EventLoop::refuse_other_thread(const char* call) const {
     if (::pthread_equal(thread_, ::pthread_self())) return;
     throw RuntimeError(std::string(call) +
                        ": this event loop belongs to another thread (use call_soon_threadsafe)");
 }
 
-inline void EventLoop::report_slow(detail::Nanoseconds began, const std::string& who) noexcept {
+[[gnu::cold]] inline void EventLoop::report_slow(detail::Nanoseconds began, const std::string& who) noexcept {
     const detail::Nanoseconds took = detail::monotonic_now() - began;
     if (took < slow_callback_duration.count()) return;
     try {
@@ -439,7 +439,7 @@ inline void EventLoop::report_slow(detail::Nanoseconds began, const std::string&
     }
 }
 
-inline std::string EventLoop::dump() const {
+[[gnu::cold]] inline std::string EventLoop::dump() const {
     std::string text;
     auto& tasks = const_cast<EventLoop*>(this)->tasks_;  // for_each visits without changing
     tasks.for_each([&](detail::TaskCore& task) {
@@ -513,7 +513,7 @@ inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
     }
 }
 
-inline void EventLoop::copy_cancel_message(const detail::TaskCore& from,
+[[gnu::cold]] inline void EventLoop::copy_cancel_message(const detail::TaskCore& from,
                                            detail::TaskCore& to) noexcept {
     const detail::TaskExtras* const extras = from.extras();
     if (!extras || extras->cancel_message.empty()) return;
@@ -524,7 +524,7 @@ inline void EventLoop::copy_cancel_message(const detail::TaskCore& from,
     }
 }
 
-inline void EventLoop::cancel_all() noexcept {
+[[gnu::cold]] inline void EventLoop::cancel_all() noexcept {
     // To follow every chain of tasks from each of its members would take quadratic time.
     tasks_.for_each([](detail::TaskCore& task) {
         request_cancel(task);
@@ -533,7 +533,7 @@ inline void EventLoop::cancel_all() noexcept {
 }
 
 /// Ends every wait of one task for another. True: there were some.
-inline bool EventLoop::let_go_of_tasks() noexcept {
+[[gnu::cold]] inline bool EventLoop::let_go_of_tasks() noexcept {
     tasks_.for_each([](detail::TaskCore& task) {
         if (task.waiting_on) task.waiting_on->let_go();
     });
@@ -555,7 +555,7 @@ inline void EventLoop::complete(detail::FutureCore& future,
 
 // --- life ---
 
-inline EventLoop::EventLoop(RunOptions options)
+[[gnu::cold]] inline EventLoop::EventLoop(RunOptions options)
     : debug_(options.debug),
       virtual_time_(options.virtual_time),
       backend_(detail::choose_backend(options.backend, options.ring_entries)),
@@ -579,7 +579,7 @@ inline EventLoop::EventLoop(RunOptions options)
     detail::descriptor_closing = &descriptor_closing;
 }
 
-inline EventLoop::~EventLoop() {
+[[gnu::cold]] inline EventLoop::~EventLoop() {
     close();
     EventLoop** link = &detail::live_loops;
     while (*link && *link != this) link = &(*link)->next_live_;
@@ -642,7 +642,7 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
     }
 }
 
-inline bool EventLoop::run_until_no_tasks(Duration limit) {
+[[gnu::cold]] inline bool EventLoop::run_until_no_tasks(Duration limit) {
     RunScope scope(*this);
     // When nothing could wake any of them, tasks that await each other in a circle are left.
     const auto over = [this] { return tasks_.empty() || (nothing_else() && let_go_of_tasks()); };
@@ -659,7 +659,7 @@ inline bool EventLoop::run_until_no_tasks(Duration limit) {
     return tasks_.empty();
 }
 
-inline void EventLoop::close() {
+[[gnu::cold]] inline void EventLoop::close() {
     if (closed_) return;
     if (running_) detail::throw_runtime_error("close: the event loop is running");
     EventLoop* const outer = std::exchange(detail::running_loop, this);
@@ -679,7 +679,7 @@ inline void EventLoop::close() {
 }
 
 /// Runs whatever is ready, and waits for operations that were asked to end, until neither is left.
-inline void EventLoop::drain_cancels() {
+[[gnu::cold]] inline void EventLoop::drain_cancels() {
     // A task that is always ready would never let a round end.
     constexpr int most_turns = 1'000;
     for (int turns = 0; turns < most_turns; ++turns) {
@@ -694,7 +694,7 @@ inline void EventLoop::drain_cancels() {
 }
 
 /// The kernel lets go of all memory that is not its own.
-inline void EventLoop::end_operations() {
+[[gnu::cold]] inline void EventLoop::end_operations() {
     tasks_.for_each([](detail::TaskCore& task) {
         if (task.waiting_on) task.waiting_on->cancel();
     });
@@ -706,7 +706,7 @@ inline void EventLoop::end_operations() {
 
 /// The end of whatever has not ended: frames are destroyed where they stand, callbacks are dropped
 /// unrun. Destructors may schedule more; it goes the same way.
-inline void EventLoop::drop_everything() noexcept {
+[[gnu::cold]] inline void EventLoop::drop_everything() noexcept {
     while (!tasks_.empty() || !ready_.empty() || !timers_.empty()) {
         // Kept until the ready queue is empty: a task's end wakes others that are to end too.
         detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> ended;
@@ -789,7 +789,7 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
 }
 
 /// Debug mode: the same, with a look at the clock around each step.
-[[gnu::noinline]] inline void EventLoop::run_watched(detail::ReadyNode* node) {
+[[gnu::cold, gnu::noinline]] inline void EventLoop::run_watched(detail::ReadyNode* node) {
     while (node) {
         detail::ReadyNode* const next = node->next_ready;
         const std::string who =
@@ -842,7 +842,7 @@ inline void EventLoop::fire_timers() {
 
 /// Time jumps only when nothing can happen without it: no task is ready, and what the kernel still
 /// has stayed silent for a moment of real time (loopback traffic arrives at once, a file does not).
-inline void EventLoop::advance_virtual_time() {
+[[gnu::cold]] inline void EventLoop::advance_virtual_time() {
     constexpr detail::Nanoseconds grace = 2'000'000;
     if (backend_->has_work()) backend_->turn(0);
     if (!ready_.empty()) return;
@@ -878,7 +878,7 @@ inline void EventLoop::spin(detail::Nanoseconds limit) {
 }
 
 /// Called after a sleep, in loops with a hang limit.
-inline void EventLoop::check_progress() {
+[[gnu::cold]] inline void EventLoop::check_progress() {
     const detail::Nanoseconds now = detail::monotonic_now();
     if (!ready_.empty() || !inbox_->empty()) {
         last_progress_ = now;

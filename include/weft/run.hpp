@@ -50,7 +50,7 @@ public:
 
     /// Cancels the tasks that are left, waits for their clean-up (`RunOptions::shutdown_timeout` at
     /// most), reports their failures, and closes the loop. Idempotent.
-    void close() {
+    [[gnu::cold]] void close() {
         if (loop_.is_closed()) return;
         loop_.run_once();  // callbacks that were scheduled before the end
         std::vector<AnyTask> left = all_tasks(loop_);

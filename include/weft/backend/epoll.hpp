@@ -32,7 +32,7 @@ namespace weft::detail {
 class EpollBackend final : public Backend {
 public:
     /// Throws:   std::system_error (epoll_create1).
-    EpollBackend() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+    [[gnu::cold]] EpollBackend() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
         if (!epoll_) throw_system_error(errno, "epoll_create1");
         info_.name = "epoll";
     }
@@ -105,7 +105,7 @@ private:
     static constexpr std::uint8_t retracted = 2;
 
     struct Descriptor {
-        enum class Kind : std::uint8_t { unknown, file, pollable };
+        enum class Kind : std::uint8_t { unknown, file, pipe, socket, other };
 
         void reset() noexcept {
             registered = 0;
@@ -149,12 +149,16 @@ private:
             return nullptr;
         }
         Descriptor& descriptor = *descriptors_[index];
-        descriptor.kind = S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ||
-                                  S_ISBLK(status.st_mode)
-                              ? Descriptor::Kind::file
-                              : Descriptor::Kind::pollable;
+        descriptor.kind = kind_of(status.st_mode);
         descriptor.nonblocking = (flags & O_NONBLOCK) != 0;
         return &descriptor;
+    }
+
+    static Descriptor::Kind kind_of(mode_t mode) noexcept {
+        using Kind = Descriptor::Kind;
+        if (S_ISREG(mode) || S_ISDIR(mode) || S_ISBLK(mode)) return Kind::file;
+        if (S_ISFIFO(mode)) return Kind::pipe;
+        return S_ISSOCK(mode) ? Kind::socket : Kind::other;
     }
 
     static std::uint32_t direction_of(const Operation& op) noexcept {
@@ -164,15 +168,21 @@ private:
             case OpCode::accept:
                 return EPOLLIN;
             case OpCode::poll:
-                // POLL* and EPOLL* have the same values on Linux. Errors and hang-ups alone come
-                // without being asked for, but only to a registered descriptor.
-                if (const auto mask = op.flags & (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP)) {
-                    return mask;
-                }
-                return EPOLLRDHUP;
+                return poll_mask(op);
             default:
                 return EPOLLOUT;
         }
+    }
+
+    /// What to register for a poll. POLL* and EPOLL* have the same values on Linux; the kinds of
+    /// data that TCP and files do not know come with the common ones. POLLRDHUP is always in, as
+    /// io_uring has it.
+    static std::uint32_t poll_mask(const Operation& op) noexcept {
+        std::uint32_t mask = op.flags & (EPOLLIN | EPOLLOUT | EPOLLPRI);
+        if (op.flags & (POLLRDNORM | POLLRDBAND | POLLMSG)) mask |= EPOLLIN;
+        if (op.flags & POLLRDBAND) mask |= EPOLLPRI;
+        if (op.flags & (POLLWRNORM | POLLWRBAND)) mask |= EPOLLOUT;
+        return mask | EPOLLRDHUP;
     }
 
     // --- starting ---
@@ -225,9 +235,16 @@ private:
                     descriptor.nonblocking = true;
                 }
                 return true;
+            case OpCode::read:
+                return can_attempt(descriptor) && !descriptor.drained;
             default:
-                return descriptor.nonblocking && !(op.code == OpCode::read && descriptor.drained);
+                return can_attempt(descriptor);
         }
+    }
+
+    /// A socket can be told not to block in each call, everything else only for good.
+    static bool can_attempt(const Descriptor& descriptor) noexcept {
+        return descriptor.nonblocking || descriptor.kind == Descriptor::Kind::socket;
     }
 
     /// Regular files never block epoll and cannot be added to it: what is in the page cache is
@@ -246,7 +263,7 @@ private:
         return hand_to_helper(op);
     }
 
-    int hand_to_helper(Operation& op) noexcept {
+    [[gnu::cold]] int hand_to_helper(Operation& op) noexcept {
         if (!helper_) {
             try {
                 auto helper = std::make_unique<HelperThread>();
@@ -355,14 +372,12 @@ private:
     static ssize_t call(Operation& op, Descriptor& descriptor) noexcept {
         switch (op.code) {
             case OpCode::read:
+                if (descriptor.kind == Descriptor::Kind::socket) {
+                    return ::recv(op.fd, op.address, op.length, MSG_DONTWAIT);
+                }
                 return ::read(op.fd, op.address, op.length);
             case OpCode::write:
-                // A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and
-                // blocks on more.
-                return ::write(op.fd, op.address,
-                               descriptor.nonblocking
-                                   ? op.length
-                                   : std::min<std::uint32_t>(op.length, PIPE_BUF));
+                return write_some(op, descriptor);
             case OpCode::recv:
                 return ::recv(op.fd, op.address, op.length,
                               static_cast<int>(op.flags) | MSG_DONTWAIT);
@@ -381,6 +396,17 @@ private:
                 errno = EOPNOTSUPP;
                 return -1;
         }
+    }
+
+    static ssize_t write_some(const Operation& op, const Descriptor& descriptor) noexcept {
+        if (descriptor.kind == Descriptor::Kind::socket) {
+            return ::send(op.fd, op.address, op.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
+        // A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and blocks on
+        // more.
+        const bool may_block = descriptor.kind == Descriptor::Kind::pipe && !descriptor.nonblocking;
+        return ::write(op.fd, op.address,
+                       may_block ? std::min<std::uint32_t>(op.length, PIPE_BUF) : op.length);
     }
 
     /// The first call begins the connection, the one after the event asks how it went.
@@ -405,7 +431,7 @@ private:
     }
 
     static ssize_t poll_now(const Operation& op) noexcept {
-        pollfd one{op.fd, static_cast<short>(op.flags), 0};
+        pollfd one{op.fd, static_cast<short>(op.flags | POLLRDHUP), 0};
         const int result = ::poll(&one, 1, 0);
         if (result < 0) return -1;
         if (result == 0) {

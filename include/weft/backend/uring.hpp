@@ -45,7 +45,7 @@ inline bool uring_feature_disabled(std::string_view feature) {
 class UringBackend final : public Backend {
 public:
     /// Throws:   std::system_error (io_uring_setup and what follows it). The caller falls back.
-    explicit UringBackend(unsigned entries) {
+    [[gnu::cold]] explicit UringBackend(unsigned entries) {
         set_up(entries);
         try {
             require_operations();
@@ -146,7 +146,7 @@ private:
                 op.offset != current_position);
     }
 
-    void set_up(unsigned entries) {
+    [[gnu::cold]] void set_up(unsigned entries) {
         if (const char* const wanted = std::getenv("WEFT_URING_ENTRIES")) {
             entries = static_cast<unsigned>(std::strtoul(wanted, nullptr, 10));
         }
@@ -175,7 +175,7 @@ private:
         throw_system_error(-result, "io_uring_setup");
     }
 
-    void require_operations() {
+    [[gnu::cold]] void require_operations() {
         if ((ring_.features & IORING_FEAT_NODROP) == 0) {
             throw_system_error(ENOSYS, "io_uring without IORING_FEAT_NODROP");
         }
@@ -253,7 +253,7 @@ private:
         op.complete(result);
     }
 
-    [[gnu::noinline]] void let_next_go(int fd, Operation** lane) noexcept {
+    [[gnu::cold, gnu::noinline]] void let_next_go(int fd, Operation** lane) noexcept {
         held_.for_each([&](Operation& other) {
             if (*lane || other.fd != fd || lane_of(other) != lane) return;
             other.unlink();
@@ -303,7 +303,7 @@ private:
     /// Before a close: whoever still uses the number is cancelled, or the peer would never see the
     /// end, and the next file under this number would be mixed up with the old one. (The kernel's
     /// own cancel by descriptor also hits those who use a duplicate.)
-    [[gnu::noinline]] void end_users(const Operation& close) noexcept {
+    [[gnu::cold, gnu::noinline]] void end_users(const Operation& close) noexcept {
         const auto end = [&](Operation& op) {
             if (&op != &close && op.fd == close.fd) cancel(op);
         };

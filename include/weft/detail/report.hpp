@@ -20,7 +20,7 @@ struct ExceptionContext {
 
 namespace detail {
 
-inline std::string text_of(const std::exception_ptr& exception) {
+[[gnu::cold]] inline std::string text_of(const std::exception_ptr& exception) {
     if (!exception) return {};
     try {
         std::rethrow_exception(exception);
@@ -34,7 +34,7 @@ inline std::string text_of(const std::exception_ptr& exception) {
 }
 
 // stdio, not streams: <iostream> would cost every user's compile more than this whole file.
-inline void print_report(const ExceptionContext& context) noexcept {
+[[gnu::cold]] inline void print_report(const ExceptionContext& context) noexcept {
     try {
         std::string line = "weft: ";
         line.append(context.message);

@@ -154,14 +154,14 @@ struct TaskCore : ReadyNode, FutureCore, ListNode<AllTasksTag> {
     TaskExtras* extras() const noexcept {
         return label_ & 1 ? nullptr : reinterpret_cast<TaskExtras*>(label_);
     }
-    TaskExtras& make_extras() {
+    [[gnu::cold]] TaskExtras& make_extras() {
         if (label_ & 1) label_ = reinterpret_cast<std::uintptr_t>(new TaskExtras{id(), {}, {}});
         return *extras();
     }
     std::uint32_t id() const noexcept {
         return label_ & 1 ? static_cast<std::uint32_t>(label_ >> 1) : extras()->id;
     }
-    std::string name() const {
+    [[gnu::cold]] std::string name() const {
         const TaskExtras* const extra = extras();
         return extra && !extra->name.empty() ? extra->name : "Task-" + std::to_string(id());
     }

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// File operations from many tasks, cancelled and closed at random: nothing is shared without a
+// lock. labels: threads
+#include <weft/io.hpp>
+#include <weft/testing/catch.hpp>
+#include <weft/testing/step_kill.hpp>
+
+#include "awaiting.hpp"
+#include "descriptors.hpp"
+
+using namespace support;
+using weft::create_task;
+namespace io = weft::io;
+
+namespace {
+
+weft::Coro<void> use_file(const std::string& path, int number) {
+    Fd fd = co_await io::open(path.c_str(), O_RDWR | O_CREAT);
+    const std::string text(64, static_cast<char>('a' + number % 26));
+    const auto at = static_cast<std::uint64_t>(number) * text.size();
+    co_await io::write_at(fd.get(), text, at);
+    co_await io::fdatasync(fd.get());
+    std::string back(text.size(), '\0');
+    const std::size_t got = co_await io::read_at(fd.get(), back, at);
+    if (got != text.size() || back != text) throw std::runtime_error("the file lost a write");
+    co_await io::close(std::move(fd));
+}
+
+}  // namespace
+
+WEFT_TEST_CASE("file operations of many tasks at once are each done", "[files]") {
+    Folder folder;
+    const std::string path = folder.file("data");
+    std::vector<weft::Task<void>> tasks;
+    for (int number = 0; number < 50; ++number)
+        tasks.push_back(create_task(use_file(path, number)));
+    for (auto& task : tasks) co_await task;
+}
+
+WEFT_TEST_CASE("file operations cancelled at random end, and leak nothing", "[files]") {
+    Folder folder;
+    const std::string path = folder.file("data");
+    int completed = 0;
+    int cancelled = 0;
+    for (int round = 0; round < 300; ++round) {
+        std::vector<weft::Task<void>> tasks;
+        for (int number = 0; number < 8; ++number)
+            tasks.push_back(create_task(use_file(path, number)));
+        co_await turns(round % 23);
+        for (std::size_t index = round % 2; index < tasks.size(); index += 2) tasks[index].cancel();
+        for (auto& task : tasks) {
+            const End end = co_await end_of(task);
+            CHECK((end == End::value || end == End::cancelled));
+            ++(end == End::value ? completed : cancelled);
+        }
+    }
+    CHECK(completed > 0);
+    CHECK(cancelled > 0);
+}
+
+WEFT_TEST_CASE("a file closed under its operations ends them", "[files]") {
+    for (int round = 0; round < 200; ++round) {
+        Fd file = nameless_file("text");
+        const int fd = file.get();
+        auto write = [fd]() -> weft::Coro<void> { co_await io::write_at(fd, "x", 1); };
+        std::vector<weft::Task<void>> tasks;
+        for (int index = 0; index < 6; ++index) tasks.push_back(create_task(write));
+        co_await turns(1 + round % 4);
+        co_await io::close(std::move(file));
+        for (auto& task : tasks) {
+            const End end = co_await end_of(task);
+            CHECK((end == End::value || end == End::closed));
+        }
+    }
+}
+
+TEST_CASE("a loop destroyed in the middle of file operations waits for the thread", "[files]") {
+    Folder folder;
+    const std::string path = folder.file("data");
+    for (int turns = 0; turns < 40; ++turns) {
+        weft::EventLoop loop(weft::testing::options());
+        std::vector<weft::Task<void>> tasks;
+        for (int number = 0; number < 8; ++number)
+            tasks.push_back(loop.create_task(use_file(path, number)));
+        for (int turn = 0; turn < turns; ++turn) loop.run_once();
+    }
+    CHECK(::access(path.c_str(), F_OK) == 0);
+}
