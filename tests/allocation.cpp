@@ -13,6 +13,8 @@
 #include <new>
 #include <utility>
 
+#if !WEFT_ASAN  // there frames are not recycled, and it replaces operator new itself
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::EventLoop;
@@ -61,8 +63,6 @@ Coro<std::size_t> allocations_of(Round& round) {
 }
 
 }  // namespace
-
-#if !WEFT_ASAN  // under AddressSanitizer frames are not recycled
 
 WEFT_TEST_CASE("awaiting a child that is ready at once allocates nothing", "[allocation]") {
     auto round = []() -> Coro<void> {
@@ -188,8 +188,6 @@ WEFT_TEST_CASE("posting allocates nothing once nodes circulate", "[allocation]")
 
 #else
 
-TEST_CASE("allocations are not counted under AddressSanitizer", "[allocation]") {
-    REQUIRE(counted(1) != nullptr);
-}
+TEST_CASE("allocations are not counted under AddressSanitizer", "[allocation]") { SUCCEED(); }
 
 #endif

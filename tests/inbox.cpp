@@ -113,8 +113,10 @@ TEST_CASE("many producers lose nothing, and each one's posts stay in order", "[i
                 if (i % 2 == 0) {
                     remote.call_soon_threadsafe(arrived);
                 } else {
-                    remote.call_soon_threadsafe(
-                        [arrived, padding = std::array<char, 100>()] { arrived(); });
+                    remote.call_soon_threadsafe([arrived, padding = std::array<char, 100>()] {
+                        (void)padding;
+                        arrived();
+                    });
                 }
             }
         });

@@ -12,11 +12,11 @@ import sys
 LAYERS = [
     ("words", "config error clock fd address buffer options detail/intrusive_list detail/outcome"
               " detail/callback"),
-    ("kernel door", "backend/operation backend/uring backend/epoll backend/choose backend/backend"
+    ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
     ("engine", "loop coro handle detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/report detail/task_core"),
-    ("suspension", "io sleep task future"),
+    ("suspension", "io sleep task future detail/future_state"),
     ("vocabulary", "*"),
     ("entry", "weft run debug testing/*"),
 ]

@@ -12,6 +12,7 @@
 #include "detail/callback.hpp"
 #include "detail/frame_allocator.hpp"
 #include "detail/outcome.hpp"
+#include "detail/future_state.hpp"
 #include "detail/task_core.hpp"
 #include "error.hpp"
 #include "loop.hpp"
@@ -22,119 +23,6 @@ template <class T = void>
 class Future;
 
 namespace detail {
-
-/// A done-callback: in the future's list until the future is done, then in the ready queue.
-struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
-    template <class F>
-    DoneCallback(FutureCore& of, F&& f)
-        : CallbackNode(&run_or_drop), FutureWaiter(this), future(&of), fn(std::forward<F>(f)) {}
-
-    void release() noexcept {
-        if (--refs == 0) delete this;
-    }
-    // The queue entry holds a reference to the future (see EventLoop::complete).
-    static void run_or_drop(CallbackNode& node, Verb verb) noexcept {
-        auto& self = static_cast<DoneCallback&>(node);
-        FutureCore& core = *self.future;
-        if (verb == Verb::run && !self.removed) {
-            self.removed = true;
-            try {
-                self.fn(core);
-            } catch (...) {
-                core.loop->call_exception_handler(
-                    {"exception in a done-callback", std::current_exception(), {}});
-            }
-        }
-        self.removed = true;
-        self.fn.reset();
-        self.release();
-        core.release();
-    }
-
-    FutureCore* future;
-    std::uint32_t refs = 1;
-    bool removed = false;
-    Callback<void(FutureCore&)> fn;
-};
-
-/// Of a future that tasks cannot wait on any more (one that waits holds a reference).
-inline void drop_callbacks(FutureCore& core) noexcept {
-    while (FutureWaiter* const waiter = core.waiters.pop_front()) {
-        auto& callback = static_cast<DoneCallback&>(*waiter);
-        callback.removed = true;
-        callback.fn.reset();
-        callback.release();
-    }
-}
-
-template <class State>
-inline constexpr FutureCore::Typed typed_half{
-    [](FutureCore& core) noexcept {
-        auto& state = static_cast<State&>(core);
-        if (core.state == FutureCore::State::exception && !core.retrieved) {
-            EventLoop::report_unretrieved(core);
-        }
-        drop_callbacks(core);
-        delete &state;
-    },
-    [](const FutureCore& core) noexcept {
-        switch (static_cast<const State&>(core).outcome.kind()) {
-            case OutcomeKind::value:
-                return FutureCore::State::value;
-            case OutcomeKind::exception:
-                return FutureCore::State::exception;
-            case OutcomeKind::cancelled:
-                return FutureCore::State::cancelled;
-            case OutcomeKind::empty:
-                break;
-        }
-        return FutureCore::State::pending;
-    },
-    [](const FutureCore& core) noexcept {
-        return static_cast<const State&>(core).outcome.exception();
-    }};
-
-template <class T>
-struct FutureState final : FutureCore, Recycled {
-    explicit FutureState(EventLoop& on) noexcept : FutureCore(on, typed_half<FutureState>) {}
-    Outcome<T> outcome;
-};
-
-template <class T>
-struct TaskState final : TaskCore, Recycled {
-    TaskState(EventLoop& on, std::uint32_t number) noexcept
-        : TaskCore(on, typed_half<TaskState>, number) {}
-    Outcome<T> outcome;
-};
-
-template <class T>
-Outcome<T>& outcome_of(FutureCore& core) noexcept {
-    return core.is_task ? static_cast<TaskState<T>&>(core).outcome
-                        : static_cast<FutureState<T>&>(core).outcome;
-}
-
-/// Ends a future that is not a task. Its handles may outlive its loop; then nobody can wait, and
-/// callbacks are dropped unrun.
-inline void end_future(FutureCore& core, FutureCore::State state) noexcept {
-    if (!core.waiters.empty() && !EventLoop::accepts(core.loop)) drop_callbacks(core);
-    if (core.waiters.empty()) {
-        core.state = state;
-    } else {
-        core.loop->complete(core, state);
-    }
-}
-
-/// asyncio's rule: cancelling whoever awaits a future cancels the future.
-inline bool cancel_future(FutureCore& core, std::string_view message) {
-    if (core.done()) {
-        core.retrieved = true;  // whoever cancels it does not want to hear of it
-        return false;
-    }
-    if (core.is_task) return core.loop->cancel(static_cast<TaskCore&>(core), message);
-    EventLoop::check_thread(core, "cancel");
-    end_future(core, FutureCore::State::cancelled);
-    return true;
-}
 
 /// The part of awaiting a future that does not depend on its type. Holds a reference to it.
 class FutureWait : public Suspension, protected FutureWaiter {

@@ -10,12 +10,14 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <utility>
 
 #include "address.hpp"
 #include "backend/operation.hpp"
 #include "buffer.hpp"
 #include "detail/task_core.hpp"
+#include "detail/timer_heap.hpp"
 #include "error.hpp"
 #include "fd.hpp"
 #include "loop.hpp"
@@ -116,18 +118,60 @@ public:
     void await_resume() const { checked(); }
 };
 
-class [[nodiscard]] ConnectAwaiter final : public OperationWait {
+/// A Unix socket whose listener's queue is full answers EAGAIN, and nothing ever says when to try
+/// again: that is what the timer is for.
+class [[nodiscard]] ConnectAwaiter final : public OperationWait, private Timer {
 public:
     ConnectAwaiter(int descriptor, const Address& to) noexcept
-        : OperationWait(OpCode::connect), to_(to) {
+        : OperationWait(OpCode::connect), Timer(&try_again), to_(to) {
+        on_complete = &answered;
         fd = descriptor;
         address = to_.data();
         length = to_.size();
     }
+    ~ConnectAwaiter() {
+        if (armed()) task_->loop->disarm(*this);
+    }
+    bool await_suspend(std::coroutine_handle<> handle) {
+        if (OperationWait::await_suspend(handle)) return true;
+        if (result != -EAGAIN) return false;
+        task_->waiting_on = this;
+        return wait_a_little();
+    }
     void await_resume() const { checked(); }
 
+    TaskCore* cancel() noexcept override {
+        if (!armed()) return OperationWait::cancel();
+        task_->loop->disarm(*this);
+        asked_ = true;
+        result = -ECANCELED;
+        task_->loop->wake(*task_);
+        return nullptr;
+    }
+
 private:
+    static void answered(Operation& op) noexcept {
+        auto& self = static_cast<ConnectAwaiter&>(op);
+        if (op.result == -EAGAIN && !self.asked_ && self.wait_a_little()) return;
+        self.task_->loop->wake(*self.task_);
+    }
+    static void try_again(Timer& timer) noexcept {
+        auto& self = static_cast<ConnectAwaiter&>(timer);
+        if (self.task_->loop->start(self)) answered(self);
+    }
+    bool wait_a_little() noexcept {
+        pause_ = std::min<Nanoseconds>(2 * pause_, 10'000'000);
+        try {
+            task_->loop->arm(*this, deadline_after(task_->loop->read_clock(), pause_));
+        } catch (const std::bad_alloc&) {
+            result = -ENOMEM;
+            return false;
+        }
+        return true;
+    }
+
     Address to_;  // the kernel reads it for as long as the operation lasts
+    Nanoseconds pause_ = 500'000;
 };
 
 class [[nodiscard]] CloseAwaiter final : public OperationWait {

@@ -580,7 +580,12 @@ inline void EventLoop::complete(detail::FutureCore& future,
 }
 
 [[gnu::cold]] inline EventLoop::~EventLoop() {
-    close();
+    try {
+        close();
+    } catch (...) {
+        // The kernel refuses to go on with what it has of ours; nobody is left to hear it.
+        call_exception_handler({"an event loop could not be closed", std::current_exception(), {}});
+    }
     EventLoop** link = &detail::live_loops;
     while (*link && *link != this) link = &(*link)->next_live_;
     if (*link) *link = next_live_;

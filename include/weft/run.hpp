@@ -51,7 +51,7 @@ public:
     /// Cancels the tasks that are left, waits for their clean-up (`RunOptions::shutdown_timeout` at
     /// most), reports their failures, and closes the loop. Idempotent.
     [[gnu::cold]] void close() {
-        if (loop_.is_closed()) return;
+        if (loop_.is_closed() || EventLoop::running()) return loop_.close();
         loop_.run_once();  // callbacks that were scheduled before the end
         std::vector<AnyTask> left = all_tasks(loop_);
         loop_.cancel_all();

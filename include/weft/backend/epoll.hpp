@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // EpollBackend: the same operations where io_uring is refused; tried first, waited for when they
 // would block.
+// Long because: registration, waiting and the helper share one table of descriptors.
 #pragma once
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -22,6 +22,7 @@
 #include "../detail/helper_thread.hpp"
 #include "../error.hpp"
 #include "../fd.hpp"
+#include "attempt.hpp"
 #include "backend.hpp"
 
 namespace weft::detail {
@@ -60,7 +61,7 @@ public:
         }
         if (op.backend_bits == retracted) return;  // completed, waits in `finished_`
         op.unlink();
-        finish(op, -ECANCELED);
+        finish(op, result_of_cancelled(op));
     }
 
     void forget(int fd) noexcept override {
@@ -97,7 +98,6 @@ private:
     }
 
     static constexpr int events_per_turn = 256;
-    static constexpr int would_block = INT_MIN;  // no errno, no length
 
     // Operation::backend_bits: who has it.
     static constexpr std::uint8_t waiting = 0;
@@ -105,20 +105,16 @@ private:
     static constexpr std::uint8_t retracted = 2;
 
     struct Descriptor {
-        enum class Kind : std::uint8_t { unknown, file, pipe, socket, other };
-
         void reset() noexcept {
             registered = 0;
-            kind = Kind::unknown;
-            nonblocking = false;
+            file = FileTraits();
             drained = false;
         }
 
         OperationList waiters;
         std::uint32_t registered = 0;  // EPOLLIN | EPOLLOUT as the kernel has it; 0: not added
         std::uint32_t generation = 0;  // an event of an earlier life of the number is stale
-        Kind kind = Kind::unknown;
-        bool nonblocking = false;  // O_NONBLOCK is set: an attempt cannot block
+        FileTraits file;
         bool drained = false;      // was read from: wait for an event before the next attempt
     };
 
@@ -131,13 +127,11 @@ private:
 
     /// Null: no memory, or no descriptor at all (errno says which).
     Descriptor* know(int fd) noexcept {
-        if (Descriptor* const known = find(fd); known && known->kind != Descriptor::Kind::unknown)
+        if (Descriptor* const known = find(fd); known && known->file.kind != FileTraits::Kind::unknown)
             return known;
-        struct stat status {};
         kernel_entries_ += 2;
-        if (::fstat(fd, &status) != 0) return nullptr;
-        const int flags = ::fcntl(fd, F_GETFL);
-        if (flags < 0) return nullptr;
+        const FileTraits file = traits_of(fd);
+        if (file.kind == FileTraits::Kind::unknown) return nullptr;
         const auto index = static_cast<std::size_t>(fd);
         try {
             if (index >= descriptors_.size()) {
@@ -149,16 +143,8 @@ private:
             return nullptr;
         }
         Descriptor& descriptor = *descriptors_[index];
-        descriptor.kind = kind_of(status.st_mode);
-        descriptor.nonblocking = (flags & O_NONBLOCK) != 0;
+        descriptor.file = file;
         return &descriptor;
-    }
-
-    static Descriptor::Kind kind_of(mode_t mode) noexcept {
-        using Kind = Descriptor::Kind;
-        if (S_ISREG(mode) || S_ISDIR(mode) || S_ISBLK(mode)) return Kind::file;
-        if (S_ISFIFO(mode)) return Kind::pipe;
-        return S_ISSOCK(mode) ? Kind::socket : Kind::other;
     }
 
     static std::uint32_t direction_of(const Operation& op) noexcept {
@@ -200,9 +186,10 @@ private:
         }
         Descriptor* const descriptor = know(op.fd);
         if (!descriptor) return -errno;
-        if (descriptor->kind == Descriptor::Kind::file &&
-            (op.code == OpCode::read || op.code == OpCode::write)) {
-            return on_file(op);
+        if (op.code == OpCode::read || op.code == OpCode::write) {
+            // Such a descriptor would never be ready.
+            if (!descriptor->file.allows(op.code)) return -EBADF;
+            if (descriptor->file.kind == FileTraits::Kind::file) return on_file(op);
         }
         if (may_attempt(op, *descriptor)) {
             const int result = attempt(op, *descriptor);
@@ -214,6 +201,7 @@ private:
     /// An attempt must not block and should not be known to fail. What stands before us in line
     /// goes first.
     bool may_attempt(Operation& op, Descriptor& descriptor) noexcept {
+        if (op.code == OpCode::connect) return true;
         const std::uint32_t direction = direction_of(op);
         bool queued = false;
         descriptor.waiters.for_each(
@@ -224,27 +212,21 @@ private:
                 return !descriptor.drained;
             case OpCode::send:
             case OpCode::poll:
-            case OpCode::connect:
                 return true;
             case OpCode::accept:
                 // A blocking accept could block even after an event (the peer may have gone).
-                if (!descriptor.nonblocking) {
+                if (!descriptor.file.nonblocking) {
                     const int flags = ::fcntl(op.fd, F_GETFL);
                     kernel_entries_ += 2;
                     if (flags < 0 || ::fcntl(op.fd, F_SETFL, flags | O_NONBLOCK) < 0) return false;
-                    descriptor.nonblocking = true;
+                    descriptor.file.nonblocking = true;
                 }
                 return true;
             case OpCode::read:
-                return can_attempt(descriptor) && !descriptor.drained;
+                return descriptor.file.never_blocks() && !descriptor.drained;
             default:
-                return can_attempt(descriptor);
+                return descriptor.file.never_blocks();
         }
-    }
-
-    /// A socket can be told not to block in each call, everything else only for good.
-    static bool can_attempt(const Descriptor& descriptor) noexcept {
-        return descriptor.nonblocking || descriptor.kind == Descriptor::Kind::socket;
     }
 
     /// Regular files never block epoll and cannot be added to it: what is in the page cache is
@@ -344,101 +326,14 @@ private:
     // --- attempts ---
 
     int attempt(Operation& op, Descriptor& descriptor) noexcept {
-        for (;;) {
-            ++kernel_entries_;
-            const ssize_t result = call(op, descriptor);
-            if (result >= 0) return note_result(op, descriptor, static_cast<int>(result));
-            if (errno == EINTR) continue;
-            if (errno == EAGAIN) {  // EWOULDBLOCK is the same number on Linux
-                if (direction_of(op) & EPOLLIN) descriptor.drained = true;
-                return would_block;
-            }
-            if (op.code == OpCode::connect) {
-                if (errno == EINPROGRESS || errno == EALREADY) return would_block;
-                if (errno == EISCONN) return 0;
-            }
-            return -errno;
-        }
-    }
-
-    /// One read a wake: to ask again right away would mostly be a call that answers EAGAIN, since
-    /// messages tend to have the size that their reader expects. Level-triggered, so nothing is
-    /// missed: what is left makes the next wait return at once.
-    static int note_result(Operation& op, Descriptor& descriptor, int result) noexcept {
-        if (op.code == OpCode::recv || op.code == OpCode::read) descriptor.drained = true;
+        ++kernel_entries_;
+        const int result = weft::detail::attempt(op, descriptor.file);
+        const bool reads = op.code == OpCode::recv || op.code == OpCode::read;
+        // One read a wake: to ask again right away would mostly be a call that answers EAGAIN,
+        // since messages tend to have the size that their reader expects. Level-triggered, so
+        // nothing is missed: what is left makes the next wait return at once.
+        if (reads && (result >= 0 || result == would_block)) descriptor.drained = true;
         return result;
-    }
-
-    static ssize_t call(Operation& op, Descriptor& descriptor) noexcept {
-        switch (op.code) {
-            case OpCode::read:
-                if (descriptor.kind == Descriptor::Kind::socket) {
-                    return ::recv(op.fd, op.address, op.length, MSG_DONTWAIT);
-                }
-                return ::read(op.fd, op.address, op.length);
-            case OpCode::write:
-                return write_some(op, descriptor);
-            case OpCode::recv:
-                return ::recv(op.fd, op.address, op.length,
-                              static_cast<int>(op.flags) | MSG_DONTWAIT);
-            case OpCode::send:
-                return ::send(op.fd, op.address, op.length,
-                              static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
-            case OpCode::accept:
-                return ::accept4(op.fd, static_cast<sockaddr*>(op.address),
-                                 reinterpret_cast<socklen_t*>(op.offset),
-                                 static_cast<int>(op.flags) | SOCK_CLOEXEC);
-            case OpCode::connect:
-                return connect(op, descriptor);
-            case OpCode::poll:
-                return poll_now(op);
-            default:
-                errno = EOPNOTSUPP;
-                return -1;
-        }
-    }
-
-    static ssize_t write_some(const Operation& op, const Descriptor& descriptor) noexcept {
-        if (descriptor.kind == Descriptor::Kind::socket) {
-            return ::send(op.fd, op.address, op.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-        }
-        // A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and blocks on
-        // more.
-        const bool may_block = descriptor.kind == Descriptor::Kind::pipe && !descriptor.nonblocking;
-        return ::write(op.fd, op.address,
-                       may_block ? std::min<std::uint32_t>(op.length, PIPE_BUF) : op.length);
-    }
-
-    /// The first call begins the connection, the one after the event asks how it went.
-    static ssize_t connect(Operation& op, Descriptor& descriptor) noexcept {
-        if (op.state == Operation::State::in_flight) {
-            int error = 0;
-            socklen_t size = sizeof error;
-            if (::getsockopt(op.fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return -1;
-            errno = error;
-            return error == 0 ? 0 : -1;
-        }
-        if (descriptor.nonblocking) {
-            return ::connect(op.fd, static_cast<const sockaddr*>(op.address), op.length);
-        }
-        const int flags = ::fcntl(op.fd, F_GETFL);
-        if (flags < 0 || ::fcntl(op.fd, F_SETFL, flags | O_NONBLOCK) < 0) return -1;
-        const int result = ::connect(op.fd, static_cast<const sockaddr*>(op.address), op.length);
-        const int error = errno;
-        ::fcntl(op.fd, F_SETFL, flags);
-        errno = error;
-        return result;
-    }
-
-    static ssize_t poll_now(const Operation& op) noexcept {
-        pollfd one{op.fd, static_cast<short>(op.flags | POLLRDHUP), 0};
-        const int result = ::poll(&one, 1, 0);
-        if (result < 0) return -1;
-        if (result == 0) {
-            errno = EAGAIN;
-            return -1;
-        }
-        return static_cast<unsigned short>(one.revents);
     }
 
     // --- events ---
@@ -528,7 +423,10 @@ private:
     }
 
     void end_all(Descriptor& descriptor) noexcept {
-        while (!descriptor.waiters.empty()) finish(descriptor.waiters.pop_front(), -ECANCELED);
+        while (!descriptor.waiters.empty()) {
+            Operation& op = descriptor.waiters.pop_front();
+            finish(op, result_of_cancelled(op));
+        }
     }
 
     void finish(Operation& op, int result) noexcept {

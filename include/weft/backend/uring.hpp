@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // UringBackend: operations as io_uring submissions, one kernel entry a turn.
+// Long because: it is the one file that may include liburing, so set-up, submission and completion
+// stand together.
 #pragma once
 
 #include <liburing.h>
@@ -11,6 +13,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "../error.hpp"
@@ -49,6 +52,9 @@ public:
         set_up(entries);
         try {
             require_operations();
+            // A filter may allow the ring and refuse its use: better to know now.
+            const int entered = ::io_uring_submit_and_get_events(&ring_);
+            if (entered < 0 && entered != -EINTR) throw_system_error(-entered, "io_uring_enter");
         } catch (...) {
             ::io_uring_queue_exit(&ring_);
             throw;
@@ -133,7 +139,8 @@ public:
 private:
     // What the submission in flight for an operation is, in Operation::backend_bits.
     static constexpr std::uint8_t as_itself = 0;
-    static constexpr std::uint8_t as_poll = 1;  // waits for readiness after an EAGAIN
+    static constexpr std::uint8_t as_poll = 1;   // waits for readiness after an EAGAIN
+    static constexpr std::uint8_t as_retry = 2;  // was interrupted and goes again
 
     static constexpr std::size_t largest_tracked = std::size_t{1} << 24;
     static constexpr unsigned overflow = IORING_SQ_CQ_OVERFLOW;
@@ -405,20 +412,20 @@ private:
 
     void arrived(Operation& op, int result, unsigned flags) noexcept {
         if (op.linked()) op.unlink();  // others_, or cancels_: nothing left to cancel
-        const bool was_poll = op.backend_bits == as_poll;
-        op.backend_bits = as_itself;
-        if (was_poll) {
+        const std::uint8_t was = std::exchange(op.backend_bits, as_itself);
+        if (was == as_poll) {
             // Ready, or an error that the operation itself will name.
             if (op.cancelling || result == -ECANCELED) return finish(op, -ECANCELED);
             return enqueue(op);
         }
-        if (result == -EINTR || result == -EAGAIN) {
+        const bool waits_by_itself = op.code == OpCode::poll || op.code == OpCode::connect;
+        if (result == -EINTR || (result == -EAGAIN && !waits_by_itself)) {
             // An O_NONBLOCK file answers EAGAIN instead of waiting; nothing has happened yet.
             if (op.cancelling) return finish(op, -ECANCELED);
-            if (result == -EAGAIN && op.code != OpCode::poll) op.backend_bits = as_poll;
+            op.backend_bits = result == -EAGAIN ? as_poll : as_retry;
             return enqueue(op);
         }
-        if (op.code == OpCode::connect && result == -EISCONN) result = 0;
+        if (was == as_retry && op.code == OpCode::connect && result == -EISCONN) result = 0;
         op.more = (flags & uring_cqe_sock_nonempty) != 0;
         finish(op, result);
     }

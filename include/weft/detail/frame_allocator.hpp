@@ -125,6 +125,13 @@ struct Recycled {
     static void operator delete(void* memory, std::size_t size) noexcept {
         release_frame(memory, size);
     }
+    // Results with an alignment of their own are rare and do not circulate.
+    static void* operator new(std::size_t size, std::align_val_t alignment) {
+        return ::operator new(size, alignment);
+    }
+    static void operator delete(void* memory, std::align_val_t alignment) noexcept {
+        ::operator delete(memory, alignment);
+    }
 };
 
 }  // namespace detail
