@@ -49,8 +49,9 @@ public:
     }
 
     void cancel(Operation& op) noexcept override {
-        if (op.state == Operation::State::idle || op.cancelling) return;
+        // Ours alone, unlike `state`, which the helper writes while it has the operation.
         if (op.backend_bits == with_helper) {
+            if (op.cancelling) return;
             if (helper_->take_back(op)) {
                 --busy_;
                 finish(op, -ECANCELED);
@@ -60,6 +61,7 @@ public:
             return;
         }
         if (op.backend_bits == retracted) return;  // completed, waits in `finished_`
+        if (op.state == Operation::State::idle) return;
         op.unlink();
         finish(op, result_of_cancelled(op));
     }

@@ -103,8 +103,7 @@ private:
                 return positioned ? ::pwrite(op.fd, op.address, op.length, at)
                                   : ::write(op.fd, op.address, op.length);
             case OpCode::openat:
-                return ::openat(op.fd, static_cast<const char*>(op.address),
-                                static_cast<int>(op.flags), static_cast<mode_t>(op.length));
+                return open_without_waiting(op);
             case OpCode::fsync:
                 return op.flags ? ::fdatasync(op.fd) : ::fsync(op.fd);
             case OpCode::close:
@@ -113,6 +112,18 @@ private:
                 errno = EOPNOTSUPP;
                 return -1;
         }
+    }
+
+    /// As io_uring does it: a FIFO without its other end must not hold up everybody else's files.
+    static int open_without_waiting(const Operation& op) noexcept {
+        const auto* const path = static_cast<const char*>(op.address);
+        const int flags = static_cast<int>(op.flags);
+        const auto mode = static_cast<mode_t>(op.length);
+        const int fd = ::openat(op.fd, path, flags | O_NONBLOCK, mode);
+        if (fd >= 0 && !(flags & O_NONBLOCK)) ::fcntl(fd, F_SETFL, flags & ~O_CREAT);
+        // A file lease is being broken: only an open that waits gets through.
+        if (fd < 0 && errno == EWOULDBLOCK) return ::openat(op.fd, path, flags, mode);
+        return fd;
     }
 
     void work() noexcept {
