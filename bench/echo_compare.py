@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """How much does weft add to an echo? Its echo programs beside hand-written C (bench/baseline/), interleaved in one run.
 
 Every round runs every program of a cell once, starting with another one each time; a ratio is the median of the ratios
@@ -164,7 +165,8 @@ def run_server(program, load, size, connections, messages, seconds, cpus):
             server.wait()
     seen, served = fields(done.stdout), fields(out.strip().splitlines()[-1] if out.strip() else "")
     return {"cpu": served["cpu_us"] / seen["messages"], "calls": served["syscalls"] / seen["messages"],
-            "rate": seen["msg_per_s"], "p50": seen["p50_us"], "p99": seen["p99_us"]}
+            "rate": seen["msg_per_s"], "p50": seen["p50_us"], "p90": seen["p90_us"], "p99": seen["p99_us"],
+            "p99.9": seen["p99.9_us"], "max": seen["max_us"]}
 
 
 def run_cell(programs, repeats, run, note):
@@ -301,39 +303,39 @@ def cpu_model():
     return platform.processor() or "unknown"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def describe_machine(report):
+    report.say(f"- machine: {platform.machine()}, {cpu_model()}, {len(os.sched_getaffinity(0))} CPUs usable; "
+               f"load average before: {os.getloadavg()[0]:.2f}")
+    report.say(f"- kernel: {platform.system()} {platform.release()}")
+
+
+def add_options(parser):
     parser.add_argument("build", help="directory with the built programs, at any depth")
-    parser.add_argument("--repeats", type=int, help="rounds (default 5)")
-    parser.add_argument("--quick", action="store_true", help="fewer echoes and messages: under a minute")
-    parser.add_argument("--only", choices=["quiet", "two-process"])
+    parser.add_argument("--quick", action="store_true", help="fewer echoes and messages: figures to try the programs with")
     parser.add_argument("--markdown", metavar="FILE", help="also write the tables there")
-    options = parser.parse_args()
-    options.repeats = 5 if options.repeats is None else max(options.repeats, 1)
+
+
+def compare(options, report, only=None, repeats=5):
+    """Both forms on every program under options.build, or the form named by `only`; the verdicts on weft's targets."""
+    options.repeats = repeats
     options.echoes = 8000 if options.quick else 50000
     options.messages = 15000 if options.quick else 100000
     options.messages_alone = 5000 if options.quick else 30000
     options.seconds = 1 if options.quick else 3
-    if not os.path.isdir(options.build):
-        parser.error(f"no directory {options.build}")
 
     cpus = sorted(os.sched_getaffinity(0))
     server_cpu, load_cpu = cpus[0], cpus[min(1, len(cpus) - 1)]
-    found, refusal, missing, report, verdicts = find_programs(options.build), ring_refusal(), set(), Report(), Verdicts()
+    found, refusal, missing, verdicts = find_programs(options.build), ring_refusal(), set(), Verdicts()
 
-    report.say("# Echo: weft beside raw C")
-    report.say(f"- machine: {platform.machine()}, {cpu_model()}, {len(cpus)} CPUs usable; "
-               f"load average before: {os.getloadavg()[0]:.2f}")
-    report.say(f"- kernel: {platform.system()} {platform.release()}")
     report.say(f"- date: {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC; repeats: {options.repeats}, "
                f"interleaved, order rotated{'; quick' if options.quick else ''}")
     if refusal:
         report.say(f"- io_uring is refused here ({refusal}): its programs are left out")
     if server_cpu == load_cpu:
         report.say("- one CPU only: server and load share it, and the two-process figures say little")
-    quiet_programs = choose_programs(RAW_QUIET, "pairs_weft", found, refusal, missing) if options.only != "two-process" else []
-    servers = choose_programs(RAW_SERVERS, "echo_weft", found, refusal, missing) if options.only != "quiet" else []
-    if options.only != "quiet" and "load" not in found:
+    quiet_programs = choose_programs(RAW_QUIET, "pairs_weft", found, refusal, missing) if only != "two-process" else []
+    servers = choose_programs(RAW_SERVERS, "echo_weft", found, refusal, missing) if only != "quiet" else []
+    if only != "quiet" and "load" not in found:
         missing.add("load")
     for name in sorted(missing):
         report.say(f"- not built, left out: {name}")
@@ -350,6 +352,21 @@ def main():
         report.say(f"{met} of {len(verdicts.rows)} met.")
     elif not quiet_programs and not servers:
         report.say("Nothing to run.")
+    return verdicts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument("--only", choices=["quiet", "two-process"])
+    options = parser.parse_args()
+    if not os.path.isdir(options.build):
+        parser.error(f"no directory {options.build}")
+    report = Report()
+    report.say("# Echo: weft beside raw C")
+    describe_machine(report)
+    compare(options, report, options.only, max(options.repeats, 1))
     if options.markdown:
         with open(options.markdown, "w") as file:
             file.write("\n".join(report.lines) + "\n")

@@ -67,6 +67,12 @@ inline ssize_t write_some(const Operation& op, const FileTraits& file) noexcept 
                    may_block ? std::min<std::uint32_t>(op.length, PIPE_BUF) : op.length);
 }
 
+inline int begin_or_confirm(const Operation& op, const sockaddr* to) noexcept {
+    const int result = ::connect(op.fd, to, op.length);
+    const bool confirmed = op.state == Operation::State::in_flight && errno == EISCONN;
+    return result < 0 && confirmed ? 0 : result;
+}
+
 /// The first call begins the connection, the one after the event asks how it went.
 inline ssize_t connect_step(const Operation& op, const FileTraits& file) noexcept {
     if (op.state == Operation::State::in_flight) {
@@ -74,13 +80,15 @@ inline ssize_t connect_step(const Operation& op, const FileTraits& file) noexcep
         socklen_t size = sizeof error;
         if (::getsockopt(op.fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return -1;
         errno = error;
-        return error == 0 ? 0 : -1;
+        if (error != 0) return -1;
+        // No error is not yet a connection; asking once more says which, and lets the kernel take
+        // note that its success was seen.
     }
     const auto* const to = static_cast<const sockaddr*>(op.address);
-    if (file.nonblocking) return ::connect(op.fd, to, op.length);
+    if (file.nonblocking) return begin_or_confirm(op, to);
     const int flags = ::fcntl(op.fd, F_GETFL);
     if (flags < 0 || ::fcntl(op.fd, F_SETFL, flags | O_NONBLOCK) < 0) return -1;
-    const int result = ::connect(op.fd, to, op.length);
+    const int result = begin_or_confirm(op, to);
     const int error = errno;
     ::fcntl(op.fd, F_SETFL, flags);
     errno = error;
@@ -132,7 +140,8 @@ inline bool gathers(const Operation& op) noexcept {
 
 /// What a receive that gathers has so far is its result when it ends early.
 inline int result_of_cancelled(const Operation& op) noexcept {
-    const bool partial = op.code == OpCode::recv && op.offset > 0;
+    const bool partial =
+        op.code == OpCode::recv && (op.flags & MSG_WAITALL) != 0 && op.offset > 0;
     return partial ? static_cast<int>(op.offset) : -ECANCELED;
 }
 
