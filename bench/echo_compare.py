@@ -309,6 +309,10 @@ def describe_machine(report):
     report.say(f"- kernel: {platform.system()} {platform.release()}")
 
 
+def today():
+    return f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
 def add_options(parser):
     parser.add_argument("build", help="directory with the built programs, at any depth")
     parser.add_argument("--quick", action="store_true", help="fewer echoes and messages: figures to try the programs with")
@@ -327,8 +331,7 @@ def compare(options, report, only=None, repeats=5):
     server_cpu, load_cpu = cpus[0], cpus[min(1, len(cpus) - 1)]
     found, refusal, missing, verdicts = find_programs(options.build), ring_refusal(), set(), Verdicts()
 
-    report.say(f"- date: {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC; repeats: {options.repeats}, "
-               f"interleaved, order rotated{'; quick' if options.quick else ''}")
+    report.say(f"- repeats: {options.repeats}, interleaved, order rotated{'; quick' if options.quick else ''}")
     if refusal:
         report.say(f"- io_uring is refused here ({refusal}): its programs are left out")
     if server_cpu == load_cpu:
@@ -366,6 +369,7 @@ def main():
     report = Report()
     report.say("# Echo: weft beside raw C")
     describe_machine(report)
+    report.say(f"- date: {today()}")
     compare(options, report, options.only, max(options.repeats, 1))
     if options.markdown:
         with open(options.markdown, "w") as file:

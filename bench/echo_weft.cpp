@@ -4,8 +4,10 @@
 #include <weft/weft.hpp>
 
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <vector>
 
@@ -28,22 +30,38 @@ weft::Coro<void> echo(weft::Stream stream) {
     }
 }
 
-/// SIGTERM, SIGINT, or the end of standard input.
-weft::Coro<void> until_told_to_stop(int signals) {
-    co_await weft::wait_readable(signals);
+int check(int result, const char* call) {
+    if (result < 0) throw std::system_error(errno, std::system_category(), call);
+    return result;
 }
+
+/// Becomes readable on SIGTERM, SIGINT, or when stdin's other end goes away: an epoll set of the
+/// two, as in the raw servers. A stdin that cannot be polled (/dev/null, a file) is left out.
+struct StopDescriptor {
+    StopDescriptor() {
+        sigset_t stop;
+        ::sigemptyset(&stop);
+        ::sigaddset(&stop, SIGTERM);
+        ::sigaddset(&stop, SIGINT);
+        check(::sigprocmask(SIG_BLOCK, &stop, nullptr), "sigprocmask");
+        signals = weft::Fd(check(::signalfd(-1, &stop, SFD_CLOEXEC), "signalfd"));
+        set = weft::Fd(check(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"));
+        epoll_event on_signal{.events = EPOLLIN, .data = {}};
+        epoll_event on_hangup{.events = EPOLLRDHUP, .data = {}};
+        check(::epoll_ctl(set.get(), EPOLL_CTL_ADD, signals.get(), &on_signal), "epoll_ctl");
+        if (::epoll_ctl(set.get(), EPOLL_CTL_ADD, STDIN_FILENO, &on_hangup) < 0 && errno != EPERM &&
+            errno != EBADF) {
+            throw std::system_error(errno, std::system_category(), "epoll_ctl");
+        }
+    }
+    weft::Fd signals, set;
+};
 
 weft::Coro<int> serve(int argc, char** argv) {
     buffer_size = bench::number_option(argc, argv, "--size", 4096);
     const auto port = static_cast<std::uint16_t>(bench::number_option(argc, argv, "--port", 0));
 
-    sigset_t stop;
-    ::sigemptyset(&stop);
-    ::sigaddset(&stop, SIGTERM);
-    ::sigaddset(&stop, SIGINT);
-    ::sigprocmask(SIG_BLOCK, &stop, nullptr);
-    const weft::Fd signals(::signalfd(-1, &stop, SFD_CLOEXEC));
-
+    const StopDescriptor stop;
     weft::Server server = co_await weft::start_server(echo, "127.0.0.1", port);
     std::printf("listening %u\n", unsigned{server.port()});
     std::fflush(stdout);
@@ -51,7 +69,7 @@ weft::Coro<int> serve(int argc, char** argv) {
     const std::int64_t began_us = bench::cpu_us();
     const std::uint64_t began_entries = loop.kernel_entries();
 
-    co_await until_told_to_stop(signals.get());
+    co_await weft::wait_readable(stop.set.get());
     std::printf("cpu_us=%lld messages=%ld syscalls=%llu\n",
                 static_cast<long long>(bench::cpu_us() - began_us), messages,
                 static_cast<unsigned long long>(loop.kernel_entries() - began_entries));

@@ -179,4 +179,10 @@ BENCHMARK_CAPTURE(on_a_loop, cancel_join, &cancel_join);
 BENCHMARK_CAPTURE(on_a_loop, post_from_thread, &post_from_thread)->UseRealTime();
 BENCHMARK_CAPTURE(on_a_loop, memory_per_task, &memory_per_task)->Iterations(1);
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+    benchmark::AddCustomContext("weft_backend", weft::EventLoop().backend_info().name);
+    benchmark::RunSpecifiedBenchmarks();
+    benchmark::Shutdown();
+}

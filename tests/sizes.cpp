@@ -52,6 +52,7 @@ static_assert(sizeof(weft::Handle) == sizeof(void*));
 static_assert(sizeof(weft::TimerHandle) == sizeof(void*));
 static_assert(sizeof(weft::DoneHandle) == sizeof(void*));
 
+#if !WEFT_ASAN
 std::size_t bytes_in_use = 0;
 
 /// What malloc takes for a block: a header of 8 bytes, rounded up to 16, 32 at least.
@@ -74,6 +75,7 @@ void counted_release(void* block, std::size_t size) noexcept {
 const Future<void>* shared_future = nullptr;
 
 Coro<void> waits() { co_await *shared_future; }
+#endif
 
 }  // namespace
 

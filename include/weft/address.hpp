@@ -75,6 +75,16 @@ public:
         return address;
     }
 
+    /// The address that a socket is connected to.
+    /// Throws:   std::system_error (getpeername).
+    static Address of_peer(int fd) {
+        Address address;
+        address.size_ = sizeof address.unix_;
+        if (::getpeername(fd, address.data(), &address.size_) != 0)
+            detail::throw_system_error(errno, "getpeername");
+        return address;
+    }
+
     int family() const noexcept { return any_.sa_family; }
     /// 0 where there is none.
     std::uint16_t port() const noexcept {

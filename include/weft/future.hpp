@@ -234,7 +234,8 @@ protected:
 /// `co_await future` gives a const reference to the value (into the shared state, which the handle
 /// keeps alive); `co_await std::move(future)` gives the value itself.
 /// Cancel:   cancelling a task that awaits a future cancels the future.
-/// Thread:   loop thread only.
+/// Thread:   loop thread only, copying and dropping handles included (the count is not atomic). From
+///           another thread, post a callback that sets it (`Remote::call_soon_threadsafe`).
 template <class T>
 class [[nodiscard]] Future : public AnyFuture {
 public:

@@ -241,11 +241,14 @@ public:
     Coro<void> close() { return close_now(*state_); }
     bool is_closed() const noexcept { return !state_ || !state_->fd; }
 
-    /// Bytes handed to the kernel so far.
+    /// Bytes sent by the writes that have ended. (A write that waits is counted when the kernel
+    /// gives it back.)
     std::uint64_t written() const noexcept { return state_->written; }
     /// Bytes a line (or the search for a separator) may have; 64 KiB at first.
     void set_limit(std::size_t bytes) noexcept { state_->limit = bytes; }
     Address local_address() const { return Address::of_socket(fd()); }
+    /// Throws:   std::system_error (getpeername; ENOTCONN once the connection is gone).
+    Address peer_address() const { return Address::of_peer(fd()); }
     /// For socket options and low-level operations.
     int fd() const noexcept { return state_->fd.get(); }
 

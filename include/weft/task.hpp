@@ -72,7 +72,9 @@ public:
 };
 
 /// A running coroutine. Dropping the handle does not stop it: it runs to its end, and a failure
-/// that nobody retrieves is reported.
+/// that nobody retrieves is reported. So a task must not refer to locals of the function that
+/// started it, unless that function awaits it on every way out, the cancelled one included: pass
+/// by value, or share with std::shared_ptr.
 /// Cancel:   cancelling a task that awaits this one cancels this one.
 template <class T>
 class [[nodiscard]] Task : public Future<T>, public detail::TaskMethods<Task<T>> {

@@ -187,13 +187,18 @@ private:
                 break;
         }
         Descriptor* const descriptor = know(op.fd);
-        if (!descriptor) return -errno;
+        if (!descriptor) [[unlikely]]
+            return -errno;
         if (op.code == OpCode::read || op.code == OpCode::write) {
             // Such a descriptor would never be ready.
             if (!descriptor->file.allows(op.code)) return -EBADF;
             if (descriptor->file.kind == FileTraits::Kind::file) return on_file(op);
         }
-        if (may_attempt(op, *descriptor)) {
+        const bool plain = op.code == OpCode::recv || op.code == OpCode::send;
+        const bool attempts = plain && descriptor->waiters.empty()
+                                  ? op.code == OpCode::send || !descriptor->drained
+                                  : may_attempt(op, *descriptor);
+        if (attempts) {
             const int result = attempt(op, *descriptor);
             if (result != would_block) return result;
         }
@@ -329,7 +334,24 @@ private:
 
     int attempt(Operation& op, Descriptor& descriptor) noexcept {
         ++kernel_entries_;
-        const int result = weft::detail::attempt(op, descriptor.file);
+        // Messages come first and by the shortest way; `attempt` knows the rest.
+        int result = would_block;
+        if (op.code == OpCode::send) {
+            const ssize_t sent = ::send(op.fd, op.address, op.length,
+                                        static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+            if (sent >= 0) [[likely]]
+                return static_cast<int>(sent);
+            return errno == EINTR ? weft::detail::attempt(op, descriptor.file) : failed_call();
+        }
+        if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
+            const ssize_t got = ::recv(op.fd, op.address, op.length,
+                                       static_cast<int>(op.flags) | MSG_DONTWAIT);
+            result = got >= 0        ? static_cast<int>(got)
+                     : errno == EINTR ? weft::detail::attempt(op, descriptor.file)
+                                      : failed_call();
+        } else {
+            result = weft::detail::attempt(op, descriptor.file);
+        }
         const bool reads = op.code == OpCode::recv || op.code == OpCode::read;
         // One read a wake: to ask again right away would mostly be a call that answers EAGAIN,
         // since messages tend to have the size that their reader expects. Level-triggered, so
@@ -337,6 +359,8 @@ private:
         if (reads && (result >= 0 || result == would_block)) descriptor.drained = true;
         return result;
     }
+
+    static int failed_call() noexcept { return errno == EAGAIN ? would_block : -errno; }
 
     // --- events ---
 

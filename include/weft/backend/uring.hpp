@@ -84,15 +84,16 @@ public:
 
     bool start(Operation& op) noexcept override {
         ++count_of(op);
-        if (is_busy(op)) ++busy_;
         op.backend_bits = as_itself;
-        if (Operation** const lane = lane_of(op)) {
-            if (*lane) {
+        if (Operation** const lane = choose_lane(op)) {
+            if (*lane) [[unlikely]] {
                 op.state = Operation::State::queued;
                 held_.push_back(op);
                 return false;
             }
             *lane = &op;
+        } else if (is_busy(op)) {
+            ++busy_;
         }
         enqueue(op);
         return false;
@@ -141,6 +142,10 @@ private:
     static constexpr std::uint8_t as_itself = 0;
     static constexpr std::uint8_t as_poll = 1;   // waits for readiness after an EAGAIN
     static constexpr std::uint8_t as_retry = 2;  // was interrupted and goes again
+    static constexpr std::uint8_t what_it_is = 3;
+    // And the lane that the operation belongs to.
+    static constexpr std::uint8_t lane_in = 4;
+    static constexpr std::uint8_t lane_out = 8;
 
     static constexpr std::size_t largest_tracked = std::size_t{1} << 24;
     static constexpr unsigned overflow = IORING_SQ_CQ_OVERFLOW;
@@ -210,7 +215,7 @@ private:
 
     /// Where the operation's descriptor keeps the one that the kernel has; null for those that may
     /// go side by side (polls, reads at an offset), which are in `others_` while in flight.
-    Operation** lane_of(const Operation& op) noexcept {
+    Operation** choose_lane(Operation& op) noexcept {
         bool in = false;
         switch (op.code) {
             case OpCode::recv:
@@ -230,7 +235,15 @@ private:
         }
         const auto index = static_cast<std::size_t>(op.fd);
         if (index >= lanes_.size() && !make_lanes(op.fd)) return nullptr;
+        op.backend_bits = in ? lane_in : lane_out;
         return in ? &lanes_[index].in : &lanes_[index].out;
+    }
+    Operation** lane_of(const Operation& op) noexcept {
+        Lanes& lanes = lanes_[static_cast<std::size_t>(op.fd)];
+        return op.backend_bits & lane_in ? &lanes.in : &lanes.out;
+    }
+    static bool has_lane(const Operation& op) noexcept {
+        return (op.backend_bits & (lane_in | lane_out)) != 0;
     }
     [[gnu::cold]] bool make_lanes(int fd) noexcept {
         const auto index = static_cast<std::size_t>(fd);
@@ -250,9 +263,11 @@ private:
 
     void finish(Operation& op, int result) noexcept {
         --count_of(op);
-        if (is_busy(op)) --busy_;
-        if (op.cancelling) --cancelling_;
-        if (Operation** const lane = lane_of(op); lane && *lane == &op) {
+        if (op.cancelling) [[unlikely]]
+            --cancelling_;
+        if (!has_lane(op)) {
+            if (is_busy(op)) --busy_;
+        } else if (Operation** const lane = lane_of(op); *lane == &op) {
             *lane = nullptr;
             if (!held_.empty()) [[unlikely]]
                 let_next_go(op.fd, lane);
@@ -262,6 +277,7 @@ private:
 
     [[gnu::cold, gnu::noinline]] void let_next_go(int fd, Operation** lane) noexcept {
         held_.for_each([&](Operation& other) {
+            // (Whoever is held has a lane.)
             if (*lane || other.fd != fd || lane_of(other) != lane) return;
             other.unlink();
             *lane = &other;
@@ -289,7 +305,7 @@ private:
             if (!entry) return;
             op.unlink();
             op.state = Operation::State::in_flight;
-            if (!lane_of(op)) others_.push_back(op);
+            if (!has_lane(op)) others_.push_back(op);
             prepare(*entry, op);
         }
         fill_cancels();
@@ -300,7 +316,7 @@ private:
             io_uring_sqe* const entry = free_entry();
             if (!entry) return false;
             Operation& op = cancels_.pop_front();
-            if (!lane_of(op)) others_.push_back(op);
+            if (!has_lane(op)) others_.push_back(op);
             ::io_uring_prep_cancel(entry, &op, 0);
             prepare_unattended(*entry);
         }
@@ -330,7 +346,7 @@ private:
     }
 
     void prepare(io_uring_sqe& entry, Operation& op) noexcept {
-        if (op.backend_bits == as_poll) {
+        if ((op.backend_bits & what_it_is) == as_poll) {
             const bool in = op.code == OpCode::read || op.code == OpCode::recv ||
                             op.code == OpCode::accept;
             ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
@@ -412,7 +428,8 @@ private:
 
     void arrived(Operation& op, int result, unsigned flags) noexcept {
         if (op.linked()) op.unlink();  // others_, or cancels_: nothing left to cancel
-        const std::uint8_t was = std::exchange(op.backend_bits, as_itself);
+        const std::uint8_t was = op.backend_bits & what_it_is;
+        op.backend_bits ^= was;
         if (was == as_poll) {
             // Ready, or an error that the operation itself will name.
             if (op.cancelling || result == -ECANCELED) return finish(op, -ECANCELED);
@@ -422,7 +439,7 @@ private:
         if (result == -EINTR || (result == -EAGAIN && !waits_by_itself)) {
             // An O_NONBLOCK file answers EAGAIN instead of waiting; nothing has happened yet.
             if (op.cancelling) return finish(op, -ECANCELED);
-            op.backend_bits = result == -EAGAIN ? as_poll : as_retry;
+            op.backend_bits |= result == -EAGAIN ? as_poll : as_retry;
             return enqueue(op);
         }
         if (was == as_retry && op.code == OpCode::connect && result == -EISCONN) result = 0;
