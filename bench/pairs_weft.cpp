@@ -49,21 +49,22 @@ weft::Coro<void> answer(weft::Stream stream, std::size_t size) {
     }
 }
 
+/// Sends from and receives into one buffer, as the client ends of the raw programs do: a second one
+/// per pair would be measured as cache misses.
 weft::Coro<void> ask(weft::Stream stream, std::size_t size, Progress& progress) {
-    std::vector<char> message(size, 'x');
-    std::vector<char> reply(size);
+    std::vector<char> buffer(size, 'x');
     while (progress.may_start()) {
         const long number = progress.started;
-        std::memcpy(message.data(), &number, sizeof number);
-        co_await stream.write(message);
+        std::memcpy(buffer.data(), &number, sizeof number);
+        co_await stream.write(buffer);
         std::size_t got = 0;
         while (got < size) {
             const std::size_t count =
-                co_await stream.read(weft::MutableBuffer(reply.data() + got, size - got));
+                co_await stream.read(weft::MutableBuffer(buffer.data() + got, size - got));
             if (count == 0) throw weft::IncompleteReadError({}, size);
             got += count;
         }
-        if (std::memcmp(reply.data(), &number, sizeof number) != 0) {
+        if (std::memcmp(buffer.data(), &number, sizeof number) != 0) {
             throw weft::RuntimeError("the echo is wrong");
         }
         progress.finish_one();
@@ -90,8 +91,8 @@ weft::Coro<void> run_pairs(int argc, char** argv) {
                 throw std::system_error(errno, std::system_category(), "socketpair");
             }
             (void)weft::create_task(answer(weft::Stream(weft::Fd(ends[0])), size));
-            clients.push_back(weft::create_task(
-                ask(weft::Stream(weft::Fd(ends[1])), size, progress)));
+            clients.push_back(
+                weft::create_task(ask(weft::Stream(weft::Fd(ends[1])), size, progress)));
         }
         for (auto& client : clients) co_await client;
         co_return;
