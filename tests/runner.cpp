@@ -342,3 +342,35 @@ TEST_CASE("the callable given to run lives until its coroutine has ended", "[run
     REQUIRE(seen >= 1);
     REQUIRE(alive == 0);
 }
+
+namespace {
+
+weft::Coro<void> await_it(weft::Task<void>& other) { co_await other; }
+
+weft::Coro<void> leave_a_circle(weft::Task<void>& a, weft::Task<void>& b) {
+    a = weft::create_task(await_it(b));
+    b = weft::create_task(await_it(a));
+    co_await weft::yield();
+}
+
+weft::Coro<void> sleep_often(int times) {
+    for (int i = 0; i < times; ++i) co_await weft::sleep(std::chrono::milliseconds(3));
+}
+
+}  // namespace
+
+TEST_CASE("tasks that await each other in a circle do not hold up the end of run", "[runner]") {
+    weft::RunOptions options;
+    options.shutdown_timeout = std::chrono::hours(1);
+    weft::Task<void> a;
+    weft::Task<void> b;
+    weft::run(leave_a_circle(a, b), options);
+    REQUIRE(a.cancelled());
+    REQUIRE(b.cancelled());
+}
+
+TEST_CASE("a loop that only sleeps, but wakes in time, does not reach its hang limit", "[runner]") {
+    weft::RunOptions options;
+    options.hang_limit = std::chrono::milliseconds(10);
+    REQUIRE_NOTHROW(weft::run(sleep_often(10), options));
+}

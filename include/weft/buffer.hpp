@@ -16,7 +16,8 @@ template <class R>
 concept Contiguous = requires(R& range) {
     *range.data();
     range.size();
-} && std::is_trivially_copyable_v<std::remove_reference_t<decltype(*std::declval<R&>().data())>>;
+}
+&&std::is_trivially_copyable_v<std::remove_reference_t<decltype(*std::declval<R&>().data())>>;
 
 }  // namespace detail
 
@@ -26,11 +27,12 @@ public:
     MutableBuffer(void* data, std::size_t size) noexcept : data_(data), size_(size) {}
     template <class T, std::size_t N>
         requires(std::is_trivially_copyable_v<T> && !std::is_const_v<T>)
-    MutableBuffer(T (&array)[N]) noexcept : data_(array), size_(sizeof array) {}
+    MutableBuffer(T (&array)[N])
+    noexcept : data_(array), size_(sizeof array) {}
     template <detail::Contiguous R>
         requires(!std::is_const_v<std::remove_reference_t<decltype(*std::declval<R&>().data())>>)
-    MutableBuffer(R&& range) noexcept
-        : data_(range.data()), size_(range.size() * sizeof(*range.data())) {}
+    MutableBuffer(R&& range)
+    noexcept : data_(range.data()), size_(range.size() * sizeof(*range.data())) {}
 
     void* data() const noexcept { return data_; }
     std::size_t size() const noexcept { return size_; }

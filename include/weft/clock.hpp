@@ -36,8 +36,8 @@ template <class Rep, class Period>
 constexpr Nanoseconds to_nanoseconds(std::chrono::duration<Rep, Period> d) {
     if constexpr (std::is_floating_point_v<Rep>) {
         const auto ns =
-            std::chrono::duration<long double, std::nano>(std::chrono::duration<long double, Period>(
-                                                              static_cast<long double>(d.count())))
+            std::chrono::duration<long double, std::nano>(
+                std::chrono::duration<long double, Period>(static_cast<long double>(d.count())))
                 .count();
         if (ns != ns) throw_bad_duration("weft: the duration is not a number");
         if (ns > static_cast<long double>(longest_delay))
@@ -48,8 +48,8 @@ constexpr Nanoseconds to_nanoseconds(std::chrono::duration<Rep, Period> d) {
         if (d <= d.zero()) return 0;
         // Exact for periods that are no whole number of nanoseconds too: the product has 128 bits,
         // and the estimate keeps it within them.
-        const long double estimate = static_cast<long double>(d.count()) * Period::num /
-                                     Period::den * 1'000'000'000.0L;
+        const long double estimate =
+            static_cast<long double>(d.count()) * Period::num / Period::den * 1'000'000'000.0L;
         if (estimate > static_cast<long double>(longest_delay)) {
             throw_bad_duration("weft: the duration is too long");
         }

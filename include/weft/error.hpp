@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The exceptions of the library: one type per meaning, and the kernel's errors as std::system_error.
+// The exceptions of the library: one type per meaning, and the kernel's errors as
+// std::system_error.
 #pragma once
 
 #include <cstddef>
@@ -22,9 +23,7 @@ public:
 
     /// The text given to `cancel()`; empty when none was given.
     const std::string& message() const noexcept { return message_; }
-    const char* what() const noexcept {
-        return message_.empty() ? "cancelled" : message_.c_str();
-    }
+    const char* what() const noexcept { return message_.empty() ? "cancelled" : message_.c_str(); }
 
 private:
     std::string message_;
@@ -82,8 +81,7 @@ namespace detail {
 
 // Out of line and cold: the throwing path of an inlined await must not weigh on the path that
 // does not throw.
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_system_error(int error,
-                                                                      const char* call) {
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_system_error(int error, const char* call) {
     throw std::system_error(error, std::system_category(), call);
 }
 

@@ -11,8 +11,8 @@
 
 #include "detail/callback.hpp"
 #include "detail/frame_allocator.hpp"
-#include "detail/outcome.hpp"
 #include "detail/future_state.hpp"
+#include "detail/outcome.hpp"
 #include "detail/task_core.hpp"
 #include "error.hpp"
 #include "loop.hpp"
@@ -193,9 +193,7 @@ public:
 
     /// Waits until it is done, whatever the outcome; looks at no result and throws none.
     /// Cancel:   ends the wait; the future is left alone.
-    auto wait() const noexcept {
-        return detail::DoneAwaiter(shared());
-    }
+    auto wait() const noexcept { return detail::DoneAwaiter(shared()); }
 
     /// Takes a callback out before it has run, also while others run. Returns how many (0 or 1).
     std::size_t remove_done_callback(const DoneHandle& handle) noexcept {
@@ -234,7 +232,8 @@ protected:
 /// `co_await future` gives a const reference to the value (into the shared state, which the handle
 /// keeps alive); `co_await std::move(future)` gives the value itself.
 /// Cancel:   cancelling a task that awaits a future cancels the future.
-/// Thread:   loop thread only, copying and dropping handles included (the count is not atomic). From
+/// Thread:   loop thread only, copying and dropping handles included (the count is not atomic).
+/// From
 ///           another thread, post a callback that sets it (`Remote::call_soon_threadsafe`).
 template <class T>
 class [[nodiscard]] Future : public AnyFuture {
@@ -303,9 +302,7 @@ public:
         return handle;
     }
 
-    auto operator co_await() const& noexcept {
-        return detail::FutureAwaiter<T, false>(shared());
-    }
+    auto operator co_await() const& noexcept { return detail::FutureAwaiter<T, false>(shared()); }
     auto operator co_await() && noexcept {
         // The handle's own reference goes along: it must not count as somebody else who looks.
         return detail::FutureAwaiter<T, true>(std::exchange(core_, nullptr));

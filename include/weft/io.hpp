@@ -88,8 +88,8 @@ private:
 
 class [[nodiscard]] TransferAwaiter final : public OperationWait {
 public:
-    TransferAwaiter(OpCode op, int descriptor, void* data, std::size_t size,
-                    std::uint64_t position, int message_flags) noexcept
+    TransferAwaiter(OpCode op, int descriptor, void* data, std::size_t size, std::uint64_t position,
+                    int message_flags) noexcept
         : OperationWait(op) {
         fd = descriptor;
         address = data;
@@ -135,8 +135,9 @@ public:
     bool await_suspend(std::coroutine_handle<> handle) {
         if (OperationWait::await_suspend(handle)) return true;
         if (result != -EAGAIN) return false;
+        if (!wait_a_little()) return false;
         task_->waiting_on = this;
-        return wait_a_little();
+        return true;
     }
     void await_resume() const { checked(); }
 

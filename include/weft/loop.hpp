@@ -9,8 +9,8 @@
 
 #include <algorithm>
 #include <coroutine>
-#include <cstdlib>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <string>
@@ -104,8 +104,9 @@ public:
     /// Runs `fn()` in the next turn, after what is ready already.
     template <class F>
     Handle call_soon(F&& fn);
-    /// Runs `fn()` once `delay` has passed; delays <= 0 mean the next turn.
-    /// Throws:   std::invalid_argument for a duration that is NaN or too long.
+    /// Runs `fn()` once `delay` has passed; delays <= 0 mean the next turn. The delay counts from
+    /// the first timer that the current step has set: the clock is read once a step (`sleep` reads
+    /// it anew). Throws:   std::invalid_argument for a duration that is NaN or too long.
     template <class Rep, class Period, class F>
     TimerHandle call_later(std::chrono::duration<Rep, Period> delay, F&& fn) {
         return call_at_deadline(detail::deadline_after(now(), detail::to_nanoseconds(delay)),
@@ -212,7 +213,7 @@ public:
             inline_budget_ = inline_budget_per_step;
         }
         if (inline_budget_-- > 0) return true;
-        op.complete(op.result);
+        backend_->postpone(op);
         return false;
     }
     void cancel(detail::Operation& op) noexcept { backend_->cancel(op); }
@@ -229,7 +230,9 @@ public:
     detail::Nanoseconds read_clock() const noexcept {
         return virtual_time_ ? virtual_now_ : detail::monotonic_now();
     }
-    void arm(detail::Timer& timer, detail::Nanoseconds deadline) { timers_.insert(timer, deadline); }
+    void arm(detail::Timer& timer, detail::Nanoseconds deadline) {
+        timers_.insert(timer, deadline);
+    }
     void disarm(detail::Timer& timer) noexcept { timers_.remove(timer); }
     std::size_t armed_timers() const noexcept { return timers_.size(); }
 
@@ -298,7 +301,7 @@ private:
 
     detail::ReadyQueue ready_;
     detail::TaskCore* current_ = nullptr;
-    std::uint64_t step_ = 1;         // counts steps; what is cached for a step carries its number
+    std::uint64_t step_ = 1;  // counts steps; what is cached for a step carries its number
     std::uint64_t budget_step_ = 0;
     std::uint64_t time_step_ = 0;
     int inline_budget_ = 0;
@@ -386,7 +389,8 @@ inline void Handle::cancel() noexcept {
 
 // --- reporting ---
 
-[[gnu::cold]] inline void EventLoop::call_exception_handler(const ExceptionContext& context) noexcept {
+[[gnu::cold]] inline void EventLoop::call_exception_handler(
+    const ExceptionContext& context) noexcept {
     if (!handler_) return detail::print_report(context);
     // Out of its place while it runs: a handler may install another one, itself included.
     ExceptionHandler handler = std::move(handler_);
@@ -428,7 +432,8 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
                        ": this event loop belongs to another thread (use call_soon_threadsafe)");
 }
 
-[[gnu::cold]] inline void EventLoop::report_slow(detail::Nanoseconds began, const std::string& who) noexcept {
+[[gnu::cold]] inline void EventLoop::report_slow(detail::Nanoseconds began,
+                                                 const std::string& who) noexcept {
     const detail::Nanoseconds took = detail::monotonic_now() - began;
     if (took < slow_callback_duration.count()) return;
     try {
@@ -514,7 +519,7 @@ inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
 }
 
 [[gnu::cold]] inline void EventLoop::copy_cancel_message(const detail::TaskCore& from,
-                                           detail::TaskCore& to) noexcept {
+                                                         detail::TaskCore& to) noexcept {
     const detail::TaskExtras* const extras = from.extras();
     if (!extras || extras->cancel_message.empty()) return;
     try {
@@ -643,14 +648,19 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
     while (!future.done()) {
         turn([&] { return future.done(); });
         if (stopping_ && !future.done())
-            detail::throw_runtime_error("run: the event loop was stopped before the future was done");
+            detail::throw_runtime_error(
+                "run: the event loop was stopped before the future was done");
     }
 }
 
 [[gnu::cold]] inline bool EventLoop::run_until_no_tasks(Duration limit) {
     RunScope scope(*this);
     // When nothing could wake any of them, tasks that await each other in a circle are left.
-    const auto over = [this] { return tasks_.empty() || (nothing_else() && let_go_of_tasks()); };
+    // (The one timer is the patience below.)
+    const auto over = [this] {
+        const bool stuck = backend_->outstanding() == 0 && timers_.size() == 1 && inbox_->empty();
+        return tasks_.empty() || (stuck && let_go_of_tasks());
+    };
     // A timer, so that a sleeping loop notices the end of its patience too.
     detail::Timer patience([](detail::Timer&) noexcept {});
     arm(patience, detail::deadline_after(read_clock(), limit.count()));
@@ -667,7 +677,10 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
 [[gnu::cold]] inline void EventLoop::close() {
     if (closed_) return;
     if (running_) detail::throw_runtime_error("close: the event loop is running");
-    EventLoop* const outer = std::exchange(detail::running_loop, this);
+    struct Restore {
+        EventLoop* const outer;
+        ~Restore() { detail::running_loop = outer; }
+    } restore{std::exchange(detail::running_loop, this)};
     // Each round cancels whatever still lives and lets it clean up; a task that is still there
     // after so many cancels swallows them all.
     constexpr int rounds = 64;
@@ -679,7 +692,6 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
     end_operations();
     inbox_->close();
     drop_everything();
-    detail::running_loop = outer;
     closed_ = true;
 }
 
@@ -835,6 +847,8 @@ inline void EventLoop::meet_the_world(bool in_a_hurry) {
     // 4. Completions are queued by now; then what other threads posted, then due timers.
     if (!inbox_->empty()) run_posts();
     if (!timers_.empty()) fire_timers();
+    if (hang_limit_ > 0) [[unlikely]]
+        check_progress();
 }
 
 inline void EventLoop::fire_timers() {
@@ -871,7 +885,6 @@ inline void EventLoop::enter_kernel(detail::Nanoseconds timeout) {
     if (!inbox_->prepare_to_sleep()) return;
     backend_->turn(timeout);
     inbox_->woke_up();
-    if (hang_limit_ > 0) check_progress();
 }
 
 inline void EventLoop::spin(detail::Nanoseconds limit) {
@@ -882,7 +895,7 @@ inline void EventLoop::spin(detail::Nanoseconds limit) {
     }
 }
 
-/// Called after a sleep, in loops with a hang limit.
+/// At the end of a turn, in loops with a hang limit.
 [[gnu::cold]] inline void EventLoop::check_progress() {
     const detail::Nanoseconds now = detail::monotonic_now();
     if (!ready_.empty() || !inbox_->empty()) {
@@ -922,9 +935,8 @@ inline void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb) noe
         try {
             post->act(*post, detail::Post::Verb::run);
         } catch (...) {
-            loop.call_exception_handler({"exception in a callback posted by another thread",
-                                         std::current_exception(),
-                                         {}});
+            loop.call_exception_handler(
+                {"exception in a callback posted by another thread", std::current_exception(), {}});
         }
         last = post;
     }

@@ -73,11 +73,6 @@ struct ServerState {
 };
 
 inline Coro<void> serve_connection(std::shared_ptr<ServerState> server, Stream stream) {
-    struct Leave {
-        explicit Leave(ServerState& of) noexcept : server(of) {}
-        ~Leave() { server.connection_ended(); }
-        ServerState& server;
-    } leave(*server);
     Coro<void> handling = server->handler(std::move(stream));
     co_await std::move(handling);
 }
@@ -89,8 +84,8 @@ inline bool is_shortage(int error) noexcept {
 /// The connection broke before it was accepted: accept(2) says to treat these like a retry.
 inline bool is_lost_connection(int error) noexcept {
     return error == ECONNABORTED || error == EPROTO || error == EPERM || error == ENETDOWN ||
-           error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET ||
-           error == EHOSTUNREACH || error == EOPNOTSUPP || error == ENETUNREACH;
+           error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH ||
+           error == EOPNOTSUPP || error == ENETUNREACH;
 }
 
 inline Coro<void> accept_connections(std::shared_ptr<ServerState> server, std::size_t index) {
@@ -100,11 +95,12 @@ inline Coro<void> accept_connections(std::shared_ptr<ServerState> server, std::s
     for (;;) {
         bool short_of = false;
         try {
-            io::Accepted connection =
-                co_await io::accept(server->listeners[index].socket.get());
+            io::Accepted connection = co_await io::accept(server->listeners[index].socket.get());
             set_no_delay(connection.fd.get(), connection.peer.family());
             ++server->connections;
-            (void)loop.create_task(serve_connection(server, Stream(std::move(connection.fd))));
+            Task<void> serving =
+                loop.create_task(serve_connection(server, Stream(std::move(connection.fd))));
+            serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); });
             reported = false;
         } catch (const std::system_error& error) {
             if (server->closed) co_return;
@@ -197,9 +193,9 @@ private:
 /// address.
 /// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
 template <class Handler>
-    requires std::is_invocable_r_v<Coro<void>, std::decay_t<Handler>&, Stream>
-Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
-                          ServerOptions options = {}) {
+    requires std::is_invocable_r_v < Coro<void>, std::decay_t<Handler>
+&, Stream > Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
+                                      ServerOptions options = {}) {
     const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
     auto state = std::make_shared<detail::ServerState>();
     state->handler = std::move(handler);
@@ -213,9 +209,8 @@ Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
         Task<void>& accepting = state->listeners[index].accepting;
         accepting = create_task(detail::accept_connections(state, index), TaskOptions("accept"));
         ++state->accepting;
-        accepting.add_done_callback([state, index](const AnyFuture&) {
-            state->accepting_ended(index);
-        });
+        accepting.add_done_callback(
+            [state, index](const AnyFuture&) { state->accepting_ended(index); });
     }
     co_return Server(std::move(state));
 }

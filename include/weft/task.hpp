@@ -84,7 +84,7 @@ public:
     /// For the library's own layers: takes over a reference.
     explicit Task(detail::TaskState<T>* state) noexcept : Future<T>(state) {}
 
-    void set_result() = delete;     // a task's result is its coroutine's
+    void set_result() = delete;  // a task's result is its coroutine's
     void set_exception() = delete;
 };
 
@@ -170,11 +170,10 @@ Task<T> create_task(Coro<T> coro, TaskOptions options) {
 /// until the coroutine has ended: the way to start a lambda with captures. TaskOptions may come
 /// last. To pass a reference use std::ref.
 template <class Fn, class... Args>
-    requires std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>
-auto create_task(Fn&& fn, Args&&... args) {
-    return create_task(
-        detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
-            std::forward<Fn>(fn), std::forward<Args>(args)...));
+    requires std::is_invocable_v < std::decay_t<Fn>
+&, std::decay_t<Args>... > auto create_task(Fn&& fn, Args&&... args) {
+    return create_task(detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
+        std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 template <class Fn, class... Args>
     requires(detail::ends_with_options<Args...> &&
@@ -183,13 +182,13 @@ auto create_task(Fn&& fn, Args&&... args) {
     auto all = std::forward_as_tuple(std::forward<Args>(args)...);
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
         return create_task(
-            detail::keep_and_call<
-                std::decay_t<Fn>,
-                std::decay_t<std::tuple_element_t<I, decltype(all)>>...>(
+            detail::keep_and_call<std::decay_t<Fn>,
+                                  std::decay_t<std::tuple_element_t<I, decltype(all)>>...>(
                 std::forward<Fn>(fn),
                 std::forward<std::tuple_element_t<I, decltype(all)>>(std::get<I>(all))...),
             TaskOptions(std::get<sizeof...(Args) - 1>(all)));
-    }(std::make_index_sequence<sizeof...(Args) - 1>());
+    }
+    (std::make_index_sequence<sizeof...(Args) - 1>());
 }
 
 /// The task that runs now; empty outside of tasks.

@@ -140,8 +140,7 @@ inline bool gathers(const Operation& op) noexcept {
 
 /// What a receive that gathers has so far is its result when it ends early.
 inline int result_of_cancelled(const Operation& op) noexcept {
-    const bool partial =
-        op.code == OpCode::recv && (op.flags & MSG_WAITALL) != 0 && op.offset > 0;
+    const bool partial = op.code == OpCode::recv && (op.flags & MSG_WAITALL) != 0 && op.offset > 0;
     return partial ? static_cast<int>(op.offset) : -ECANCELED;
 }
 

@@ -30,6 +30,10 @@ public:
     /// called. False: `on_complete` will be called from a later `turn` (or `cancel`).
     virtual bool start(Operation& op) noexcept = 0;
 
+    /// Takes an operation back that `start` has completed, and tells of it in the next turn:
+    /// whoever goes on without a pause for too long waits for its turn like everybody else.
+    virtual void postpone(Operation& op) noexcept = 0;
+
     /// Asks for an end of an operation that was started. It still completes exactly once: with
     /// -ECANCELED, or with what it did anyway. Idempotent.
     virtual void cancel(Operation& op) noexcept = 0;
@@ -50,7 +54,8 @@ public:
     /// Operations started and not completed; `background` ones are counted apart.
     std::uint32_t outstanding() const noexcept { return counts_[0]; }
     std::uint32_t background() const noexcept { return counts_[1]; }
-    /// Of these, how many the kernel finishes on its own soon (files): time must not jump over them.
+    /// Of these, how many the kernel finishes on its own soon (files): time must not jump over
+    /// them.
     std::uint32_t busy() const noexcept { return busy_; }
     /// Operations that will end without anything else happening: asked to end, or short.
     std::uint32_t ending() const noexcept { return cancelling_ + busy_; }

@@ -22,7 +22,8 @@ namespace weft::detail {
 /// Order of authority: the option in the program, WEFT_BACKEND in the environment, the kernel.
 /// Throws:   std::system_error when io_uring was asked for by name and is refused; RuntimeError
 ///           for a WEFT_BACKEND that names no backend.
-[[gnu::cold]] inline std::unique_ptr<Backend> choose_backend(BackendKind kind, unsigned ring_entries) {
+[[gnu::cold]] inline std::unique_ptr<Backend> choose_backend(BackendKind kind,
+                                                             unsigned ring_entries) {
     std::string why = "asked for by the program";
     if (kind == BackendKind::automatic) {
         const char* const named = std::getenv("WEFT_BACKEND");
@@ -34,7 +35,8 @@ namespace weft::detail {
         } else if (!name.empty()) {
             throw RuntimeError("WEFT_BACKEND=" + std::string(name) + ": neither uring nor epoll");
         }
-        why = kind == BackendKind::automatic ? "io_uring is available" : "WEFT_BACKEND=" + std::string(name);
+        why = kind == BackendKind::automatic ? "io_uring is available"
+                                             : "WEFT_BACKEND=" + std::string(name);
     }
 
     const auto with_reason = [&why](std::unique_ptr<Backend> backend) {

@@ -48,6 +48,13 @@ public:
         return false;
     }
 
+    void postpone(Operation& op) noexcept override {
+        ++count_of(op);
+        op.state = Operation::State::in_flight;
+        op.backend_bits = retracted;
+        finished_.push_back(op);
+    }
+
     void cancel(Operation& op) noexcept override {
         // Ours alone, unlike `state`, which the helper writes while it has the operation.
         if (op.backend_bits == with_helper) {
@@ -77,8 +84,12 @@ public:
         epoll_event events[events_per_turn];
         const int count = wait(events, finished_.empty() ? timeout : 0);
         for (int index = 0; index < count; ++index) arrived(events[index]);
-        while (!finished_.empty()) {
+        if (finished_.empty()) return;
+        // What is postponed from here on waits for the next turn.
+        const Operation& last = finished_.back();
+        for (bool more = true; more;) {
             Operation& op = finished_.pop_front();
+            more = &op != &last;
             finish(op, op.result);
         }
     }
@@ -117,7 +128,7 @@ private:
         std::uint32_t registered = 0;  // EPOLLIN | EPOLLOUT as the kernel has it; 0: not added
         std::uint32_t generation = 0;  // an event of an earlier life of the number is stale
         FileTraits file;
-        bool drained = false;      // was read from: wait for an event before the next attempt
+        bool drained = false;  // was read from: wait for an event before the next attempt
     };
 
     // --- descriptors ---
@@ -129,7 +140,8 @@ private:
 
     /// Null: no memory, or no descriptor at all (errno says which).
     Descriptor* know(int fd) noexcept {
-        if (Descriptor* const known = find(fd); known && known->file.kind != FileTraits::Kind::unknown)
+        if (Descriptor* const known = find(fd);
+            known && known->file.kind != FileTraits::Kind::unknown)
             return known;
         kernel_entries_ += 2;
         const FileTraits file = traits_of(fd);
@@ -239,11 +251,12 @@ private:
     /// Regular files never block epoll and cannot be added to it: what is in the page cache is
     /// taken at once, the rest goes to the helper.
     int on_file(Operation& op) noexcept {
-        if (op.code == OpCode::read) {
+        // (Not past those that wait for the helper: the file's own position may be theirs to move.)
+        if (op.code == OpCode::read && busy_ == 0) {
             const iovec piece{op.address, op.length};
             ++kernel_entries_;
-            const ssize_t got = ::preadv2(op.fd, &piece, 1, static_cast<off_t>(op.offset),
-                                          RWF_NOWAIT);
+            const ssize_t got =
+                ::preadv2(op.fd, &piece, 1, static_cast<off_t>(op.offset), RWF_NOWAIT);
             if (got >= 0) return static_cast<int>(got);
             if (errno != EAGAIN && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR) {
                 return -errno;
@@ -344,9 +357,9 @@ private:
             return errno == EINTR ? weft::detail::attempt(op, descriptor.file) : failed_call();
         }
         if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
-            const ssize_t got = ::recv(op.fd, op.address, op.length,
-                                       static_cast<int>(op.flags) | MSG_DONTWAIT);
-            result = got >= 0        ? static_cast<int>(got)
+            const ssize_t got =
+                ::recv(op.fd, op.address, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT);
+            result = got >= 0         ? static_cast<int>(got)
                      : errno == EINTR ? weft::detail::attempt(op, descriptor.file)
                                       : failed_call();
         } else {
@@ -383,11 +396,11 @@ private:
         if (!has_pwait2_) {
             // Rounded up: waking a millisecond early would spin until the deadline.
             const Nanoseconds milliseconds = (timeout + 999'999) / 1'000'000;
-            count = ::epoll_wait(
-                epoll_.get(), events, events_per_turn,
-                timeout == no_deadline
-                    ? -1
-                    : static_cast<int>(std::min<Nanoseconds>(milliseconds, INT_MAX)));
+            count =
+                ::epoll_wait(epoll_.get(), events, events_per_turn,
+                             timeout == no_deadline
+                                 ? -1
+                                 : static_cast<int>(std::min<Nanoseconds>(milliseconds, INT_MAX)));
         }
         if (count < 0 && errno != EINTR) throw_system_error(errno, "epoll_wait");
         return std::max(count, 0);

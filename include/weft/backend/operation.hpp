@@ -18,8 +18,8 @@ enum class OpCode : std::uint8_t {
     connect,  // address (sockaddr), length (socklen)
     poll,     // flags (POLL* mask); result: the mask that holds
     close,
-    openat,   // fd = directory, address (path), flags (O_*), length (mode)
-    fsync,    // flags (1: data only)
+    openat,  // fd = directory, address (path), flags (O_*), length (mode)
+    fsync,   // flags (1: data only)
 };
 
 inline constexpr const char* name_of(OpCode code) noexcept {
@@ -57,10 +57,10 @@ struct Operation : ListNode<> {
     int result = 0;  // >= 0, or -errno
     OpCode code;
     State state = State::idle;
-    bool cancelling = false;      // the backend was asked to cancel it and has not answered yet
-    bool background = false;      // the loop's own: not what a user waits for
-    bool expect_wait = false;     // in: nothing is there now (the last read drained the socket)
-    bool more = false;            // out: the socket held more than was taken
+    bool cancelling = false;        // the backend was asked to cancel it and has not answered yet
+    bool background = false;        // the loop's own: not what a user waits for
+    bool expect_wait = false;       // in: nothing is there now (the last read drained the socket)
+    bool more = false;              // out: the socket held more than was taken
     std::uint8_t backend_bits = 0;  // the backend's own, while it has the operation
 
     void complete(int res) noexcept {

@@ -113,6 +113,7 @@ public:
         cancels_.push_back(op);
     }
 
+    void postpone(Operation&) noexcept override {}  // `start` completes nothing
     void forget(int) noexcept override {}
 
     bool has_work() const noexcept override {
@@ -193,10 +194,10 @@ private:
         }
         io_uring_probe* const probe = ::io_uring_get_probe_ring(&ring_);
         if (!probe) throw_system_error(ENOSYS, "io_uring without IORING_REGISTER_PROBE");
-        constexpr int needed[] = {IORING_OP_READ,    IORING_OP_WRITE,        IORING_OP_RECV,
-                                  IORING_OP_SEND,    IORING_OP_ACCEPT,       IORING_OP_CONNECT,
+        constexpr int needed[] = {IORING_OP_READ,     IORING_OP_WRITE,        IORING_OP_RECV,
+                                  IORING_OP_SEND,     IORING_OP_ACCEPT,       IORING_OP_CONNECT,
                                   IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE,
-                                  IORING_OP_OPENAT,  IORING_OP_FSYNC};
+                                  IORING_OP_OPENAT,   IORING_OP_FSYNC};
         bool all = true;
         for (const int code : needed) all = all && ::io_uring_opcode_supported(probe, code);
         // POLL_FIRST cannot be probed for; it came with the release that brought IORING_OP_SOCKET.
@@ -347,8 +348,8 @@ private:
 
     void prepare(io_uring_sqe& entry, Operation& op) noexcept {
         if ((op.backend_bits & what_it_is) == as_poll) {
-            const bool in = op.code == OpCode::read || op.code == OpCode::recv ||
-                            op.code == OpCode::accept;
+            const bool in =
+                op.code == OpCode::read || op.code == OpCode::recv || op.code == OpCode::accept;
             ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
         } else {
             prepare_itself(entry, op);
@@ -449,9 +450,9 @@ private:
 
     io_uring ring_{};
     OperationList queued_;
-    OperationList cancels_;    // in flight, and to be cancelled in the next batch
-    OperationList others_;     // in flight without a lane
-    OperationList held_;       // wait for the one in their lane
+    OperationList cancels_;  // in flight, and to be cancelled in the next batch
+    OperationList others_;   // in flight without a lane
+    OperationList held_;     // wait for the one in their lane
     std::vector<Lanes> lanes_;
     bool linux_5_19_ = false;
     bool poll_first_ = false;

@@ -26,8 +26,9 @@ class Callback<R(Args...)> {
     };
 
     template <class F>
-    static constexpr bool fits = sizeof(F) <= inline_bytes && alignof(F) <= alignof(void*) &&
-                                 std::is_nothrow_move_constructible_v<F>;
+    static constexpr bool fits =
+        sizeof(F) <= inline_bytes &&
+        alignof(F) <= alignof(void*) && std::is_nothrow_move_constructible_v<F>;
 
     template <class F>
     static constexpr Table inline_table{

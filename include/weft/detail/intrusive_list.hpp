@@ -31,6 +31,7 @@ public:
 
     bool empty() const noexcept { return root_.next == &root_; }
     T& front() noexcept { return *static_cast<T*>(root_.next); }
+    T& back() noexcept { return *static_cast<T*>(root_.prev); }
 
     void push_back(T& item) noexcept {
         Node& node = item;

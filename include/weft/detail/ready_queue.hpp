@@ -49,16 +49,6 @@ public:
         return first;
     }
 
-    /// Puts the rest of a taken chain back in front.
-    void put_back(ReadyNode* first) noexcept {
-        if (!first) return;
-        ReadyNode* last = first;
-        while (last->next_ready) last = last->next_ready;
-        last->next_ready = head_;
-        if (!head_) tail_ = last;
-        head_ = first;
-    }
-
 private:
     ReadyNode* head_ = nullptr;
     ReadyNode* tail_ = nullptr;  // valid while head_ is

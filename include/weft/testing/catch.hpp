@@ -28,14 +28,13 @@ inline void run_test(Coro<void> (*body)()) {
 
 #define WEFT_TEST_JOIN_(a, b) a##b
 #define WEFT_TEST_JOIN(a, b) WEFT_TEST_JOIN_(a, b)
-#define WEFT_TEST_BODY_(body, ...)                                \
-    static ::weft::Coro<void> body();                             \
-    TEST_CASE(__VA_ARGS__) { ::weft::testing::run_test(&body); }  \
+#define WEFT_TEST_BODY_(body, ...)                               \
+    static ::weft::Coro<void> body();                            \
+    TEST_CASE(__VA_ARGS__) { ::weft::testing::run_test(&body); } \
     static ::weft::Coro<void> body()
 
 /// `WEFT_TEST_CASE("a cancelled read loses no bytes", "[io]") { ...; co_return; }`
 ///
 /// The backend is the one that WEFT_BACKEND names. In the body write `auto r = co_await x;` and
 /// then `REQUIRE(r)`: g++ 12 evaluates a co_await inside the macro three times.
-#define WEFT_TEST_CASE(...) \
-    WEFT_TEST_BODY_(WEFT_TEST_JOIN(weft_test_body_, __LINE__), __VA_ARGS__)
+#define WEFT_TEST_CASE(...) WEFT_TEST_BODY_(WEFT_TEST_JOIN(weft_test_body_, __LINE__), __VA_ARGS__)

@@ -24,7 +24,8 @@ std::size_t at_every_step(Scenario&& scenario, End&& end, std::size_t most = 10'
     for (std::size_t steps = 0; steps <= most; ++steps) {
         EventLoop loop(options(base));
         Task<void> task = loop.create_task(std::invoke(scenario));
-        for (std::size_t step = 0; step < steps && !task.done(); ++step) loop.run_once(*task.core());
+        for (std::size_t step = 0; step < steps && !task.done(); ++step)
+            loop.run_once(*task.core());
         if (task.done()) {
             std::move(task).result();
             return steps;
