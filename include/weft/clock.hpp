@@ -3,7 +3,6 @@
 #pragma once
 
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
@@ -43,7 +42,9 @@ constexpr Nanoseconds to_nanoseconds(std::chrono::duration<Rep, Period> d) {
         if (ns > static_cast<long double>(longest_delay))
             throw_bad_duration("weft: the duration is too long");
         if (ns <= 0) return 0;
-        return static_cast<Nanoseconds>(std::ceil(ns));
+        // std::ceil is not constexpr before C++23.
+        const auto whole = static_cast<Nanoseconds>(ns);
+        return static_cast<long double>(whole) < ns ? whole + 1 : whole;
     } else {
         if (d <= d.zero()) return 0;
         // Exact for periods that are no whole number of nanoseconds too: the product has 128 bits,
