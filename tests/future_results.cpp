@@ -153,7 +153,7 @@ WEFT_TEST_CASE("a child whose result cannot be moved out throws at the await", "
     Awkward::moves_left = 1;  // into the outcome, not out of it
     std::string text;
     try {
-        Awkward value = co_await make_awkward();
+        [[maybe_unused]] Awkward value = co_await make_awkward();
         text = "moved";
     } catch (const std::runtime_error& error) {
         text = error.what();
