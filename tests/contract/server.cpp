@@ -547,6 +547,23 @@ WEFT_TEST_CASE("open_connection takes the first address that answers") {
     CHECK(served);
 }
 
+Coro<void> never_runs(weft::Stream) { co_return; }
+
+WEFT_TEST_CASE("a connection cancelled before its first step does not hold up wait_closed",
+               "[server]") {
+    weft::Server server = co_await weft::start_server(never_runs, "127.0.0.1", 0);
+    weft::Stream client = co_await weft::open_connection("127.0.0.1", server.port());
+    // The accept task makes the connection's task in some turn; it is cancelled in that same turn.
+    const weft::AnyTask self = weft::current_task();
+    for (int turn = 0; turn < 1000 && server.connections() == 0; ++turn) co_await weft::yield();
+    for (const weft::AnyTask& task : weft::all_tasks()) {
+        if (!(task == self) && task.name() != "accept") task.cancel();
+    }
+    server.close();
+    co_await server.wait_closed();
+    REQUIRE(server.connections() == 0);
+}
+
 // --- getaddrinfo ---
 
 WEFT_TEST_CASE("a numeric address needs no lookup") {
@@ -609,24 +626,3 @@ TEST_CASE("answers that arrive while the loop closes are dropped, 200 rounds") {
 }
 
 }  // namespace
-
-namespace {
-
-weft::Coro<void> never_runs(weft::Stream) { co_return; }
-
-}  // namespace
-
-WEFT_TEST_CASE("a connection cancelled before its first step does not hold up wait_closed",
-               "[server]") {
-    weft::Server server = co_await weft::start_server(never_runs, "127.0.0.1", 0);
-    weft::Stream client = co_await weft::open_connection("127.0.0.1", server.port());
-    // The accept task makes the connection's task in some turn; it is cancelled in that same turn.
-    const weft::AnyTask self = weft::current_task();
-    for (int turn = 0; turn < 1000 && server.connections() == 0; ++turn) co_await weft::yield();
-    for (const weft::AnyTask& task : weft::all_tasks()) {
-        if (!(task == self) && task.name() != "accept") task.cancel();
-    }
-    server.close();
-    co_await server.wait_closed();
-    REQUIRE(server.connections() == 0);
-}
