@@ -153,7 +153,11 @@ public:
 private:
     static void answered(Operation& op) noexcept {
         auto& self = static_cast<ConnectAwaiter&>(op);
-        if (op.result == -EAGAIN && !self.asked_ && self.wait_a_little()) return;
+        if (op.result == -EAGAIN) {
+            if (!self.asked_ && self.wait_a_little()) return;
+            // Nothing was begun: the cancel is the answer.
+            if (self.asked_) op.result = -ECANCELED;
+        }
         self.task_->loop->wake(*self.task_);
     }
     static void try_again(Timer& timer) noexcept {

@@ -130,10 +130,17 @@ public:
                 enter(::io_uring_submit_and_get_events(&ring_));
             }
         } else {
+            // A cancel finds nothing while its target is on the way from one queue of the kernel to
+            // the next; then only another one ends it.
+            constexpr Nanoseconds patience = 10'000'000;
+            if (!asked_.empty()) timeout = std::min(timeout, patience);
             __kernel_timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
             io_uring_cqe* first = nullptr;
             enter(::io_uring_submit_and_wait_timeout(
                 &ring_, &first, 1, timeout == no_deadline ? nullptr : &limit, nullptr));
+            if (::io_uring_cq_ready(&ring_) == 0) {
+                while (!asked_.empty()) cancels_.push_back(asked_.pop_front());
+            }
         }
         reap();
     }
@@ -317,7 +324,7 @@ private:
             io_uring_sqe* const entry = free_entry();
             if (!entry) return false;
             Operation& op = cancels_.pop_front();
-            if (!has_lane(op)) others_.push_back(op);
+            asked_.push_back(op);
             ::io_uring_prep_cancel(entry, &op, 0);
             prepare_unattended(*entry);
         }
@@ -428,7 +435,7 @@ private:
     }
 
     void arrived(Operation& op, int result, unsigned flags) noexcept {
-        if (op.linked()) op.unlink();  // others_, or cancels_: nothing left to cancel
+        if (op.linked()) op.unlink();  // others_, cancels_ or asked_: nothing left to cancel
         const std::uint8_t was = op.backend_bits & what_it_is;
         op.backend_bits ^= was;
         if (was == as_poll) {
@@ -451,6 +458,7 @@ private:
     io_uring ring_{};
     OperationList queued_;
     OperationList cancels_;  // in flight, and to be cancelled in the next batch
+    OperationList asked_;    // in flight, and the kernel was told to cancel them
     OperationList others_;   // in flight without a lane
     OperationList held_;     // wait for the one in their lane
     std::vector<Lanes> lanes_;
