@@ -102,6 +102,7 @@ public:
         child_.promise().set_continuation(parent);
         return true;
     }
+    bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
     T await_resume() {
         std::exchange(child_, nullptr).destroy();
         return outcome_.take();

@@ -85,6 +85,9 @@ public:
     void let_go() noexcept override {
         if (core_->is_task) leave();
     }
+    bool await_cancelled() const noexcept {
+        return core_->state == FutureCore::State::cancelled || !core_->done();
+    }
 
     decltype(auto) await_resume() {
         Outcome<T>& outcome = outcome_of<T>(*core_);
@@ -129,6 +132,7 @@ public:
         leave();
         return nullptr;
     }
+    bool await_cancelled() const noexcept { return !core_->done(); }
     void await_resume() const {
         if (!core_->done()) core_->loop->throw_cancelled();
     }

@@ -59,6 +59,7 @@ public:
         return nullptr;
     }
     WaitInfo describe() const noexcept override { return {name_of(code), fd}; }
+    bool await_cancelled() const noexcept { return result == -ECANCELED && asked_; }
 
 protected:
     ~OperationWait() = default;
@@ -81,7 +82,7 @@ private:
         self.task_->loop->wake(*self.task_);
     }
     [[noreturn, gnu::cold]] void fail() const {
-        if (result == -ECANCELED && asked_) task_->loop->throw_cancelled();
+        if (await_cancelled()) task_->loop->throw_cancelled();
         throw_system_error(-result, name_of(code));
     }
 };

@@ -24,8 +24,9 @@ public:
         task.coroutine = handle;
         loop_->push(task);
     }
+    bool await_cancelled() const noexcept { return loop_->current_task()->must_cancel; }
     void await_resume() const {
-        if (loop_->current_task()->must_cancel) [[unlikely]]
+        if (await_cancelled()) [[unlikely]]
             loop_->throw_cancelled();
     }
 
@@ -60,8 +61,9 @@ public:
             loop.arm(*this, deadline);
         }
     }
+    bool await_cancelled() const noexcept { return cancelled_ || task_->must_cancel; }
     void await_resume() const {
-        if (cancelled_ || task_->must_cancel) [[unlikely]]
+        if (await_cancelled()) [[unlikely]]
             task_->loop->throw_cancelled();
     }
 

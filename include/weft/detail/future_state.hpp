@@ -52,10 +52,9 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
 /// Of a future that tasks cannot wait on any more (one that waits holds a reference).
 inline void drop_callbacks(FutureCore& core) noexcept {
     while (FutureWaiter* const waiter = core.waiters.pop_front()) {
-        auto& callback = static_cast<DoneCallback&>(*waiter);
-        callback.removed = true;
-        callback.fn.reset();
-        callback.release();
+        auto& callback = static_cast<CallbackNode&>(*waiter->target);
+        core.add_ref();  // the callback gives it back
+        callback.act(callback, ReadyNode::Verb::drop);
     }
 }
 
@@ -66,7 +65,10 @@ inline constexpr FutureCore::Typed typed_half{
         if (core.state == FutureCore::State::exception && !core.retrieved) {
             EventLoop::report_unretrieved(core);
         }
-        drop_callbacks(core);
+        if (!core.waiters.empty()) {
+            core.refs = 1;  // so that no callback's reference is the last one again
+            drop_callbacks(core);
+        }
         delete &state;
     },
     [](const FutureCore& core) noexcept {

@@ -2,6 +2,7 @@
 // The untyped halves of Future and Task: state, who waits, and how a cancel travels.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <exception>
 #include <string>
@@ -36,6 +37,10 @@ struct WaitInfo {
 /// 4. `await_resume` looks at the answer: cancelled (then it calls `EventLoop::throw_cancelled`)
 ///    or completed anyway (then it returns the result, and the request, which is still pending in
 ///    the task, strikes at the next suspension). That is the lossless rule.
+///
+/// An awaiter may also have `bool await_cancelled() const noexcept`, see `LooksAtCancel`: whoever
+/// wraps it (a timeout, a race) then looks at the answer instead of catching an exception, and may
+/// call `cancel()` without a request in the task.
 class Suspension {
 public:
     virtual TaskCore* cancel() noexcept = 0;
@@ -51,7 +56,18 @@ protected:
     ~Suspension() = default;
 };
 
+/// Asked once, after the resumption and in place of `await_resume`: did the wait end because of a
+/// cancel, with nothing done? Then `await_resume` would throw CancelledError. False means that
+/// `await_resume` gives the result (or another error), which must then be taken.
+template <class Awaiter>
+concept LooksAtCancel = requires(const Awaiter& awaiter) {
+    { awaiter.await_cancelled() }
+    noexcept->std::same_as<bool>;
+};
+
 /// In a future's list: a task that awaits it, or a done-callback.
+/// `target` has a coroutine in the first case and is a CallbackNode in the second, whose `act`
+/// gives back a reference to the future that it was queued with (see EventLoop::complete).
 struct FutureWaiter {
     explicit FutureWaiter(ReadyNode* node) noexcept : target(node) {}
     FutureWaiter* next = nullptr;  // null: in no list
