@@ -15,7 +15,7 @@ LAYERS = [
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
     ("engine", "loop coro handle detail/ready_queue detail/timer_heap detail/frame_allocator"
-               " detail/inbox detail/report detail/task_core"),
+               " detail/inbox detail/promise_base detail/report detail/task_core"),
     ("suspension", "io sleep task future detail/future_state detail/wait_queue"),
     ("vocabulary", "*"),
     ("entry", "weft run debug testing/*"),

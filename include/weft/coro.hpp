@@ -7,8 +7,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "detail/frame_allocator.hpp"
 #include "detail/outcome.hpp"
+#include "detail/promise_base.hpp"
 
 namespace weft {
 
@@ -17,64 +17,25 @@ class Coro;
 
 namespace detail {
 
-/// The part of a coroutine's promise that does not depend on its result. Two pointers: who to
-/// resume at the end, and where to put the outcome. The outcome lives with whoever waits for it
-/// (the awaiting frame, or the task), so the finished frame can be freed before it is looked at.
-class PromiseBase {
-public:
-    static void* operator new(std::size_t size) { return allocate_frame(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept {
-        release_frame(memory, size);
-    }
-
-    std::suspend_always initial_suspend() noexcept { return {}; }
-
-    struct Final {
-        bool await_ready() noexcept { return false; }
-        template <class Promise>
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
-            // No continuation: whoever resumed us is waiting for the return (an awaiter that ran
-            // us in place, or the loop).
-            const std::coroutine_handle<> next = self.promise().continuation_;
-            return next ? next : std::noop_coroutine();
-        }
-        void await_resume() noexcept {}
-    };
-    Final final_suspend() noexcept { return {}; }
-
-    void set_continuation(std::coroutine_handle<> parent) noexcept { continuation_ = parent; }
-
-private:
-    std::coroutine_handle<> continuation_;
-};
-
 template <class T>
 class Promise final : public PromiseBase {
 public:
     Coro<T> get_return_object() noexcept;
-    void set_outcome(Outcome<T>& outcome) noexcept { outcome_ = &outcome; }
-    void unhandled_exception() noexcept { outcome_->set_current_exception(); }
+    void unhandled_exception() noexcept { this->template outcome<T>().set_current_exception(); }
 
     template <class U = T>
         requires std::is_constructible_v<T, U&&>
     void return_value(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>) {
-        outcome_->set_value(std::forward<U>(value));
+        this->template outcome<T>().set_value(std::forward<U>(value));
     }
-
-private:
-    Outcome<T>* outcome_ = nullptr;
 };
 
 template <>
 class Promise<void> final : public PromiseBase {
 public:
     inline Coro<void> get_return_object() noexcept;
-    void set_outcome(Outcome<void>& outcome) noexcept { outcome_ = &outcome; }
-    void unhandled_exception() noexcept { outcome_->set_current_exception(); }
-    void return_void() noexcept { outcome_->set_value(); }
-
-private:
-    Outcome<void>* outcome_ = nullptr;
+    void unhandled_exception() noexcept { outcome<void>().set_current_exception(); }
+    void return_void() noexcept { outcome<void>().set_value(); }
 };
 
 /// Runs the child inside `await_suspend` and returns false when it ran to its end at once: a loop

@@ -27,17 +27,17 @@ namespace detail {
 /// The part of awaiting a future that does not depend on its type. Holds a reference to it.
 class FutureWait : public Suspension, protected FutureWaiter {
 public:
-    bool await_ready() const {
-        if (core_->done()) return true;
-        check_awaitable();
-        return false;
-    }
+    bool await_ready() const noexcept { return core_->done(); }
     void await_suspend(std::coroutine_handle<> handle) {
-        TaskCore& task = core_->loop->suspend(handle, *this);
-        target = &task;
+        TaskCore* const task = core_->loop->current_task();
+        if (core_->loop != EventLoop::running() || !task || task == core_) [[unlikely]]
+            refuse(*core_);
+        task->coroutine = handle;
+        task->waiting_on = this;
+        target = task;
         core_->waiters.push_back(*this);
-        if (task.must_cancel) [[unlikely]]
-            core_->loop->pass_on_cancel(task);
+        if (task->must_cancel) [[unlikely]]
+            core_->loop->pass_on_cancel(*task);
     }
     WaitInfo describe() const noexcept override {
         return {core_->is_task ? "task" : "future", -1, core_};
@@ -63,16 +63,18 @@ protected:
     FutureCore* core_;
 
 private:
-    void check_awaitable() const {
+    [[noreturn, gnu::cold, gnu::noinline]] static void refuse(const FutureCore& core) {
         const EventLoop& loop = get_running_loop();
-        if (core_->loop != &loop) [[unlikely]]
-            throw_runtime_error("weft: awaited a future of another event loop");
-        if (loop.current_task() == core_) [[unlikely]]
-            throw_runtime_error("weft: a task cannot await itself");
+        if (core.loop != &loop) throw_runtime_error("weft: awaited a future of another event loop");
+        if (!loop.current_task()) throw_runtime_error("weft: awaited outside of a task");
+        throw_runtime_error("weft: a task cannot await itself");
     }
 };
 
-template <class T, bool Take>
+/// `Task<T>` knows that its future is a task's; a `Future<T>` may be either.
+enum class FutureIs : bool { unknown, task };
+
+template <class T, bool Take, FutureIs Is = FutureIs::unknown>
 class [[nodiscard]] FutureAwaiter final : public FutureWait {
 public:
     explicit FutureAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
@@ -90,7 +92,7 @@ public:
     }
 
     decltype(auto) await_resume() {
-        Outcome<T>& outcome = outcome_of<T>(*core_);
+        Outcome<T>& outcome = this->outcome();
         if (core_->state != FutureCore::State::value) [[unlikely]]
             prepare_to_throw(outcome);
         core_->retrieved = true;
@@ -102,7 +104,14 @@ public:
     }
 
 private:
-    void prepare_to_throw(const Outcome<T>& outcome) const {
+    Outcome<T>& outcome() const noexcept {
+        if constexpr (Is == FutureIs::task) {
+            return static_cast<TaskState<T>&>(*core_).outcome;
+        } else {
+            return outcome_of<T>(*core_);
+        }
+    }
+    [[gnu::cold, gnu::noinline]] void prepare_to_throw(const Outcome<T>& outcome) const {
         const FutureCore::State state = core_->state;
         if (state == FutureCore::State::exception) return;
         TaskCore* const waiter = task();

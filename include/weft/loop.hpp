@@ -22,6 +22,7 @@
 #include "backend/choose.hpp"
 #include "clock.hpp"
 #include "detail/inbox.hpp"
+#include "detail/promise_base.hpp"
 #include "detail/ready_queue.hpp"
 #include "detail/report.hpp"
 #include "detail/task_core.hpp"
@@ -240,6 +241,11 @@ public:
         if (debug_) [[unlikely]]
             refuse_other_thread(call);
     }
+    void check_open(const char* call) const {
+        check_thread(call);
+        if (closed_) [[unlikely]]
+            refuse_closed(call);
+    }
     /// The same for a future, which may outlive its loop.
     static void check_thread(const detail::FutureCore& future, const char* call) {
         if (future.debug && !is_live(future.loop)) [[unlikely]]
@@ -255,18 +261,23 @@ private:
     template <class F>
     TimerHandle call_at_deadline(detail::Nanoseconds deadline, F&& fn);
 
-    template <class Over>
-    void turn(Over over);
-    void meet_the_world(bool in_a_hurry);
+    void run_turns(const detail::FutureCore::State& end);
+    void turn(bool hurry);
+    void meet_the_world(bool hurry);
     /// Neither the kernel, nor a timer, nor another thread has anything for this turn.
     bool nothing_else() const noexcept {
         return backend_->outstanding() == 0 && timers_.empty() && inbox_->empty();
     }
+    /// This turn must not sleep.
+    bool in_a_hurry() const noexcept { return stopping_ || !ready_.empty() || !inbox_->empty(); }
     void run_ready();
+    void run_chain(detail::ReadyNode* node);
     void run_node(detail::ReadyNode& node);
     void run_watched(detail::ReadyNode* node);
     void run_task(detail::TaskCore& task);
     void finish(detail::TaskCore& task) noexcept;
+    void tell(detail::FutureCore& future, detail::FutureWaiter& waiter) noexcept;
+    void report_swallowed(const detail::TaskCore& task) noexcept;
     void enter_kernel(detail::Nanoseconds timeout);
     void spin(detail::Nanoseconds limit);
     void advance_virtual_time();
@@ -282,6 +293,7 @@ private:
     void arm_wake_up() noexcept;
     static void wake_up_arrived(detail::Operation& op) noexcept;
     void refuse_other_thread(const char* call) const;
+    [[noreturn]] static void refuse_closed(const char* call);
     static bool is_live(const EventLoop* loop) noexcept;
     static void descriptor_closing(int fd) noexcept;
     void report_slow(detail::Nanoseconds began, const std::string& who) noexcept;
@@ -341,8 +353,7 @@ inline EventLoop& get_running_loop() {
 
 template <class F>
 Handle EventLoop::call_soon(F&& fn) {
-    check_thread("call_soon");
-    if (closed_) detail::throw_runtime_error("call_soon: the event loop is closed");
+    check_open("call_soon");
     auto* const call = new detail::ScheduledCall(*this, std::forward<F>(fn));
     ready_.push(*call);
     return Handle(*call);
@@ -350,8 +361,7 @@ Handle EventLoop::call_soon(F&& fn) {
 
 template <class F>
 TimerHandle EventLoop::call_at_deadline(detail::Nanoseconds deadline, F&& fn) {
-    check_thread("call_at");
-    if (closed_) detail::throw_runtime_error("call_at: the event loop is closed");
+    check_open("call_at");
     auto call = std::make_unique<detail::ScheduledCall>(*this, std::forward<F>(fn));
     timers_.insert(*call, deadline);
     return TimerHandle(*call.release());
@@ -432,6 +442,10 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
                        ": this event loop belongs to another thread (use call_soon_threadsafe)");
 }
 
+[[gnu::cold, gnu::noinline]] inline void EventLoop::refuse_closed(const char* call) {
+    throw RuntimeError(std::string(call) + ": the event loop is closed");
+}
+
 [[gnu::cold]] inline void EventLoop::report_slow(detail::Nanoseconds began,
                                                  const std::string& who) noexcept {
     const detail::Nanoseconds took = detail::monotonic_now() - began;
@@ -496,7 +510,7 @@ inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     task.must_cancel = true;
 }
 
-inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
+[[gnu::noinline]] inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
     // Brent's cycle detection: tasks may await each other in a circle, which nobody can leave
     // unless one of them is let go.
     detail::TaskCore* at = &task;
@@ -545,17 +559,21 @@ inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
     return !ready_.empty();
 }
 
+inline void EventLoop::tell(detail::FutureCore& future, detail::FutureWaiter& waiter) noexcept {
+    if (waiter.target->coroutine) {
+        wake(static_cast<detail::TaskCore&>(*waiter.target));
+    } else {
+        future.add_ref();  // the callback gives it back
+        ready_.push(*waiter.target);
+    }
+}
+
 inline void EventLoop::complete(detail::FutureCore& future,
                                 detail::FutureCore::State state) noexcept {
     future.state = state;
-    while (detail::FutureWaiter* const waiter = future.waiters.pop_front()) {
-        if (waiter->target->coroutine) {
-            wake(static_cast<detail::TaskCore&>(*waiter->target));
-        } else {
-            future.add_ref();  // the callback gives it back
-            ready_.push(*waiter->target);
-        }
-    }
+    if (detail::FutureWaiter* const only = future.waiters.pop_only()) [[likely]]
+        return tell(future, *only);
+    while (detail::FutureWaiter* const waiter = future.waiters.pop_front()) tell(future, *waiter);
 }
 
 // --- life ---
@@ -627,30 +645,28 @@ struct EventLoop::RunScope {
 
 inline void EventLoop::run_forever() {
     RunScope scope(*this);
-    do {
-        turn([] { return false; });
-    } while (!stopping_);
+    constexpr auto never = detail::FutureCore::State::pending;
+    run_turns(never);
 }
 
 inline void EventLoop::run_once() {
     RunScope scope(*this);
-    turn([] { return true; });
+    turn(true);
 }
 
 inline void EventLoop::run_once(const detail::FutureCore& future) {
     RunScope scope(*this);
-    turn([&] { return future.done(); });
+    run_ready();
+    meet_the_world(future.done() || in_a_hurry());
 }
 
 inline void EventLoop::run_until_done(detail::FutureCore& future) {
     if (future.loop != this) detail::throw_runtime_error("run: the future is of another loop");
     RunScope scope(*this);
-    while (!future.done()) {
-        turn([&] { return future.done(); });
-        if (stopping_ && !future.done())
-            detail::throw_runtime_error(
-                "run: the event loop was stopped before the future was done");
-    }
+    if (future.done()) return;
+    run_turns(future.state);
+    if (!future.done())
+        detail::throw_runtime_error("run: the event loop was stopped before the future was done");
 }
 
 [[gnu::cold]] inline bool EventLoop::run_until_no_tasks(Duration limit) {
@@ -668,7 +684,8 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
     constexpr int most_virtual_turns = 100'000;
     for (int turns = 0; !tasks_.empty() && !stopping_ && patience.armed(); ++turns) {
         if (virtual_time_ && turns == most_virtual_turns) break;
-        turn(over);
+        run_ready();
+        meet_the_world(in_a_hurry() || over());
     }
     if (patience.armed()) disarm(patience);
     return tasks_.empty();
@@ -757,30 +774,36 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
 
 inline void EventLoop::finish(detail::TaskCore& task) noexcept {
     using State = detail::FutureCore::State;
-    std::exchange(task.root, nullptr).destroy();
-    State state = task.typed->outcome(task);
-    if (state == State::pending) state = State::cancelled;  // never ran, or was destroyed
-    if (debug_ && state == State::value && task.delivered && task.cancel_requests > 0) {
-        call_exception_handler({"a task swallowed its cancellation", nullptr, task.name()});
+    auto state = static_cast<State>(detail::PromiseBase::ended_as(task.root));
+    if (state == State::pending) [[unlikely]] {  // never ran, or was destroyed
+        state = State::cancelled;
+        task.waiting_on = nullptr;
     }
-    task.waiting_on = nullptr;
-    detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag>::erase(task);
+    current_ = nullptr;  // destructors and handlers run outside of tasks
+    task.root.destroy();
+    if (debug_ && state == State::value && task.delivered && task.cancel_requests > 0) [[unlikely]]
+        report_swallowed(task);
+    detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag>::erase_for_good(task);
     complete(task, state);
     task.release();
 }
 
+[[gnu::cold, gnu::noinline]] inline void EventLoop::report_swallowed(
+    const detail::TaskCore& task) noexcept {
+    call_exception_handler({"a task swallowed its cancellation", nullptr, task.name()});
+}
+
+/// Leaves `current_` to its caller, which knows what comes next.
 [[gnu::always_inline]] inline void EventLoop::run_task(detail::TaskCore& task) {
     current_ = &task;
     if (!task.started) {
         task.started = true;
         if (task.must_cancel) [[unlikely]] {
             task.must_cancel = false;
-            current_ = nullptr;
             return finish(task);
         }
     }
     task.coroutine.resume();
-    current_ = nullptr;
     if (task.root.done()) finish(task);
 }
 
@@ -789,13 +812,13 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
     if (node.coroutine) [[likely]] {
         run_task(static_cast<detail::TaskCore&>(node));
     } else {
+        current_ = nullptr;
         auto& callback = static_cast<detail::CallbackNode&>(node);
         callback.act(callback, detail::ReadyNode::Verb::run);
     }
 }
 
-[[gnu::always_inline]] inline void EventLoop::run_ready() {
-    detail::ReadyNode* node = ready_.take_all();
+[[gnu::always_inline]] inline void EventLoop::run_chain(detail::ReadyNode* node) {
     if (debug_) [[unlikely]]
         return run_watched(node);
     while (node) {
@@ -803,7 +826,10 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
         run_node(*node);
         node = next;
     }
+    current_ = nullptr;
 }
+
+[[gnu::noinline]] inline void EventLoop::run_ready() { run_chain(ready_.take_all()); }
 
 /// Debug mode: the same, with a look at the clock around each step.
 [[gnu::cold, gnu::noinline]] inline void EventLoop::run_watched(detail::ReadyNode* node) {
@@ -813,25 +839,38 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
             node->coroutine ? static_cast<detail::TaskCore&>(*node).name() : std::string();
         const detail::Nanoseconds began = detail::monotonic_now();
         run_node(*node);
+        current_ = nullptr;
         report_slow(began, who);
         node = next;
     }
 }
 
-/// `over()`: the run ends after this turn, so it must not sleep.
-template <class Over>
-[[gnu::always_inline]] inline void EventLoop::turn(Over over) {
-    // 1. What was ready when the turn began, in order. What it makes ready waits for the next.
+/// Turns until `end` is not pending any more, or the loop is stopped; at least one.
+[[gnu::noinline]] inline void EventLoop::run_turns(const detail::FutureCore::State& end) {
+    for (;;) {
+        // 1. What was ready when the turn began, in order. What it makes ready waits for the next.
+        run_chain(ready_.take_all());
+        const bool over = stopping_ || end != detail::FutureCore::State::pending;
+        if (!ready_.empty() && nothing_else()) [[likely]] {
+            if (over) return;
+            continue;
+        }
+        meet_the_world(over || in_a_hurry());
+        if (over) return;
+    }
+}
+
+/// One turn, the same.
+inline void EventLoop::turn(bool hurry) {
     run_ready();
-    if (!ready_.empty() && nothing_else()) return;
-    meet_the_world(stopping_ || !ready_.empty() || !inbox_->empty() || over());
+    meet_the_world(hurry || in_a_hurry());
 }
 
 /// The rest of a turn.
-inline void EventLoop::meet_the_world(bool in_a_hurry) {
+inline void EventLoop::meet_the_world(bool hurry) {
     // 2. and 3. New operations go to the kernel in one batch, in the same entry that collects
     //    completions and, when nothing else is to do, sleeps until the next deadline.
-    if (in_a_hurry) {
+    if (hurry) {
         if (backend_->outstanding() > 0 && backend_->has_work()) backend_->turn(0);
     } else if (virtual_time_) {
         advance_virtual_time();

@@ -86,20 +86,26 @@ public:
 
     void set_result() = delete;  // a task's result is its coroutine's
     void set_exception() = delete;
+
+    auto operator co_await() const& noexcept {
+        return detail::FutureAwaiter<T, false, detail::FutureIs::task>(this->shared());
+    }
+    auto operator co_await() && noexcept {
+        return detail::FutureAwaiter<T, true, detail::FutureIs::task>(
+            std::exchange(this->core_, nullptr));
+    }
 };
 
 namespace detail {
 
 template <class T>
-TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro) {
-    loop.check_thread("create_task");
-    if (loop.is_closed()) throw_runtime_error("create_task: the event loop is closed");
-    if (!coro) throw_runtime_error("create_task: the coroutine was used already");
+[[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro) {
+    if (!coro) [[unlikely]]
+        throw_runtime_error("create_task: the coroutine was used already");
     auto* const state = new TaskState<T>(loop, loop.next_task_id());
     const auto frame = coro.release();
     frame.promise().set_outcome(state->outcome);
     state->coroutine = state->root = frame;
-    state->refs = 2;  // the loop's, until the task is done, and the handle's
     return state;
 }
 
@@ -136,6 +142,7 @@ inline constexpr bool ends_with_options<First, Rest...> =
 
 template <class T>
 Task<T> EventLoop::create_task(Coro<T> coro) {
+    check_open("create_task");
     auto* const state = detail::make_task(*this, coro);
     add(*state);
     return Task<T>(state);
@@ -143,6 +150,7 @@ Task<T> EventLoop::create_task(Coro<T> coro) {
 
 template <class T>
 Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
+    check_open("create_task");
     auto* const state = detail::make_task(*this, coro);
     Task<T> task(state);
     if (!options.name.empty()) state->make_extras().name = std::move(options.name);
@@ -159,7 +167,11 @@ Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
 /// Throws:   RuntimeError when no loop runs or it is closed (the coroutine is then destroyed).
 template <class T>
 Task<T> create_task(Coro<T> coro) {
-    return get_running_loop().create_task(std::move(coro));
+    // A loop that runs is this thread's and open.
+    EventLoop& loop = get_running_loop();
+    auto* const state = detail::make_task(loop, coro);
+    loop.add(*state);
+    return Task<T>(state);
 }
 template <class T>
 Task<T> create_task(Coro<T> coro, TaskOptions options) {

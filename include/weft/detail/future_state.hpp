@@ -50,7 +50,7 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
 };
 
 /// Of a future that tasks cannot wait on any more (one that waits holds a reference).
-inline void drop_callbacks(FutureCore& core) noexcept {
+[[gnu::cold, gnu::noinline]] inline void drop_callbacks(FutureCore& core) noexcept {
     while (FutureWaiter* const waiter = core.waiters.pop_front()) {
         auto& callback = static_cast<CallbackNode&>(*waiter->target);
         core.add_ref();  // the callback gives it back
@@ -62,27 +62,14 @@ template <class State>
 inline constexpr FutureCore::Typed typed_half{
     [](FutureCore& core) noexcept {
         auto& state = static_cast<State&>(core);
-        if (core.state == FutureCore::State::exception && !core.retrieved) {
+        if (core.state == FutureCore::State::exception && !core.retrieved) [[unlikely]] {
             EventLoop::report_unretrieved(core);
         }
-        if (!core.waiters.empty()) {
+        if (!core.waiters.empty()) [[unlikely]] {
             core.refs = 1;  // so that no callback's reference is the last one again
             drop_callbacks(core);
         }
         delete &state;
-    },
-    [](const FutureCore& core) noexcept {
-        switch (static_cast<const State&>(core).outcome.kind()) {
-            case OutcomeKind::value:
-                return FutureCore::State::value;
-            case OutcomeKind::exception:
-                return FutureCore::State::exception;
-            case OutcomeKind::cancelled:
-                return FutureCore::State::cancelled;
-            case OutcomeKind::empty:
-                break;
-        }
-        return FutureCore::State::pending;
     },
     [](const FutureCore& core) noexcept {
         return static_cast<const State&>(core).outcome.exception();

@@ -46,6 +46,12 @@ public:
         return item;
     }
     static void erase(T& item) noexcept { static_cast<Node&>(item).unlink(); }
+    /// For an item that goes now, or into another list: its links stay as they are.
+    static void erase_for_good(T& item) noexcept {
+        const Node& node = item;
+        node.prev->next = node.next;
+        node.next->prev = node.prev;
+    }
 
     /// Calls `visit(item)` for each; the visited item may unlink itself.
     template <class Visit>

@@ -36,8 +36,20 @@ inline bool handling_cancelled_error() noexcept {
 
 struct Void {};
 
+/// The untyped part, so that the end of a coroutine can be told without knowing its result's type.
+class OutcomeBase {
+public:
+    OutcomeKind kind() const noexcept { return kind_; }
+    bool empty() const noexcept { return kind_ == OutcomeKind::empty; }
+
+protected:
+    OutcomeBase() noexcept = default;
+    ~OutcomeBase() = default;
+    OutcomeKind kind_ = OutcomeKind::empty;
+};
+
 template <class T>
-class Outcome {
+class Outcome : public OutcomeBase {
     // References are kept as pointers, void as an empty struct; `T` itself needs neither a default
     // constructor nor an assignment.
     using Stored = std::conditional_t<
@@ -49,9 +61,6 @@ public:
     Outcome(const Outcome&) = delete;
     Outcome& operator=(const Outcome&) = delete;
     ~Outcome() { clear(); }
-
-    OutcomeKind kind() const noexcept { return kind_; }
-    bool empty() const noexcept { return kind_ == OutcomeKind::empty; }
 
     template <class... Args>
     void set_value(Args&&... args) {
@@ -120,7 +129,6 @@ private:
         Stored value_;
         std::exception_ptr exception_;
     };
-    OutcomeKind kind_ = OutcomeKind::empty;
 };
 
 }  // namespace weft::detail

@@ -80,6 +80,14 @@ struct FutureWaiter {
 class WaiterList {
 public:
     bool empty() const noexcept { return last_ == nullptr; }
+    /// The one that waits, if exactly one does; it is out of the list then.
+    FutureWaiter* pop_only() noexcept {
+        FutureWaiter* const only = last_;
+        if (!only || only->next != only) return nullptr;
+        last_ = nullptr;
+        only->next = nullptr;
+        return only;
+    }
 
     void push_back(FutureWaiter& waiter) noexcept {
         if (last_) {
@@ -121,12 +129,12 @@ struct TaskExtras {
 };
 
 struct FutureCore {
+    // The values are those of OutcomeKind.
     enum class State : std::uint8_t { pending, value, exception, cancelled };
 
     /// The typed half, one table for each T.
     struct Typed {
         void (*destroy)(FutureCore&) noexcept;
-        State (*outcome)(const FutureCore&) noexcept;
         std::exception_ptr (*exception)(const FutureCore&) noexcept;
     };
 
@@ -152,6 +160,7 @@ struct FutureCore {
     bool started : 1 = false;
     bool must_cancel : 1 = false;  // a cancel was requested and not delivered yet
     bool delivered : 1 = false;    // CancelledError was thrown into the body
+    std::uint8_t unused : 2 = 0;   // set, so that making one is a store and not a read and a store
     std::uint16_t cancel_requests = 0;
 
 protected:
@@ -164,6 +173,7 @@ struct TaskCore : ReadyNode, FutureCore, ListNode<AllTasksTag> {
     TaskCore(EventLoop& on, const Typed& table, std::uint32_t number) noexcept
         : FutureCore(on, table), label_(std::uintptr_t{number} << 1 | 1) {
         is_task = true;
+        refs = 2;  // the loop's, until the task is done, and the first handle's
     }
 
     /// Null for most tasks.
@@ -183,7 +193,7 @@ struct TaskCore : ReadyNode, FutureCore, ListNode<AllTasksTag> {
     }
 
     Suspension* waiting_on = nullptr;  // null while running or in the ready queue
-    std::coroutine_handle<> root;      // null once destroyed
+    std::coroutine_handle<> root;      // destroyed when the task is done
 
 protected:
     ~TaskCore() {
