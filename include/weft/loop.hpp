@@ -22,7 +22,6 @@
 #include "backend/choose.hpp"
 #include "clock.hpp"
 #include "detail/inbox.hpp"
-#include "detail/promise_base.hpp"
 #include "detail/ready_queue.hpp"
 #include "detail/report.hpp"
 #include "detail/task_core.hpp"
@@ -774,13 +773,13 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
 
 inline void EventLoop::finish(detail::TaskCore& task) noexcept {
     using State = detail::FutureCore::State;
-    auto state = static_cast<State>(detail::PromiseBase::ended_as(task.root));
-    if (state == State::pending) [[unlikely]] {  // never ran, or was destroyed
+    current_ = nullptr;  // destructors and handlers run outside of tasks
+    auto state = static_cast<State>(task.outcome_kind());
+    if (state == State::pending) [[unlikely]] {  // never ran, or is destroyed where it stands
         state = State::cancelled;
         task.waiting_on = nullptr;
+        task.root.destroy();
     }
-    current_ = nullptr;  // destructors and handlers run outside of tasks
-    task.root.destroy();
     if (debug_ && state == State::value && task.delivered && task.cancel_requests > 0) [[unlikely]]
         report_swallowed(task);
     detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag>::erase_for_good(task);
@@ -804,7 +803,7 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
         }
     }
     task.coroutine.resume();
-    if (task.root.done()) finish(task);
+    if (task.outcome_kind() != detail::OutcomeKind::empty) finish(task);
 }
 
 [[gnu::always_inline]] inline void EventLoop::run_node(detail::ReadyNode& node) {

@@ -105,6 +105,7 @@ template <class T>
     auto* const state = new TaskState<T>(loop, loop.next_task_id());
     const auto frame = coro.release();
     frame.promise().set_outcome(state->outcome);
+    frame.promise().set_root();
     state->coroutine = state->root = frame;
     return state;
 }

@@ -2,6 +2,8 @@
 // What Future and Task handles point to: the typed state, its done-callbacks, its end.
 #pragma once
 
+#include <cassert>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <string_view>
@@ -81,10 +83,26 @@ struct FutureState final : FutureCore, Recycled {
     Outcome<T> outcome;
 };
 
+template <std::size_t bytes>
+struct Padding {
+    char unused[bytes];
+};
+template <>
+struct Padding<0> {};
+
+/// What stands before a task's core so that its outcome, however aligned, follows it immediately.
 template <class T>
-struct TaskState final : TaskCore, Recycled {
+inline constexpr std::size_t padding_of_task = (alignof(Outcome<T>) -
+                                                sizeof(TaskCore) % alignof(Outcome<T>)) %
+                                               alignof(Outcome<T>);
+
+template <class T>
+struct TaskState final : Padding<padding_of_task<T>>, TaskCore, Recycled {
     TaskState(EventLoop& on, std::uint32_t number) noexcept
-        : TaskCore(on, typed_half<TaskState>, number) {}
+        : TaskCore(on, typed_half<TaskState>, number) {
+        assert(static_cast<void*>(static_cast<OutcomeBase*>(&outcome)) ==
+               static_cast<void*>(static_cast<TaskCore*>(this) + 1));
+    }
     Outcome<T> outcome;
 };
 

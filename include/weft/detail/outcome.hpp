@@ -45,7 +45,7 @@ public:
 protected:
     OutcomeBase() noexcept = default;
     ~OutcomeBase() = default;
-    OutcomeKind kind_ = OutcomeKind::empty;
+    OutcomeKind kind_ = OutcomeKind::empty;  // first: TaskCore::outcome_kind counts on it
 };
 
 template <class T>

@@ -23,7 +23,9 @@ public:
     std::suspend_always initial_suspend() noexcept { return {}; }
 
     struct Final {
-        bool await_ready() noexcept { return false; }
+        bool is_root;
+        // A task's own frame goes by itself: that saves the task one jump into it.
+        bool await_ready() const noexcept { return is_root; }
         template <class Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
             // No continuation: whoever resumed us is waiting for the return (an awaiter that ran
@@ -33,17 +35,12 @@ public:
         }
         void await_resume() noexcept {}
     };
-    Final final_suspend() noexcept { return {}; }
+    Final final_suspend() noexcept { return {continuation_.address() == &root_mark}; }
 
     void set_continuation(std::coroutine_handle<> parent) noexcept { continuation_ = parent; }
     void set_outcome(OutcomeBase& outcome) noexcept { outcome_ = &outcome; }
-
-    /// Of any coroutine's frame: every promise begins with this class and is aligned like it.
-    static OutcomeKind ended_as(std::coroutine_handle<> frame) noexcept {
-        return std::coroutine_handle<PromiseBase>::from_address(frame.address())
-            .promise()
-            .outcome_->kind();
-    }
+    /// A task begins with this frame: it is destroyed as soon as it has left its outcome.
+    void set_root() noexcept { continuation_ = std::coroutine_handle<>::from_address(&root_mark); }
 
 protected:
     template <class T>
@@ -52,6 +49,8 @@ protected:
     }
 
 private:
+    static inline char root_mark = 0;  // an address that no frame has
+
     std::coroutine_handle<> continuation_;
     OutcomeBase* outcome_ = nullptr;
 };

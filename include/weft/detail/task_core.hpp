@@ -8,6 +8,7 @@
 #include <string>
 
 #include "intrusive_list.hpp"
+#include "outcome.hpp"
 #include "ready_queue.hpp"
 
 namespace weft {
@@ -192,8 +193,15 @@ struct TaskCore : ReadyNode, FutureCore, ListNode<AllTasksTag> {
         return extra && !extra->name.empty() ? extra->name : "Task-" + std::to_string(id());
     }
 
+    /// How its coroutine ended; empty until then. The outcome follows this object immediately
+    /// (TaskState sees to that), since its type is not known here and a table would cost a call.
+    OutcomeKind outcome_kind() const noexcept {
+        return *reinterpret_cast<const OutcomeKind*>(reinterpret_cast<const char*>(this) +
+                                                     sizeof(TaskCore));
+    }
+
     Suspension* waiting_on = nullptr;  // null while running or in the ready queue
-    std::coroutine_handle<> root;      // destroyed when the task is done
+    std::coroutine_handle<> root;      // its first frame, which goes when the coroutine ends
 
 protected:
     ~TaskCore() {
