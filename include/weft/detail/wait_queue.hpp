@@ -27,6 +27,13 @@ public:
     WaitInfo describe() const noexcept override { return {what_}; }
     bool await_cancelled() const noexcept { return state_ == State::cancelled; }
 
+    /// See WaitQueue. (Public, for a friend would see a destructor that is not virtual.)
+    void grant() noexcept {
+        unlink();
+        state_ = State::granted;
+        task_->loop->wake(*task_);
+    }
+
 protected:
     enum class State : unsigned char {
         idle,       // not in a queue: nothing began, or `await_resume` has taken the grant
@@ -56,7 +63,6 @@ protected:
     TaskCore* task_ = nullptr;
 
 private:
-    friend class WaitQueue;
     const char* what_;
     State state_ = State::idle;
 };
@@ -83,11 +89,7 @@ public:
         grant(waiter);
         return waiter;
     }
-    static void grant(QueueWait& waiter) noexcept {
-        waiter.unlink();
-        waiter.state_ = QueueWait::State::granted;
-        waiter.task_->loop->wake(*waiter.task_);
-    }
+    static void grant(QueueWait& waiter) noexcept { waiter.grant(); }
     void grant_all() noexcept {
         while (!empty()) grant_first();
     }
