@@ -30,8 +30,9 @@ public:
     IntrusiveList& operator=(const IntrusiveList&) = delete;
 
     bool empty() const noexcept { return root_.next == &root_; }
-    T& front() noexcept { return *static_cast<T*>(root_.next); }
-    T& back() noexcept { return *static_cast<T*>(root_.prev); }
+    // Casts of references: those of pointers look for null first.
+    T& front() noexcept { return static_cast<T&>(*root_.next); }
+    T& back() noexcept { return static_cast<T&>(*root_.prev); }
 
     void push_back(T& item) noexcept {
         Node& node = item;
@@ -58,7 +59,7 @@ public:
     void for_each(Visit&& visit) {
         for (Node* node = root_.next; node != &root_;) {
             Node* const next = node->next;
-            visit(*static_cast<T*>(node));
+            visit(static_cast<T&>(*node));
             node = next;
         }
     }

@@ -63,7 +63,8 @@ protected:
 
     /// For `await_resume`. False: the queue is shut down and empty.
     bool has_item() {
-        finish_wait();
+        if (!has_item_) [[unlikely]]
+            finish_wait();
         return has_item_;
     }
     /// If T's move throws, the item is still here, and goes back into the queue.
@@ -105,7 +106,7 @@ public:
 
     // For the queue.
     Element<T>& element() noexcept { return item_; }
-    void refuse() noexcept { refused_ = true; }
+    void mark_put() noexcept { put_ = true; }
     void fail(std::exception_ptr failure) noexcept { failure_ = std::move(failure); }
 
 protected:
@@ -116,17 +117,19 @@ protected:
 
     /// For `await_resume`. False: the queue is shut down.
     bool was_put() {
+        if (put_) [[likely]]
+            return true;
         finish_wait();
         if constexpr (!Store::push_is_safe) {
             if (failure_) std::rethrow_exception(std::move(failure_));
         }
-        return !refused_;
+        return false;
     }
 
 private:
     ItemQueue<T, Store>* queue_;
     Element<T> item_;
-    bool refused_ = false;
+    bool put_ = false;
     [[no_unique_address]] Failure failure_{};
 };
 
@@ -171,7 +174,7 @@ public:
     bool try_put(Element<T>& item) {
         if (!getters_.empty()) {
             give(std::move(item));
-        } else if (store_.size() < limit_) {
+        } else if (store_.size() < limit_) [[likely]] {
             store_.push(std::move(item));
         } else {
             return false;
@@ -201,13 +204,10 @@ public:
     }
 
     /// No more puts; what is in the store can still be had.
-    void close() noexcept {
+    [[gnu::cold, gnu::noinline]] void close() noexcept {
         limit_ = 0;
         while (!getters_.empty()) getters_.grant_first();
-        while (!putters_.empty()) {
-            static_cast<Put&>(putters_.front()).refuse();
-            putters_.grant_first();
-        }
+        while (!putters_.empty()) putters_.grant_first();
     }
     /// Takes everything out of the store. The caller destroys it when it is done with the queue:
     /// destructors of items may do anything.
@@ -222,30 +222,36 @@ private:
     friend Get;
     friend Put;
 
-    void give(Element<T>&& item) noexcept {
+    // Out of line, like all that deals with tasks that wait: the ways that do not are then short
+    // enough to become part of whoever awaits.
+    [[gnu::noinline]] void give(Element<T>&& item) noexcept {
         auto& getter = static_cast<Get&>(getters_.front());
         getter.fill([&] { return Element<T>(std::move(item)); });
         getters_.grant_first();
         given_.push_back(getter);
     }
 
-    void admit_putters() noexcept {
+    [[gnu::noinline]] void admit_putters() noexcept {
         do {
             if (store_.size() >= limit_) return;  // an item that came back took the place
             auto& putter = static_cast<Put&>(putters_.front());
             if constexpr (Store::push_is_safe) {
-                store_.push(std::move(putter.element()));
-                ++put_;
+                admit(putter);
             } else {
                 try {
-                    store_.push(std::move(putter.element()));
-                    ++put_;
+                    admit(putter);
                 } catch (...) {
                     putter.fail(std::current_exception());
                 }
             }
             putters_.grant_first();
         } while (!putters_.empty());
+    }
+
+    void admit(Put& putter) {
+        store_.push(std::move(putter.element()));
+        putter.mark_put();
+        ++put_;
     }
 
     /// From a getter that could not use it. An item whose comparison throws, or for which no memory is
@@ -268,7 +274,7 @@ private:
 };
 
 template <class T, class Store>
-bool GetWait<T, Store>::await_ready() {
+[[gnu::always_inline]] inline bool GetWait<T, Store>::await_ready() {
     if (queue_->empty()) return queue_->closed();
     fill([this] { return queue_->pop(); });
     return true;
@@ -287,10 +293,9 @@ void GetWait<T, Store>::give_back() noexcept {
 }
 
 template <class T, class Store>
-bool PutWait<T, Store>::await_ready() {
-    if (queue_->try_put(item_)) return true;
-    refused_ = queue_->closed();
-    return refused_;
+[[gnu::always_inline]] inline bool PutWait<T, Store>::await_ready() {
+    put_ = queue_->try_put(item_);
+    return put_ || queue_->closed();
 }
 
 template <class T, class Store>
