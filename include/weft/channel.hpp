@@ -63,7 +63,7 @@ public:
     std::optional<T> await_resume() {
         if (!this->has_item()) [[unlikely]]
             return std::nullopt;
-        return this->take();
+        return this->template take<std::optional<T>>();
     }
 };
 
@@ -154,7 +154,7 @@ public:
         /// Empty when nothing is there now.
         std::optional<T> try_recv() {
             if (core_->items.empty()) return std::nullopt;
-            return core_->items.pop_value();
+            return core_->items.template pop_value<std::optional<T>>();
         }
 
         /// Items that can be received at once.
@@ -179,10 +179,11 @@ public:
     Receiver receiver;
 
 private:
-    explicit Channel(Core* core) noexcept : sender(core), receiver(core) {}
-    static Core* make_core(std::size_t capacity) {
+    // By reference: a pointer would make `Channel(0)` ambiguous.
+    explicit Channel(Core& core) noexcept : sender(&core), receiver(&core) {}
+    static Core& make_core(std::size_t capacity) {
         if (capacity == 0) throw std::invalid_argument("Channel: the capacity must not be 0");
-        return new Core(capacity);
+        return *new Core(capacity);
     }
 };
 

@@ -137,7 +137,7 @@ public:
     /// Empty when the queue is.
     std::optional<T> try_get() {
         if (items_.empty()) return std::nullopt;
-        return items_.pop_value();
+        return items_.template pop_value<std::optional<T>>();
     }
 
     std::size_t size() const noexcept { return items_.size(); }

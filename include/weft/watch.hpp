@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "detail/element.hpp"
@@ -47,20 +48,43 @@ struct WatchCore : Recycled {
 };
 
 template <class T>
-class [[nodiscard]] WatchAwaiter final : public QueueWait {
+class WatchWait : public QueueWait {
 public:
-    WatchAwaiter(WatchCore<T>& core, std::uint64_t& seen) noexcept
-        : QueueWait("watch change"), core_(&core), seen_(&seen) {}
     bool await_ready() const noexcept { return core_->closed || core_->version != *seen_; }
     void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
-    bool await_resume() {
-        finish_wait();
-        return std::exchange(*seen_, core_->version) != core_->version;
-    }
 
-private:
+protected:
+    WatchWait(WatchCore<T>& core, std::uint64_t& seen) noexcept
+        : QueueWait("watch change"), core_(&core), seen_(&seen) {}
+    ~WatchWait() = default;
+
     WatchCore<T>* core_;
     std::uint64_t* seen_;
+};
+
+template <class T>
+class [[nodiscard]] WatchChangedAwaiter final : public WatchWait<T> {
+public:
+    WatchChangedAwaiter(WatchCore<T>& core, std::uint64_t& seen) noexcept
+        : WatchWait<T>(core, seen) {}
+    bool await_resume() {
+        this->finish_wait();
+        return std::exchange(*this->seen_, this->core_->version) != this->core_->version;
+    }
+};
+
+template <class T>
+class [[nodiscard]] WatchNextAwaiter final : public WatchWait<T> {
+public:
+    WatchNextAwaiter(WatchCore<T>& core, std::uint64_t& seen) noexcept
+        : WatchWait<T>(core, seen) {}
+    std::optional<T> await_resume() {
+        this->finish_wait();
+        if (*this->seen_ == this->core_->version) return std::nullopt;
+        std::optional<T> value(std::as_const(*this->core_->value));
+        *this->seen_ = this->core_->version;
+        return value;
+    }
 };
 
 }  // namespace detail
@@ -70,7 +94,7 @@ private:
 ///
 ///     weft::Watch<Config> config(load());
 ///     auto updates = config.subscribe();
-///     while (co_await updates.changed()) apply(updates.get());     // ends when `config` is gone
+///     while (auto latest = co_await updates.next()) apply(*latest);     // ends when `config` is gone
 template <class T>
 class Watch {
     using Core = detail::WatchCore<T>;
@@ -94,13 +118,17 @@ public:
             if (core_) core_->release();
         }
 
-        /// Waits for a value that this receiver has not seen. A receiver has seen the value that was
-        /// there when it subscribed.
-        /// Returns:  false when no value will come any more: the Watch is gone.
-        /// Throws:   CancelledError.
+        /// Waits for a value that this receiver has not seen, and copies it. (A receiver has seen
+        /// the value that was there when it subscribed.)
+        /// Returns:  empty when no value will come any more: the Watch is gone.
+        /// Throws:   CancelledError; what copying T throws.
         /// Cancel:   lossless: a change that was not reported is reported by the next call.
-        auto changed() noexcept { return detail::WatchAwaiter<T>(*core_, seen_); }
-        /// Would `changed` return true at once?
+        auto next() noexcept { return detail::WatchNextAwaiter<T>(*core_, seen_); }
+        /// The same for a T that cannot be copied or need not be: look with `get`. False when no
+        /// value will come any more. (g++ 12 miscompiles `while (co_await x.changed())` in a
+        /// coroutine that declares no variable; `const bool news = co_await x.changed();` is safe.)
+        auto changed() noexcept { return detail::WatchChangedAwaiter<T>(*core_, seen_); }
+        /// Is there a value that this receiver has not seen?
         bool has_changed() const noexcept { return core_->version != seen_; }
         /// The latest value.
         const T& get() const noexcept { return *core_->value; }

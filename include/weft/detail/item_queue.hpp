@@ -67,10 +67,12 @@ protected:
             finish_wait();
         return has_item_;
     }
-    /// If T's move throws, the item is still here, and goes back into the queue.
-    T take() {
+    /// The item as a T or as what is made of one. If T's move throws, the item is still here, and
+    /// goes back into the queue.
+    template <class Result = T>
+    Result take() {
         if (linked()) unlink();
-        T item(std::move(*item_));
+        Result item(std::move(*item_));
         drop_item();
         return item;
     }
@@ -188,14 +190,15 @@ public:
         if (!putters_.empty()) admit_putters();
         return item;
     }
-    /// The same out of its element. If T's move throws, it is the next item again.
-    T pop_value() {
+    /// The same as a T or as what is made of one. If T's move throws, it is the next item again.
+    template <class Result = T>
+    Result pop_value() {
         Element<T> item = pop();
         if constexpr (std::is_nothrow_move_constructible_v<T>) {
-            return T(std::move(*item));
+            return Result(std::move(*item));
         } else {
             try {
-                return T(std::move(*item));
+                return Result(std::move(*item));
             } catch (...) {
                 give_back(std::move(item));
                 throw;
