@@ -36,7 +36,8 @@ Coro<void> listen(Broadcast<int>::Receiver receiver, std::string& log) {
 
 }  // namespace
 
-WEFT_TEST_CASE("every receiver gets every item that is sent while it is subscribed", "[broadcast]") {
+WEFT_TEST_CASE("every receiver gets every item that is sent while it is subscribed",
+               "[broadcast]") {
     auto hub = std::make_unique<Broadcast<int>>(8);
     REQUIRE(hub->send(0) == 0);
     std::string one;
@@ -216,7 +217,8 @@ WEFT_TEST_CASE("whatever is sent and cancelled, received and missed items add up
             if (action == 0) co_await weft::yield();
             if (action == 1 || action == 2) hub->send(sent++);
             if (action == 3) tasks[index].cancel();
-            if (action == 4 && tasks[index].done()) tasks[index] = weft::create_task(listens, index);
+            if (action == 4 && tasks[index].done())
+                tasks[index] = weft::create_task(listens, index);
         }
         hub.reset();
         for (std::size_t index = 0; index < 3; ++index) {
@@ -236,8 +238,7 @@ TEST_CASE("cut off after every turn, broadcasts leak nothing", "[broadcast]") {
             while (auto item = co_await receiver.recv()) co_await weft::yield();
         };
         std::vector<Task<void>> tasks;
-        for (int i = 0; i < 3; ++i)
-            tasks.push_back(weft::create_task(listens, hub->subscribe()));
+        for (int i = 0; i < 3; ++i) tasks.push_back(weft::create_task(listens, hub->subscribe()));
         for (int i = 0; i < 5; ++i) {
             hub->send(Alive(alive));
             if (i % 2 == 0) co_await weft::yield();
@@ -247,8 +248,7 @@ TEST_CASE("cut off after every turn, broadcasts leak nothing", "[broadcast]") {
     };
     REQUIRE(weft::testing::kill_at_every_step(scenario) > 3);
     REQUIRE(alive == 0);
-    weft::testing::cancel_at_every_step(scenario, [](const Task<void>& task) {
-        REQUIRE(task.done());
-    });
+    weft::testing::cancel_at_every_step(scenario,
+                                        [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }

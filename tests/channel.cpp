@@ -270,8 +270,7 @@ TEST_CASE("cut off after every turn, channels leak nothing", "[channel]") {
     };
     REQUIRE(weft::testing::kill_at_every_step(scenario) > 3);
     REQUIRE(alive == 0);
-    weft::testing::cancel_at_every_step(scenario, [](const Task<void>& task) {
-        REQUIRE(task.done());
-    });
+    weft::testing::cancel_at_every_step(scenario,
+                                        [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// LifoQueue: which item is next. (What it has in common with Queue is tested there and in queue_random.)
+// LifoQueue: which item is next. (What it has in common with Queue is tested there and in
+// queue_random.)
 #include <weft/lifo_queue.hpp>
 #include <weft/sleep.hpp>
 #include <weft/task.hpp>

@@ -216,8 +216,7 @@ TEST_CASE("cut off after every turn, oneshots leak nothing", "[oneshot]") {
     };
     REQUIRE(weft::testing::kill_at_every_step(scenario) > 2);
     REQUIRE(alive == 0);
-    weft::testing::cancel_at_every_step(scenario, [](const Task<void>& task) {
-        REQUIRE(task.done());
-    });
+    weft::testing::cancel_at_every_step(scenario,
+                                        [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Queue: bounds, order, hand-off, join and shutdown, step by step. (Cancels are in queue_cancel.cpp.)
+// Queue: bounds, order, hand-off, join and shutdown, step by step. (Cancels are in
+// queue_cancel.cpp.)
 #include <weft/queue.hpp>
 #include <weft/sleep.hpp>
 #include <weft/task.hpp>

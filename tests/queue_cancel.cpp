@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Queue under cancels, at every moment of a wait; waiters that do the unexpected when they wake; frames
-// that end before they run again.
+// Queue under cancels, at every moment of a wait; waiters that do the unexpected when they wake;
+// frames that end before they run again.
 #include <weft/queue.hpp>
 #include <weft/sleep.hpp>
 #include <weft/task.hpp>
@@ -194,9 +194,10 @@ WEFT_TEST_CASE("a cancelled join leaves at once and disturbs nobody", "[queue]")
 
 // --- frames that end between the hand-over and their next step ---
 
-WEFT_TEST_CASE("an item given to a getter whose frame is destroyed goes to the next getter, or to "
-               "the front",
-               "[queue]") {
+WEFT_TEST_CASE(
+    "an item given to a getter whose frame is destroyed goes to the next getter, or to "
+    "the front",
+    "[queue]") {
     using Getter = decltype(std::declval<Queue<int>&>().get());
     Queue<int> queue;
     std::unique_ptr<Getter> doomed;
@@ -385,8 +386,7 @@ TEST_CASE("cut off after every turn, by the loop's end and by a cancel, queues l
     const std::size_t steps = weft::testing::kill_at_every_step(scenario);
     REQUIRE(steps > 5);
     REQUIRE(alive == 0);
-    weft::testing::cancel_at_every_step(scenario, [](const Task<void>& task) {
-        REQUIRE(task.done());
-    });
+    weft::testing::cancel_at_every_step(scenario,
+                                        [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Items that throw when they are moved, copied or compared: at every such step, one after the other.
+// Items that throw when they are moved, copied or compared: at every such step, one after the
+// other.
 #include <weft/channel.hpp>
 #include <weft/lifo_queue.hpp>
 #include <weft/priority_queue.hpp>

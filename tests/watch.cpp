@@ -205,7 +205,8 @@ WEFT_TEST_CASE("whatever is set and cancelled, a receiver ends with the last val
             if (action == 0) co_await weft::yield();
             if (action == 1) watch->set(++value);
             if (action == 2) tasks[index].cancel();
-            if (action == 3 && tasks[index].done()) tasks[index] = weft::create_task(follows, index);
+            if (action == 3 && tasks[index].done())
+                tasks[index] = weft::create_task(follows, index);
         }
         for (std::size_t index = 0; index < 3; ++index) {
             co_await weft::yield();
@@ -255,8 +256,7 @@ TEST_CASE("cut off after every turn, watches leak nothing", "[watch]") {
             while (auto value = co_await receiver.next()) co_await weft::yield();
         };
         std::vector<Task<void>> tasks;
-        for (int i = 0; i < 3; ++i)
-            tasks.push_back(weft::create_task(follows, watch->subscribe()));
+        for (int i = 0; i < 3; ++i) tasks.push_back(weft::create_task(follows, watch->subscribe()));
         for (int i = 0; i < 3; ++i) {
             watch->set(std::make_shared<Alive>(alive));
             co_await turns(1 + i);
@@ -266,8 +266,7 @@ TEST_CASE("cut off after every turn, watches leak nothing", "[watch]") {
     };
     REQUIRE(weft::testing::kill_at_every_step(scenario) > 3);
     REQUIRE(alive == 0);
-    weft::testing::cancel_at_every_step(scenario, [](const Task<void>& task) {
-        REQUIRE(task.done());
-    });
+    weft::testing::cancel_at_every_step(scenario,
+                                        [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }

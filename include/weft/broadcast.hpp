@@ -99,9 +99,9 @@ private:
 
 }  // namespace detail
 
-/// Sends each item to every receiver, and never waits for one: the last `capacity` items are kept, a
-/// receiver that is further behind goes on with the oldest of them and is told how many it missed.
-/// Each receiver gets a copy; share what is large (`std::shared_ptr<const X>`).
+/// Sends each item to every receiver, and never waits for one: the last `capacity` items are kept,
+/// a receiver that is further behind goes on with the oldest of them and is told how many it
+/// missed. Each receiver gets a copy; share what is large (`std::shared_ptr<const X>`).
 ///
 ///     weft::Broadcast<std::string> chat(64);
 ///     auto messages = chat.subscribe();

@@ -70,8 +70,8 @@ public:
 }  // namespace detail
 
 /// Carries items from senders to receivers; each item goes to one of them. Ends are copied to have
-/// more of them, and given to the tasks that use them: a channel ends when the last sender goes (what
-/// is in it is still received) or when the last receiver goes (what is in it is dropped).
+/// more of them, and given to the tasks that use them: a channel ends when the last sender goes
+/// (what is in it is still received) or when the last receiver goes (what is in it is dropped).
 ///
 ///     weft::Channel<std::string> channel(16);
 ///     auto reader = weft::create_task(read_lines(std::move(channel.sender)));
@@ -106,9 +106,7 @@ public:
         /// Sends an item; suspends while the channel is full.
         /// Throws:   ChannelClosed when the last receiver is gone; CancelledError.
         /// Cancel:   lossless: the item was sent, or it is still in the awaiter; see Queue::put.
-        auto send(T&& item) {
-            return detail::ChannelSendAwaiter<T>(core_->items, std::move(item));
-        }
+        auto send(T&& item) { return detail::ChannelSendAwaiter<T>(core_->items, std::move(item)); }
         auto send(const T& item) { return detail::ChannelSendAwaiter<T>(core_->items, item); }
         /// False: the channel is full or has no receiver, and `item` was not moved from.
         bool try_send(T&& item) {

@@ -28,10 +28,10 @@ struct OneshotCore : Recycled {
     }
 
     std::optional<Element<T>> value;
-    WaitQueue waiting;       // one at most
-    std::uint8_t ends = 2;   // that still refer to this
-    bool finished = false;   // a value was sent, or the sender is gone
-    bool wanted = true;      // the receiver is there
+    WaitQueue waiting;      // one at most
+    std::uint8_t ends = 2;  // that still refer to this
+    bool finished = false;  // a value was sent, or the sender is gone
+    bool wanted = true;     // the receiver is there
 };
 
 /// The value stays in the core until it is looked at: a frame that is destroyed loses nothing.
@@ -61,7 +61,8 @@ private:
 ///
 ///     weft::Oneshot<int> reply;
 ///     co_await requests.put(Request(question, std::move(reply.sender)));
-///     int answer = co_await reply.receiver.recv();    // or ChannelClosed, if it was dropped unanswered
+///     int answer = co_await reply.receiver.recv();    // or ChannelClosed, if it was dropped
+///     unanswered
 template <class T>
 class Oneshot {
     using Core = detail::OneshotCore<T>;
@@ -80,7 +81,8 @@ public:
         ~Sender() { close(); }
 
         /// Sends the value, and with it the sender is used up.
-        /// Throws:   ChannelClosed when the receiver is gone or a value was sent; what moving T throws.
+        /// Throws:   ChannelClosed when the receiver is gone or a value was sent; what moving T
+        /// throws.
         ///           Then `value` was not moved from by us.
         void send(T&& value) {
             if (!try_send(std::move(value))) throw_cannot_send();

@@ -32,8 +32,8 @@ class PriorityStore {
     };
 
 public:
-    static constexpr bool push_is_safe = noexcept(Compare()(*static_cast<const T*>(nullptr),
-                                                            *static_cast<const T*>(nullptr)));
+    static constexpr bool push_is_safe =
+        noexcept(Compare()(*static_cast<const T*>(nullptr), *static_cast<const T*>(nullptr)));
 
     bool empty() const noexcept { return heap_.empty(); }
     std::size_t size() const noexcept { return heap_.size(); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Queue<T>: hands items from tasks that put to tasks that get, in order; and what the other kinds share.
+// Queue<T>: hands items from tasks that put to tasks that get, in order; and what the other kinds
+// share.
 #pragma once
 
 #include <coroutine>
@@ -106,9 +107,11 @@ public:
 
     /// Puts an item; suspends while the queue is full.
     /// Throws:   QueueShutDown; CancelledError; what moving T throws.
-    /// Cancel:   lossless: the item was put, or it is still in the awaiter. There it is destroyed with
-    ///           the await, unless the awaiter has a name: `auto putting = queue.put(std::move(x));`,
-    ///           `co_await putting;`, and after a failure `putting.item()`.
+    /// Cancel:   lossless: the item was put, or it is still in the awaiter. There it is destroyed
+    /// with
+    ///           the await, unless the awaiter has a name: `auto putting =
+    ///           queue.put(std::move(x));`, `co_await putting;`, and after a failure
+    ///           `putting.item()`.
     auto put(T&& item) { return detail::QueuePutAwaiter<T, Store>(items_, std::move(item)); }
     auto put(const T& item) { return detail::QueuePutAwaiter<T, Store>(items_, item); }
 
@@ -158,8 +161,8 @@ public:
     auto join() noexcept { return detail::QueueJoinAwaiter(joiners_, unfinished() == 0); }
 
     /// No more puts: those that wait and those that come throw QueueShutDown. What is in the queue
-    /// can still be taken, then gets throw it too. `immediate`: what is in the queue is dropped, and
-    /// counts as done for `join`. Idempotent.
+    /// can still be taken, then gets throw it too. `immediate`: what is in the queue is dropped,
+    /// and counts as done for `join`. Idempotent.
     void shutdown(bool immediate = false) noexcept {
         items_.close();
         if (!immediate) return;

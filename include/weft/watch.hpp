@@ -76,8 +76,7 @@ public:
 template <class T>
 class [[nodiscard]] WatchNextAwaiter final : public WatchWait<T> {
 public:
-    WatchNextAwaiter(WatchCore<T>& core, std::uint64_t& seen) noexcept
-        : WatchWait<T>(core, seen) {}
+    WatchNextAwaiter(WatchCore<T>& core, std::uint64_t& seen) noexcept : WatchWait<T>(core, seen) {}
     std::optional<T> await_resume() {
         this->finish_wait();
         if (*this->seen_ == this->core_->version) return std::nullopt;
@@ -94,14 +93,15 @@ public:
 ///
 ///     weft::Watch<Config> config(load());
 ///     auto updates = config.subscribe();
-///     while (auto latest = co_await updates.next()) apply(*latest);     // ends when `config` is gone
+///     while (auto latest = co_await updates.next()) apply(*latest);     // ends when `config` is
+///     gone
 template <class T>
 class Watch {
     using Core = detail::WatchCore<T>;
 
 public:
-    /// Its references are to the shared value: they are valid until the next change, so not beyond a
-    /// co_await.
+    /// Its references are to the shared value: they are valid until the next change, so not beyond
+    /// a co_await.
     class Receiver {
     public:
         Receiver(const Receiver& other) noexcept : core_(other.core_), seen_(other.seen_) {

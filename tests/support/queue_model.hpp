@@ -45,8 +45,8 @@ public:
 
     struct Op {
         Answer answer = Answer::pending;
-        int value = -1;       // of a get: what it got; of a put: what it has
-        bool ran = false;     // has seen its answer
+        int value = -1;    // of a get: what it got; of a put: what it has
+        bool ran = false;  // has seen its answer
         bool waits = false;
     };
 
@@ -176,7 +176,8 @@ private:
     Awaiter* awaiter_;
 };
 
-/// One history: `steps` random actions on a queue, from `seed`. Returns what differed ("" if nothing).
+/// One history: `steps` random actions on a queue, from `seed`. Returns what differed ("" if
+/// nothing).
 template <class Queue>
 class History {
     using T = typename Queue::value_type;
@@ -196,7 +197,8 @@ public:
     weft::Coro<std::string> run(int steps) {
         for (int step = 0; step < steps; ++step) {
             act();
-            if (queue_->size() != model_.size()) co_return "size after step " + std::to_string(step);
+            if (queue_->size() != model_.size())
+                co_return "size after step " + std::to_string(step);
             if (random_() % 3 != 0) continue;
             co_await weft::yield();
             model_.turn();
@@ -271,7 +273,9 @@ private:
     void begin(weft::Coro<void> coro) {
         ops_.back()->task = weft::create_task(std::move(coro), weft::TaskOptions("", true));
     }
-    int fresh_value() { return static_cast<int>(random_() % 5) * 10 + static_cast<int>(random_() % 10); }
+    int fresh_value() {
+        return static_cast<int>(random_() % 5) * 10 + static_cast<int>(random_() % 10);
+    }
 
     void put_now() {
         T item(fresh_value());
@@ -302,7 +306,8 @@ private:
         model_.destroy(id);
         op.answer = Answer::forgotten;
         op.elsewhere.reset();
-        if (waits) weft::get_running_loop().wake(static_cast<weft::detail::TaskCore&>(*op.task.core()));
+        if (waits)
+            weft::get_running_loop().wake(static_cast<weft::detail::TaskCore&>(*op.task.core()));
     }
 
     weft::Coro<void> get(Op& op) {
@@ -345,7 +350,8 @@ private:
             op.answer = Answer::shut_down;
         }
         op.value = value;
-        if (op.answer != Answer::put) note(putting.item().value == value, "the item of a failed put");
+        if (op.answer != Answer::put)
+            note(putting.item().value == value, "the item of a failed put");
     }
 
     void note(bool good, const char* what) {

@@ -257,8 +257,8 @@ private:
         ++put_;
     }
 
-    /// From a getter that could not use it. An item whose comparison throws, or for which no memory is
-    /// left, is lost here, for want of somebody to tell.
+    /// From a getter that could not use it. An item whose comparison throws, or for which no memory
+    /// is left, is lost here, for want of somebody to tell.
     void give_back(Element<T>&& item) noexcept {
         if (!getters_.empty()) return give(std::move(item));
         try {
