@@ -162,6 +162,7 @@ WEFT_TEST_CASE("whatever races, a value is received, refused or destroyed, and o
             auto oneshot = std::make_unique<Oneshot<Alive>>();
             int received = 0;
             int refused = 0;
+            int attempts = 0;
             int unsent = 0;
             auto receives = [&](Oneshot<Alive>::Receiver receiver) -> Coro<void> {
                 try {
@@ -178,6 +179,7 @@ WEFT_TEST_CASE("whatever races, a value is received, refused or destroyed, and o
                 const auto action = random() % 5;
                 if (action == 0) co_await weft::yield();
                 if (action == 1 && !sent) {
+                    ++attempts;
                     sent = oneshot->sender.try_send(Alive(alive));
                     refused += sent ? 0 : 1;
                 }
@@ -187,6 +189,7 @@ WEFT_TEST_CASE("whatever races, a value is received, refused or destroyed, and o
             oneshot->sender.close();
             co_await task.wait();
             REQUIRE((received + unsent == 1 || asked));
+            REQUIRE(attempts == refused + (sent ? 1 : 0));
             REQUIRE(received <= (sent ? 1 : 0));
             // It began before the cancel and the value: then the value is never dropped.
             if (sent && !asked) REQUIRE(received == 1);
