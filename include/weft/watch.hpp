@@ -23,7 +23,7 @@ struct WatchCore : Recycled {
 
     /// The old value goes when the new one is in place: its destructor may look.
     void replace(Element<T>&& fresh) noexcept {
-        const Element<T> old(std::move(value));
+        [[maybe_unused]] const Element<T> old(std::move(value));
         std::destroy_at(&value);
         std::construct_at(&value, std::move(fresh));
         changed();
