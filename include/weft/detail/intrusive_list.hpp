@@ -8,8 +8,13 @@ namespace weft::detail {
 /// The tag lets one object be in several lists at once.
 template <class Tag = void>
 struct ListNode {
-    ListNode* prev = nullptr;
-    ListNode* next = nullptr;
+    ListNode() noexcept : prev(nullptr), next(nullptr) {}
+    /// For a node that keeps account itself of whether it is in a list.
+    struct Unset {};
+    explicit ListNode(Unset) noexcept {}
+
+    ListNode* prev;
+    ListNode* next;
 
     bool linked() const noexcept { return next != nullptr; }
     void unlink() noexcept {

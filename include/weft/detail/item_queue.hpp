@@ -71,13 +71,17 @@ protected:
     /// goes back into the queue.
     template <class Result = T>
     Result take() {
-        if (linked()) unlink();
+        if (granted_and_not_taken()) leave_given();
         Result item(std::move(*item_));
         drop_item();
         return item;
     }
 
 private:
+    void leave_given() noexcept {
+        if (queue_) unlink();
+        finish_wait();
+    }
     void drop_item() noexcept {
         has_item_ = false;
         std::destroy_at(std::addressof(item_));
@@ -158,10 +162,7 @@ public:
     /// which has not run yet are that getter's.
     ~ItemQueue() {
         close();
-        given_.for_each([](QueueWait& waiter) {
-            waiter.unlink();
-            static_cast<Get&>(waiter).forget_queue();
-        });
+        given_.for_each([](QueueWait& getter) { static_cast<Get&>(getter).forget_queue(); });
     }
 
     bool empty() const noexcept { return store_.empty(); }
@@ -290,7 +291,7 @@ void GetWait<T, Store>::await_suspend(std::coroutine_handle<> handle) {
 
 template <class T, class Store>
 void GetWait<T, Store>::give_back() noexcept {
-    if (linked()) unlink();
+    if (granted_and_not_taken()) leave_given();
     if (queue_) queue_->give_back(std::move(*std::addressof(item_)));
     drop_item();
 }
