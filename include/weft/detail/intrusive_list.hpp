@@ -8,8 +8,13 @@ namespace weft::detail {
 /// The tag lets one object be in several lists at once.
 template <class Tag = void>
 struct ListNode {
-    ListNode* prev = nullptr;
-    ListNode* next = nullptr;
+    ListNode() noexcept : prev(nullptr), next(nullptr) {}
+    /// For a node that keeps account itself of whether it is in a list.
+    struct Unset {};
+    explicit ListNode(Unset) noexcept {}
+
+    ListNode* prev;
+    ListNode* next;
 
     bool linked() const noexcept { return next != nullptr; }
     void unlink() noexcept {
@@ -30,8 +35,9 @@ public:
     IntrusiveList& operator=(const IntrusiveList&) = delete;
 
     bool empty() const noexcept { return root_.next == &root_; }
-    T& front() noexcept { return *static_cast<T*>(root_.next); }
-    T& back() noexcept { return *static_cast<T*>(root_.prev); }
+    // Casts of references: those of pointers look for null first.
+    T& front() noexcept { return static_cast<T&>(*root_.next); }
+    T& back() noexcept { return static_cast<T&>(*root_.prev); }
 
     void push_back(T& item) noexcept {
         Node& node = item;
@@ -58,7 +64,7 @@ public:
     void for_each(Visit&& visit) {
         for (Node* node = root_.next; node != &root_;) {
             Node* const next = node->next;
-            visit(*static_cast<T*>(node));
+            visit(static_cast<T&>(*node));
             node = next;
         }
     }

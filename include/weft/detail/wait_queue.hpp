@@ -27,6 +27,13 @@ public:
     WaitInfo describe() const noexcept override { return {what_}; }
     bool await_cancelled() const noexcept { return state_ == State::cancelled; }
 
+    /// See WaitQueue. (Public, for a friend would see a destructor that is not virtual.)
+    void grant() noexcept {
+        unlink();
+        state_ = State::granted;
+        task_->loop->wake(*task_);
+    }
+
 protected:
     enum class State : unsigned char {
         idle,       // not in a queue: nothing began, or `await_resume` has taken the grant
@@ -35,8 +42,9 @@ protected:
         cancelled,  // the same, with nothing given
     };
 
-    /// `what`: for dumps ("lock").
-    explicit QueueWait(const char* what) noexcept : what_(what) {}
+    /// `what`: for dumps ("lock"). The links and the task are set when it waits: most awaiters
+    /// never do, and these are more than half of what it takes to make one.
+    explicit QueueWait(const char* what) noexcept : ListNode(Unset()), what_(what) {}
     /// The frame may be destroyed while it waits.
     ~QueueWait() {
         if (state_ == State::queued) unlink();
@@ -53,10 +61,9 @@ protected:
     }
     bool granted_and_not_taken() const noexcept { return state_ == State::granted; }
 
-    TaskCore* task_ = nullptr;
+    TaskCore* task_;
 
 private:
-    friend class WaitQueue;
     const char* what_;
     State state_ = State::idle;
 };
@@ -83,11 +90,7 @@ public:
         grant(waiter);
         return waiter;
     }
-    static void grant(QueueWait& waiter) noexcept {
-        waiter.unlink();
-        waiter.state_ = QueueWait::State::granted;
-        waiter.task_->loop->wake(*waiter.task_);
-    }
+    static void grant(QueueWait& waiter) noexcept { waiter.grant(); }
     void grant_all() noexcept {
         while (!empty()) grant_first();
     }
