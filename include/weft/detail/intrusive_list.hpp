@@ -46,6 +46,8 @@ public:
         return item;
     }
     static void erase(T& item) noexcept { static_cast<Node&>(item).unlink(); }
+    /// Empties it without a look at the items, whose links stay as they are.
+    void forget_all() noexcept { root_.prev = root_.next = &root_; }
 
     /// Calls `visit(item)` for each; the visited item may unlink itself.
     template <class Visit>
