@@ -5,7 +5,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <optional>
-#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -29,6 +28,8 @@ struct OnceCellStatistics {
 
 namespace detail {
 
+class OnceTurn;
+
 /// The part that does not depend on T: whose turn it is to make the value.
 class OnceState : public ReservingQueue {
 public:
@@ -39,7 +40,7 @@ public:
     void pass_on() noexcept {
         TaskCore* const named = maker.forget();
         if (!empty()) {
-            take(front().task(), static_cast<HeldWait&>(front()).place());
+            take(front().task());
             grant_first();
         }
         if (named) named->release();
@@ -51,18 +52,18 @@ public:
         while (!empty()) grant_first();
         if (named) named->release();
     }
-    void take(TaskCore& task, const std::source_location& place) noexcept {
+    void take(TaskCore& task) noexcept {
         if (task.loop->debug()) [[unlikely]]
-            return maker.set(&task, place);
+            return maker.set(&task, {});
         maker.set_nameless();
     }
+    OnceTurn turn() noexcept;
 };
 
 /// Until the value is set (then it gives false) or it is our turn to make it (true).
 class [[nodiscard]] OnceTurn final : public HeldWait {
 public:
-    OnceTurn(OnceState& state, const std::source_location& place) noexcept
-        : HeldWait(state, "value to be made", place) {}
+    explicit OnceTurn(OnceState& state) noexcept : HeldWait(state, "value", {}) {}
     ~OnceTurn() {
         if (granted_and_not_taken() && !once().set) [[unlikely]]
             once().pass_on();
@@ -72,7 +73,7 @@ public:
     bool await_ready() const noexcept { return once().set; }
     bool await_suspend(std::coroutine_handle<> handle) {
         if (once().maker.nobody()) {
-            once().take(get_running_loop().require_task(), place());
+            once().take(get_running_loop().require_task());
             return false;
         }
         wait_in_queue(handle);
@@ -88,6 +89,8 @@ public:
 private:
     OnceState& once() const noexcept { return static_cast<OnceState&>(queue()); }
 };
+
+inline OnceTurn OnceState::turn() noexcept { return OnceTurn(*this); }
 
 /// While the value is made: however that ends without one, the next task has its turn.
 class OnceAttempt {
@@ -167,8 +170,7 @@ public:
 private:
     template <class Make, class... Args>
     Coro<T*> attempt(Make make, Args... args) {
-        const bool ours =
-            co_await detail::OnceTurn(state_, std::source_location::current());
+        const bool ours = co_await state_.turn();
         if (ours) {
             detail::OnceAttempt turn(state_);
             value_.emplace(co_await make(std::move(args)...));

@@ -16,6 +16,12 @@ struct CallRelease {
     }
 };
 
+[[gnu::cold]] inline void report_guard_failure(std::exception_ptr error) noexcept {
+    const ExceptionContext context{"a guard could not release", std::move(error), {}};
+    if (EventLoop* const loop = EventLoop::running()) return loop->call_exception_handler(context);
+    print_report(context);
+}
+
 /// Movable; empty when default-constructed, moved from or released.
 /// Lifetime: the primitive outlives it.
 template <class Primitive, class Release = CallRelease>
@@ -45,13 +51,8 @@ private:
         try {
             Release::release(*held_);
         } catch (...) {
-            report(std::current_exception());
+            report_guard_failure(std::current_exception());
         }
-    }
-    [[gnu::cold, gnu::noinline]] static void report(std::exception_ptr error) noexcept {
-        const ExceptionContext context{"a guard could not release", std::move(error), {}};
-        if (EventLoop* const loop = EventLoop::running()) return loop->call_exception_handler(context);
-        print_report(context);
     }
 
     Primitive* held_ = nullptr;

@@ -87,15 +87,17 @@ private:
     return const_cast<TaskCore*>(static_cast<const TaskCore*>(on));
 }
 
-inline std::string text_of(const std::source_location& place) {
-    return std::string(place.file_name()) + ":" + std::to_string(place.line());
+/// Empty for a place that was not given.
+[[gnu::cold]] inline std::string at_place(const std::source_location& place) {
+    if (place.line() == 0) return {};
+    return std::string(" at ") + place.file_name() + ":" + std::to_string(place.line());
 }
 
 [[gnu::cold]] inline std::string text_of_wait(const TaskCore& task, const TaskCore& other) {
     const auto* const wait = dynamic_cast<const HeldWait*>(task.waiting_on);
     if (!wait) return task.name() + " awaits " + other.name();
-    return task.name() + " waits at " + text_of(wait->place()) + " for a " + wait->describe().what +
-           " that " + other.name() + " has taken at " + text_of(wait->awaited_holder()->place());
+    return task.name() + " waits" + at_place(wait->place()) + " for a " + wait->describe().what +
+           " that " + other.name() + " has taken" + at_place(wait->awaited_holder()->place());
 }
 
 /// Debug mode, when `task` begins to wait: does the chain of who waits for whom lead back to it?
