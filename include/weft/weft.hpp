@@ -2,13 +2,23 @@
 // Everything a program normally uses. Include the single headers where compile time matters.
 #pragma once
 
+#include "barrier.hpp"
+#include "capacity_limiter.hpp"
+#include "condition.hpp"
 #include "connect.hpp"
 #include "coro.hpp"
 #include "error.hpp"
+#include "event.hpp"
 #include "future.hpp"
 #include "io.hpp"
+#include "latch.hpp"
+#include "lock.hpp"
 #include "loop.hpp"
+#include "notify.hpp"
+#include "once_cell.hpp"
 #include "run.hpp"
+#include "rw_lock.hpp"
+#include "semaphore.hpp"
 #include "server.hpp"
 #include "sleep.hpp"
 #include "stream.hpp"
