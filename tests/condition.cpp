@@ -4,6 +4,7 @@
 #include <weft/sleep.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <coroutine>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -274,4 +275,49 @@ WEFT_TEST_CASE("two conditions share a lock", "[condition]") {
     one.release();
     co_await a;
     REQUIRE(log == "ba");
+}
+
+namespace {
+
+/// What a timeout does: asks the awaiter for an end, and looks at the answer in place of a throw.
+class Ended {
+public:
+    explicit Ended(Condition& condition) : wait_(condition.wait()) {}
+    void end() { wait_.cancel(); }
+    bool await_ready() const { return wait_.await_ready(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_.await_suspend(handle); }
+    bool await_resume() {
+        if (wait_.await_cancelled()) return false;
+        wait_.await_resume();
+        return true;
+    }
+
+private:
+    decltype(std::declval<Condition&>().wait()) wait_;
+};
+
+}  // namespace
+
+WEFT_TEST_CASE("67: a wait that was ended without an exception has the lock as well",
+               "[condition]") {
+    Scene scene;
+    Ended* ended = nullptr;
+    bool returned = true;
+    bool locked = false;
+    auto body = [&]() -> Coro<void> {
+        auto guard = co_await scene.condition.scoped();
+        {
+            Ended wait(scene.condition);
+            ended = &wait;
+            returned = co_await wait;
+        }
+        locked = scene.condition.locked();
+    };
+    auto task = weft::create_task(body);
+    co_await weft::yield();
+    ended->end();
+    co_await task;
+    REQUIRE_FALSE(returned);
+    REQUIRE(locked);
+    REQUIRE_FALSE(scene.condition.locked());
 }

@@ -270,6 +270,25 @@ TEST_CASE("64: frames that are destroyed between grant and resumption pass the g
         REQUIRE_FALSE(all.rw_lock.locked());
         REQUIRE(all.rw_lock.statistics().waiters == 0);
     }
+    SECTION("notify") {
+        // The first frame to be destroyed notifies the second, which never runs again.
+        int left = 3;
+        auto notifies = [&] {
+            if (left-- == 3) all.notify.notify_one();
+        };
+        auto wait = [&]() -> Coro<void> {
+            const probe::AtExit at_exit(notifies);
+            for (;;) {
+                try {
+                    co_await all.notify.notified();
+                } catch (const CancelledError&) {
+                }
+            }
+        };
+        destroyed_where_they_stand(wait, [] {});
+        REQUIRE(left == 0);
+        REQUIRE(all.notify.try_notified());
+    }
     SECTION("event, notify, latch, barrier") {
         destroyed_where_they_stand([&] { return all.event.wait(); }, [] {});
         REQUIRE(all.event.statistics().waiters == 0);

@@ -41,7 +41,11 @@ public:
 
     bool await_ready() const;
     void await_suspend(std::coroutine_handle<> handle);
-    bool await_cancelled() const noexcept { return cancelled_ || LockWait::await_cancelled(); }
+    /// True with the lock, like the throw in its place.
+    bool await_cancelled() const noexcept {
+        told_ = cancelled_;
+        return cancelled_ || LockWait::await_cancelled();
+    }
     void await_resume() {
         if (notice().linked()) notice().unlink();
         finish_wait();
@@ -74,6 +78,7 @@ private:
     bool for_lock_ = false;   // in the lock's queue, or out of it with the lock
     bool cancelled_ = false;  // before the lock was ours again: the wait failed
     bool orphaned_ = false;
+    mutable bool told_ = false;  // the task was told that it is cancelled, and has the lock
 };
 
 }  // namespace detail
@@ -224,6 +229,10 @@ inline void ConditionWait::ask_for_lock() noexcept {
 
 /// The frame is destroyed.
 [[gnu::cold]] inline void ConditionWait::leave() noexcept {
+    if (told_ && state() == State::granted) {
+        leave_queue();
+        return;
+    }
     if (state() == State::queued && !for_lock_) {
         static_cast<QueueWait&>(*this).unlink();
         set_state(State::idle);

@@ -132,6 +132,7 @@ inline TaskCore* ReservedWait::cancel() noexcept {
 }
 
 inline void ReservedWait::wait_in_queue(std::coroutine_handle<> handle) {
+    if (!queue_->empty()) check_same_loop(queue_->front());
     if (stop_here(handle)) queue_->push_back(*this);
 }
 

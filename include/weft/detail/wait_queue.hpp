@@ -78,6 +78,8 @@ protected:
     void wait_in(WaitQueue& queue, std::coroutine_handle<> handle);
     /// The same up to the queue. False: a cancel was pending.
     bool stop_here(std::coroutine_handle<> handle);
+    /// Debug mode: nothing here may be touched by two threads.
+    static void check_same_loop(const QueueWait& other);
     /// For `await_resume`.
     void finish_wait() {
         if (state_ > State::granted) [[unlikely]]
@@ -210,7 +212,14 @@ inline bool QueueWait::stop_here(std::coroutine_handle<> handle) {
     return true;
 }
 
+inline void QueueWait::check_same_loop(const QueueWait& other) {
+    const EventLoop& loop = get_running_loop();
+    if (loop.debug() && other.task_->loop != &loop) [[unlikely]]
+        throw_runtime_error("weft: tasks of two event loops wait for the same object");
+}
+
 inline void QueueWait::wait_in(WaitQueue& queue, std::coroutine_handle<> handle) {
+    if (!queue.empty()) check_same_loop(queue.front());
     if (stop_here(handle)) queue.push_back(*this);
 }
 
