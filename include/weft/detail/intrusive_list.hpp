@@ -58,6 +58,8 @@ public:
         node.prev->next = node.next;
         node.next->prev = node.prev;
     }
+    /// Empties it without a look at the items, whose links stay as they are.
+    void forget_all() noexcept { root_.prev = root_.next = &root_; }
 
     /// Calls `visit(item)` for each; the visited item may unlink itself.
     template <class Visit>

@@ -4,7 +4,12 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
 
+#include "../error.hpp"
 #include "../loop.hpp"
 #include "intrusive_list.hpp"
 #include "task_core.hpp"
@@ -12,6 +17,15 @@
 namespace weft::detail {
 
 class WaitQueue;
+class QueueWait;
+
+/// How a primitive that is destroyed with tasks in its queue tells of it, in debug mode.
+struct Abandoned {
+    void count(const QueueWait& waiter) noexcept;
+    void report() const noexcept;
+    std::size_t waiters = 0;
+    const QueueWait* last = nullptr;
+};
 
 /// The awaiter of a primitive. It is in the primitive's queue until it is granted (whoever grants
 /// has then given it what it waited for) or cancelled (then it got nothing and never will).
@@ -20,58 +34,89 @@ class WaitQueue;
 ///
 /// A frame that is destroyed after the grant and before its resumption never looks at what it was
 /// given: a derived class whose grant is worth something gives it back in its destructor, when
-/// `granted_and_not_taken()`.
+/// `granted_and_not_taken()`. Where the primitive may be gone by then, see ReservingQueue.
 class QueueWait : public Suspension, public ListNode<> {
 public:
-    TaskCore* cancel() noexcept override;
-    WaitInfo describe() const noexcept override { return {what_}; }
-    bool await_cancelled() const noexcept { return state_ == State::cancelled; }
-
-    /// See WaitQueue. (Public, for a friend would see a destructor that is not virtual.)
-    void grant() noexcept {
-        unlink();
-        state_ = State::granted;
-        task_->loop->wake(*task_);
-    }
-
-protected:
     enum class State : unsigned char {
         idle,       // not in a queue: nothing began, or `await_resume` has taken the grant
         queued,     //
-        granted,    // out of the queue, its task is ready
+        granted,    // its task is ready
         cancelled,  // the same, with nothing given
+        abandoned,  // the same, because the primitive was destroyed
     };
 
-    /// `what`: for dumps ("lock"). The links and the task are set when it waits: most awaiters
-    /// never do, and these are more than half of what it takes to make one.
-    explicit QueueWait(const char* what) noexcept : ListNode(Unset()), what_(what) {}
+    TaskCore* cancel() noexcept override;
+    WaitInfo describe() const noexcept override { return {what_}; }
+    bool await_cancelled() const noexcept {
+        return state_ == State::cancelled || (state_ == State::abandoned && task_->must_cancel);
+    }
+
+    // For queues.
+
+    TaskCore& task() const noexcept { return *task_; }
+    /// Out of the queue, or seen to otherwise.
+    void grant() noexcept {
+        state_ = State::granted;
+        task_->loop->wake(*task_);
+    }
+    /// The primitive goes, and has taken this one out of its queue: it waited there, or was granted
+    /// and has not run.
+    void abandon(Abandoned& told) noexcept;
+    const char* what() const noexcept { return what_; }
+
+protected:
+    /// `what`: for dumps and messages ("lock").
+    explicit QueueWait(const char* what) noexcept : what_(what) {}
+    /// The same without links: they are set when it waits. Most awaiters never do, and these stores
+    /// are half of what it takes to make one. `linked()` then means nothing before.
+    QueueWait(const char* what, Unset unset) noexcept : ListNode(unset), what_(what) {}
     /// The frame may be destroyed while it waits.
     ~QueueWait() {
-        if (state_ == State::queued) unlink();
+        if (state_ == State::queued) [[unlikely]]
+            unlink();
     }
 
     /// For `await_suspend`: the current task stops here. A cancel that is pending strikes at once;
     /// then the task is ready again and in no queue.
     void wait_in(WaitQueue& queue, std::coroutine_handle<> handle);
+    /// The same up to the queue. False: a cancel was pending.
+    bool stop_here(std::coroutine_handle<> handle);
+    /// Debug mode: nothing here may be touched by two threads.
+    static void check_same_loop(const QueueWait& other);
     /// For `await_resume`.
     void finish_wait() {
-        if (state_ == State::cancelled) [[unlikely]]
-            task_->loop->throw_cancelled();
+        if (state_ > State::granted) [[unlikely]]
+            throw_not_granted();
         state_ = State::idle;
     }
+    State state() const noexcept { return state_; }
+    void set_state(State state) noexcept { state_ = state; }
     bool granted_and_not_taken() const noexcept { return state_ == State::granted; }
 
     TaskCore* task_;
 
 private:
+    [[noreturn]] void throw_not_granted() const;
+
     const char* what_;
     State state_ = State::idle;
 };
 
 /// Its owner may be destroyed by a task that was woken: nothing here touches the queue after a
 /// wake-up (which only puts the task into the ready queue, in any case).
+///
+/// Destroyed with tasks in it, it wakes each of them with a RuntimeError (a task that is being
+/// cancelled gets its CancelledError), and says so in debug mode.
 class WaitQueue {
 public:
+    WaitQueue() noexcept = default;
+    WaitQueue(const WaitQueue&) = delete;
+    WaitQueue& operator=(const WaitQueue&) = delete;
+    ~WaitQueue() {
+        if (!empty()) [[unlikely]]
+            abandon();
+    }
+
     bool empty() const noexcept { return waiting_.empty(); }
     QueueWait& front() noexcept { return waiting_.front(); }
     /// Walks the queue.
@@ -90,9 +135,17 @@ public:
         grant(waiter);
         return waiter;
     }
-    static void grant(QueueWait& waiter) noexcept { waiter.grant(); }
+    static void grant(QueueWait& waiter) noexcept {
+        waiter.unlink();
+        waiter.grant();
+    }
+    /// Those who wait now.
     void grant_all() noexcept {
-        while (!empty()) grant_first();
+        waiting_.for_each([](QueueWait& waiter) {
+            waiter.prev = waiter.next = nullptr;
+            waiter.grant();
+        });
+        waiting_.forget_all();
     }
     template <class Visit>
     void for_each(Visit&& visit) {
@@ -100,7 +153,45 @@ public:
     }
 
 private:
+    void abandon() noexcept;
+
     IntrusiveList<QueueWait> waiting_;
+};
+
+/// An await that mostly finds what it wants at once. The node is made only when the task stops:
+/// what it stores would be half the cost of taking a free lock.
+///
+/// A derived awaiter calls `begin(...)` in `await_suspend`, and `finish()` in `await_resume`.
+template <class Wait>
+class LazyWait {
+public:
+    LazyWait(const LazyWait&) = delete;
+    LazyWait& operator=(const LazyWait&) = delete;
+
+    bool await_cancelled() const noexcept { return began_ && wait_.await_cancelled(); }
+
+protected:
+    LazyWait() noexcept {}
+    ~LazyWait() {
+        if (began_) std::destroy_at(&wait_);
+    }
+    template <class... Args>
+    Wait& begin(Args&&... args) noexcept {
+        std::construct_at(&wait_, std::forward<Args>(args)...);
+        began_ = true;
+        return wait_;
+    }
+    void finish() {
+        if (began_) wait_.finish();
+    }
+    bool began() const noexcept { return began_; }
+    Wait& wait() noexcept { return wait_; }
+
+private:
+    union {
+        Wait wait_;
+    };
+    bool began_ = false;
 };
 
 inline TaskCore* QueueWait::cancel() noexcept {
@@ -112,15 +203,65 @@ inline TaskCore* QueueWait::cancel() noexcept {
     return nullptr;
 }
 
-inline void QueueWait::wait_in(WaitQueue& queue, std::coroutine_handle<> handle) {
+inline bool QueueWait::stop_here(std::coroutine_handle<> handle) {
     EventLoop& loop = get_running_loop();
     task_ = &loop.suspend(handle, *this);
     if (task_->must_cancel) [[unlikely]] {
         state_ = State::cancelled;
-        return loop.wake(*task_);
+        loop.wake(*task_);
+        return false;
     }
     state_ = State::queued;
-    queue.push_back(*this);
+    return true;
+}
+
+inline void QueueWait::check_same_loop(const QueueWait& other) {
+    const EventLoop& loop = get_running_loop();
+    if (loop.debug() && other.task_->loop != &loop) [[unlikely]]
+        throw_runtime_error("weft: tasks of two event loops wait for the same object");
+}
+
+inline void QueueWait::wait_in(WaitQueue& queue, std::coroutine_handle<> handle) {
+    if (!queue.empty()) check_same_loop(queue.front());
+    if (stop_here(handle)) queue.push_back(*this);
+}
+
+[[gnu::cold]] inline void QueueWait::throw_not_granted() const {
+    if (await_cancelled()) task_->loop->throw_cancelled();
+    throw RuntimeError(std::string("weft: the ") + what_ +
+                       " was destroyed while a task waited for it");
+}
+
+[[gnu::cold]] inline void QueueWait::abandon(Abandoned& told) noexcept {
+    if (state_ == State::queued) task_->loop->wake(*task_);
+    state_ = State::abandoned;
+    told.count(*this);
+}
+
+[[gnu::cold]] inline void Abandoned::count(const QueueWait& waiter) noexcept {
+    if (waiter.task().must_cancel) return;  // it leaves in any case
+    ++waiters;
+    last = &waiter;
+}
+
+/// Not one by one: a thousand waiters are one mistake.
+[[gnu::cold]] inline void Abandoned::report() const noexcept {
+    if (waiters == 0 || !last->task().loop->debug()) return;
+    EventLoop& loop = *last->task().loop;
+    try {
+        const std::string text = std::string("a ") + last->what() + " was destroyed while " +
+                                 std::to_string(waiters) +
+                                 (waiters > 1 ? " tasks waited for it" : " task waited for it");
+        loop.call_exception_handler({text, nullptr, last->task().name()});
+    } catch (const std::bad_alloc&) {
+        loop.call_exception_handler({"an object was destroyed with waiters", nullptr, {}});
+    }
+}
+
+[[gnu::cold]] inline void WaitQueue::abandon() noexcept {
+    Abandoned told;
+    while (!empty()) waiting_.pop_front().abandon(told);
+    told.report();
 }
 
 }  // namespace weft::detail

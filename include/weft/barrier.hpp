@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+// Barrier: a group of tasks wait for each other, again and again.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <stdexcept>
+
+#include "detail/reserving_queue.hpp"
+
+namespace weft {
+
+class Barrier;
+
+/// The barrier was reset or aborted, so those who wait for each other will not all come.
+class BrokenBarrierError : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+struct BarrierStatistics {
+    BarrierStatistics(std::size_t arrived, std::size_t held_up) noexcept
+        : waiters(arrived), blocked(held_up) {}
+    std::size_t waiters;  ///< for the others to arrive
+    std::size_t blocked;  ///< until those who were released have run
+};
+
+namespace detail {
+
+class BarrierWait final : public ReservedWait {
+public:
+    explicit BarrierWait(Barrier& barrier) noexcept;
+    ~BarrierWait() {
+        if (state() != State::idle) [[unlikely]]
+            leave();
+    }
+    TaskCore* cancel() noexcept override;
+    void begin(std::coroutine_handle<> handle);
+    std::size_t finish();
+
+private:
+    friend class weft::Barrier;
+    Barrier& barrier() const noexcept;
+    void leave() noexcept;
+
+    std::size_t index_ = 0;
+    bool broken_ = false;
+};
+
+class [[nodiscard]] BarrierAwaiter final : public LazyWait<BarrierWait> {
+public:
+    explicit BarrierAwaiter(Barrier& barrier) noexcept : barrier_(barrier) {}
+    bool await_ready();
+    void await_suspend(std::coroutine_handle<> handle) { begin(barrier_).begin(handle); }
+    std::size_t await_resume();
+
+private:
+    Barrier& barrier_;
+};
+
+}  // namespace detail
+
+/// The last of `parties` tasks to arrive releases all of them. Then it drains: until each of them
+/// has run, those who arrive for the next round are held up. Destroyed with tasks that wait, it
+/// wakes them with a RuntimeError; those whom it has released are free of it.
+/// Thread:   loop thread only.
+class Barrier : detail::ReservingQueue {
+public:
+    /// Throws:   std::invalid_argument for fewer than one.
+    explicit Barrier(std::ptrdiff_t parties) : parties_(static_cast<std::size_t>(parties)) {
+        if (parties < 1) throw std::invalid_argument("Barrier: fewer than one party");
+    }
+    ~Barrier() {
+        if (!settled()) [[unlikely]]
+            forget_granted([](detail::ReservedWait&) {});
+    }
+
+    /// Waits until all parties have arrived. Returns the place in the order of arrival, 0 to
+    /// parties - 1, a different one for each; the last to arrive mostly does not suspend.
+    /// Throws:   BrokenBarrierError when it is aborted, or reset while this task waits;
+    ///           RuntimeError when it is destroyed meanwhile; CancelledError.
+    /// Cancel:   leaves, and one more has to come; after the release it returns.
+    auto wait() noexcept { return detail::BarrierAwaiter(*this); }
+
+    /// Ends the round: those who wait get a BrokenBarrierError, but not those who arrived while it
+    /// drains (they belong to the next round). After `abort`, the way back.
+    void reset() noexcept {
+        aborted_ = false;
+        if (!draining()) break_all();
+    }
+    /// Everybody who waits or comes later gets a BrokenBarrierError, until `reset`.
+    void abort() noexcept {
+        aborted_ = true;
+        break_all();
+    }
+
+    std::size_t parties() const noexcept { return parties_; }
+    /// How many have arrived; 0 while it drains.
+    std::size_t n_waiting() const noexcept { return draining() ? 0 : queued_; }
+    bool broken() const noexcept { return aborted_; }
+    BarrierStatistics statistics() const noexcept {
+        return BarrierStatistics(n_waiting(), draining() ? queued_ : 0);
+    }
+
+private:
+    friend class detail::BarrierWait;
+    friend class detail::BarrierAwaiter;
+
+    bool draining() const noexcept { return !settled(); }
+
+    void release_first(std::size_t how_many) noexcept {
+        for (std::size_t index = 0; index < how_many; ++index) grant().index_ = index;
+    }
+    void break_all() noexcept {
+        while (queued_ > 0) grant().broken_ = true;
+    }
+    detail::BarrierWait& grant() noexcept {
+        --queued_;
+        return static_cast<detail::BarrierWait&>(grant_first());
+    }
+    /// Somebody who was released has run: those who were held up may be a full round.
+    void one_has_left() noexcept {
+        if (settled() && queued_ >= parties_) release_first(parties_);
+    }
+
+    std::size_t parties_;
+    std::size_t queued_ = 0;  // arrived, or held up while it drains
+    bool aborted_ = false;
+};
+
+namespace detail {
+
+inline BarrierWait::BarrierWait(Barrier& barrier) noexcept : ReservedWait(barrier, "barrier") {}
+
+inline Barrier& BarrierWait::barrier() const noexcept { return static_cast<Barrier&>(queue()); }
+
+inline bool BarrierAwaiter::await_ready() {
+    if (barrier_.aborted_) throw BrokenBarrierError("weft: the barrier is broken");
+    if (barrier_.draining() || barrier_.queued_ + 1 < barrier_.parties_) return false;
+    barrier_.release_first(barrier_.queued_);
+    return true;
+}
+
+inline void BarrierWait::begin(std::coroutine_handle<> handle) {
+    if (!stop_here(handle)) return;
+    queue().push_back(*this);
+    ++barrier().queued_;
+}
+
+inline TaskCore* BarrierWait::cancel() noexcept {
+    if (state() == State::queued) --barrier().queued_;
+    return ReservedWait::cancel();
+}
+
+inline std::size_t BarrierWait::finish() {
+    const bool barrier_lives = linked();
+    finish_detachable();
+    if (barrier_lives) barrier().one_has_left();
+    if (broken_) throw BrokenBarrierError("weft: the barrier was reset or aborted");
+    return index_;
+}
+
+/// The frame is destroyed while it waits, or before it could run.
+[[gnu::cold]] inline void BarrierWait::leave() noexcept {
+    if (state() == State::queued) {
+        --barrier().queued_;
+    } else if (state() == State::granted && linked()) {
+        unlink();
+        barrier().one_has_left();
+    }
+}
+
+inline std::size_t BarrierAwaiter::await_resume() {
+    return began() ? wait().finish() : barrier_.parties_ - 1;
+}
+
+}  // namespace detail
+}  // namespace weft

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+// Lock: one task at a time; handed from holder to waiter in the order of arrival.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include "detail/guard.hpp"
+#include "detail/holder.hpp"
+#include "detail/reserving_queue.hpp"
+#include "task.hpp"
+
+namespace weft {
+
+class Lock;
+
+struct LockStatistics {
+    LockStatistics(bool is_locked, std::size_t waiting, AnyTask holder) noexcept
+        : locked(is_locked), waiters(waiting), owner(std::move(holder)) {}
+    bool locked;
+    std::size_t waiters;
+    AnyTask owner;  ///< known in debug mode alone, where the lock was acquired by a task
+};
+
+namespace detail {
+
+class ConditionWait;
+
+class LockWait : public HeldWait {
+public:
+    const Holder* awaited_holder() const noexcept override;
+
+protected:
+    LockWait(Lock& lock, const std::source_location& place) noexcept;
+    ~LockWait() {
+        if (granted_and_not_taken()) [[unlikely]]
+            give_back();
+    }
+    Lock& lock() const noexcept;
+
+private:
+    void give_back() noexcept;
+};
+
+class LockAcquire final : public LockWait {
+public:
+    LockAcquire(Lock& lock, const std::source_location& place) noexcept : LockWait(lock, place) {}
+    void begin(std::coroutine_handle<> handle) {
+        wait_in_queue(handle);
+        if (task_->loop->debug()) [[unlikely]]
+            report_deadlock(*task_);
+    }
+    void finish() { finish_wait(); }
+};
+
+/// `Guard` is void for a bare acquire.
+template <class Guard>
+class [[nodiscard]] LockAwaiter final : public LazyWait<LockAcquire> {
+public:
+    LockAwaiter(Lock& lock, const std::source_location& place) noexcept
+        : lock_(lock), place_(place) {}
+    bool await_ready() noexcept;
+    void await_suspend(std::coroutine_handle<> handle) { begin(lock_, place_).begin(handle); }
+    Guard await_resume() {
+        finish();
+        if constexpr (!std::is_void_v<Guard>) return Guard(lock_);
+    }
+
+private:
+    Lock& lock_;
+    std::source_location place_;
+};
+
+}  // namespace detail
+
+/// A mutex for tasks. Holding it across a `co_await` is what it is for: between two awaits nobody
+/// else runs.
+///
+/// FIFO with direct hand-off: a release gives it to the longest waiting task at once, so `locked()`
+/// stays true and nobody who comes later can get in first.
+///
+/// Debug mode keeps who holds it since where, and reports tasks that wait for each other's locks in
+/// a circle when the circle closes. Destroyed with tasks that wait, it wakes them with a
+/// RuntimeError.
+/// Thread:   loop thread only.
+class Lock : detail::ReservingQueue {
+public:
+    using Guard = detail::Guard<Lock>;
+
+    Lock() noexcept = default;
+
+    /// Waits until it is ours.
+    /// Throws:   RuntimeError when the lock is destroyed meanwhile; CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the lock (and the cancel strikes at
+    ///           the next suspension: hold it in a guard).
+    auto acquire(std::source_location place = std::source_location::current()) noexcept {
+        return detail::LockAwaiter<void>(*this, place);
+    }
+    /// `auto guard = co_await lock.scoped();` releases at the end of the scope.
+    /// Cancel:   like `acquire`.
+    auto scoped(std::source_location place = std::source_location::current()) noexcept {
+        return detail::LockAwaiter<Guard>(*this, place);
+    }
+    [[nodiscard]] bool try_acquire(
+        const std::source_location& place = std::source_location::current()) noexcept {
+        const EventLoop* const loop = EventLoop::running();
+        if (loop && loop->debug()) [[unlikely]]
+            return try_acquire_named(loop->current_task(), place);
+        if (!holder_.nobody()) return false;
+        holder_.set_nameless();
+        return true;
+    }
+
+    /// Any task may release, not only the one that acquired.
+    /// Throws:   RuntimeError when it is not locked.
+    void release() {
+        if (!holder_.is_nameless()) [[unlikely]]
+            return release_named();
+        pass_on();
+    }
+
+    bool locked() const noexcept { return !holder_.nobody(); }
+    LockStatistics statistics() const noexcept {
+        detail::TaskCore* const owner = holder_.task();
+        return LockStatistics(locked(), count(), owner ? AnyTask(*owner) : AnyTask());
+    }
+
+private:
+    friend class detail::LockWait;
+    friend class detail::ConditionWait;
+
+    /// The caller has seen to the holder's name, if it had one.
+    void pass_on() noexcept {
+        if (empty()) return holder_.set_nobody();
+        const auto& next = static_cast<detail::LockWait&>(front());
+        holder_.set_nameless();
+        if (next.task().loop->debug()) [[unlikely]]
+            holder_.set(&next.task(), next.place());
+        grant_first();
+    }
+    [[gnu::cold]] void release_named() {
+        if (holder_.nobody()) detail::throw_runtime_error("Lock::release: the lock is not locked");
+        detail::TaskCore* const named = holder_.forget();
+        pass_on();
+        if (named) named->release();
+    }
+    [[gnu::cold]] bool try_acquire_named(detail::TaskCore* task,
+                                         const std::source_location& place) noexcept {
+        if (!holder_.nobody()) return false;
+        holder_.set(task, place);
+        return true;
+    }
+
+    detail::Holder holder_;  // the queue is of LockWaits; when it is not empty, somebody holds
+};
+
+inline detail::LockWait::LockWait(Lock& lock, const std::source_location& place) noexcept
+    : HeldWait(lock, "lock", place) {}
+
+inline Lock& detail::LockWait::lock() const noexcept { return static_cast<Lock&>(queue()); }
+
+inline const detail::Holder* detail::LockWait::awaited_holder() const noexcept {
+    return &lock().holder_;
+}
+
+/// The frame is destroyed between the grant and its resumption.
+[[gnu::cold]] inline void detail::LockWait::give_back() noexcept {
+    if (lock().locked()) lock().release();
+}
+
+template <class Guard>
+bool detail::LockAwaiter<Guard>::await_ready() noexcept {
+    return lock_.try_acquire(place_);
+}
+
+}  // namespace weft

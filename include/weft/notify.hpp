@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// Notify: wakes one task or all; a notification of one that finds nobody waits for the next.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <utility>
+
+#include "detail/reserving_queue.hpp"
+
+namespace weft {
+
+class Notify;
+
+struct NotifyStatistics {
+    NotifyStatistics(bool has_permit, std::size_t waiting) noexcept
+        : permit(has_permit), waiters(waiting) {}
+    bool permit;
+    std::size_t waiters;
+};
+
+namespace detail {
+
+class NotifyWait final : public ReservedWait {
+public:
+    explicit NotifyWait(Notify& notify) noexcept;
+    ~NotifyWait() {
+        // Not linked: the primitive is gone.
+        if (granted_and_not_taken() && alone_ && linked()) [[unlikely]]
+            give_back();
+    }
+    using ReservedWait::wait_in_queue;
+    void finish() { finish_detachable(); }
+
+private:
+    friend class weft::Notify;
+    void give_back() noexcept;
+    bool alone_ = false;  // by notify_one
+};
+
+class [[nodiscard]] NotifyAwaiter final : public LazyWait<NotifyWait> {
+public:
+    explicit NotifyAwaiter(Notify& notify) noexcept : notify_(notify) {}
+    bool await_ready() noexcept;
+    void await_suspend(std::coroutine_handle<> handle) { begin(notify_).wait_in_queue(handle); }
+    void await_resume() { finish(); }
+
+private:
+    Notify& notify_;
+};
+
+}  // namespace detail
+
+/// "Look again": an event that resets itself. A task that looks at some state, finds nothing to do
+/// and awaits `notified()` misses no `notify_one` that came in between, because one is kept.
+/// Destroyed with tasks that wait, it wakes them with a RuntimeError; those who were notified are
+/// free of it.
+/// Thread:   loop thread only.
+/// Source:   tokio::sync::Notify, whose semantics these are.
+class Notify : detail::ReservingQueue {
+public:
+    Notify() noexcept = default;
+    ~Notify() {
+        if (!settled()) [[unlikely]]
+            forget_granted([](detail::ReservedWait&) {});
+    }
+
+    /// Wakes the longest waiting task, or keeps one permit for the next `notified()`. Permits do
+    /// not add up.
+    void notify_one() noexcept {
+        if (empty()) {
+            permit_ = true;
+        } else {
+            static_cast<detail::NotifyWait&>(grant_first()).alone_ = true;
+        }
+    }
+    /// Wakes those who wait now; keeps nothing for later.
+    void notify_waiters() noexcept {
+        while (!empty()) grant_first();
+    }
+
+    /// Takes the permit, or waits.
+    /// Throws:   RuntimeError when the object is destroyed meanwhile; CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the notification.
+    auto notified() noexcept { return detail::NotifyAwaiter(*this); }
+    /// Takes the permit if there is one.
+    [[nodiscard]] bool try_notified() noexcept { return std::exchange(permit_, false); }
+
+    NotifyStatistics statistics() const noexcept { return NotifyStatistics(permit_, count()); }
+
+private:
+    friend class detail::NotifyWait;
+    bool permit_ = false;  // then nobody waits
+};
+
+inline detail::NotifyWait::NotifyWait(Notify& notify) noexcept : ReservedWait(notify, "notify") {}
+
+/// The frame is destroyed between the notification and its resumption.
+[[gnu::cold]] inline void detail::NotifyWait::give_back() noexcept {
+    static_cast<Notify&>(queue()).notify_one();
+}
+
+inline bool detail::NotifyAwaiter::await_ready() noexcept { return notify_.try_notified(); }
+
+}  // namespace weft

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+// RwLock: many readers or one writer, in the order of arrival, so that neither kind starves.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include "detail/guard.hpp"
+#include "detail/holder.hpp"
+#include "detail/reserving_queue.hpp"
+#include "task.hpp"
+
+namespace weft {
+
+class RwLock;
+
+struct RwLockStatistics {
+    RwLockStatistics(std::size_t reading, bool is_written, std::size_t waiting,
+                     AnyTask holder) noexcept
+        : readers(reading), written(is_written), waiters(waiting), owner(std::move(holder)) {}
+    std::size_t readers;
+    bool written;
+    std::size_t waiters;
+    AnyTask owner;  ///< the writer, where it is known: in debug mode
+};
+
+namespace detail {
+
+enum class Access : bool { read, write };
+
+class RwLockWait final : public HeldWait {
+public:
+    RwLockWait(RwLock& lock, Access access, const std::source_location& place) noexcept;
+    ~RwLockWait() {
+        if (state() != State::idle) [[unlikely]]
+            leave();
+    }
+    const Holder* awaited_holder() const noexcept override;
+    TaskCore* cancel() noexcept override;
+    void begin(std::coroutine_handle<> handle) {
+        wait_in_queue(handle);
+        if (task_->loop->debug()) [[unlikely]]
+            report_deadlock(*task_);
+    }
+    void finish() { finish_wait(); }
+
+private:
+    friend class weft::RwLock;
+    RwLock& lock() const noexcept;
+    void leave() noexcept;
+    Access access_;
+};
+
+/// `Guard` is void for a bare acquire.
+template <Access access, class Guard>
+class [[nodiscard]] RwLockAwaiter final : public LazyWait<RwLockWait> {
+public:
+    RwLockAwaiter(RwLock& lock, const std::source_location& place) noexcept
+        : lock_(lock), place_(place) {}
+    bool await_ready() noexcept;
+    void await_suspend(std::coroutine_handle<> handle) {
+        begin(lock_, access, place_).begin(handle);
+    }
+    Guard await_resume() {
+        finish();
+        if constexpr (!std::is_void_v<Guard>) return Guard(lock_);
+    }
+
+private:
+    RwLock& lock_;
+    std::source_location place_;
+};
+
+struct ReleaseRead {
+    template <class T>
+    static void release(T& held) {
+        held.release_read();
+    }
+};
+struct ReleaseWrite {
+    template <class T>
+    static void release(T& held) {
+        held.release_write();
+    }
+};
+
+}  // namespace detail
+
+/// One queue for both kinds: a reader that comes after a waiting writer waits behind it, and once
+/// the writer is done all readers up to the next waiting writer go on together. So a task that
+/// reads must not ask to read again: with a writer between the two, it would wait for itself.
+/// Destroyed with tasks that wait, it wakes them with a RuntimeError.
+/// Thread:   loop thread only.
+class RwLock : detail::ReservingQueue {
+public:
+    using ReadGuard = detail::Guard<RwLock, detail::ReleaseRead>;
+    using WriteGuard = detail::Guard<RwLock, detail::ReleaseWrite>;
+
+    RwLock() noexcept = default;
+
+    /// `auto guard = co_await lock.read();` Waits until no writer has it or waits for it.
+    /// Throws:   RuntimeError when the lock is destroyed meanwhile; CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the lock.
+    auto read(std::source_location place = std::source_location::current()) noexcept {
+        return detail::RwLockAwaiter<detail::Access::read, ReadGuard>(*this, place);
+    }
+    /// `auto guard = co_await lock.write();` Waits until nobody else has it.
+    /// Throws:   RuntimeError when the lock is destroyed meanwhile; CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the lock.
+    auto write(std::source_location place = std::source_location::current()) noexcept {
+        return detail::RwLockAwaiter<detail::Access::write, WriteGuard>(*this, place);
+    }
+    /// Without a guard. Cancel:   like `read`.
+    auto acquire_read(std::source_location place = std::source_location::current()) noexcept {
+        return detail::RwLockAwaiter<detail::Access::read, void>(*this, place);
+    }
+    /// Without a guard. Cancel:   like `write`.
+    auto acquire_write(std::source_location place = std::source_location::current()) noexcept {
+        return detail::RwLockAwaiter<detail::Access::write, void>(*this, place);
+    }
+    [[nodiscard]] bool try_acquire_read() noexcept {
+        if (!writer_.nobody() || !empty()) return false;
+        ++readers_;
+        return true;
+    }
+    [[nodiscard]] bool try_acquire_write(
+        const std::source_location& place = std::source_location::current()) noexcept {
+        if (!writer_.nobody() || readers_ > 0) return false;
+        const EventLoop* const loop = EventLoop::running();
+        if (loop && loop->debug()) [[unlikely]] {
+            writer_.set(loop->current_task(), place);
+        } else {
+            writer_.set_nameless();
+        }
+        return true;
+    }
+
+    /// Throws:   RuntimeError when nobody reads.
+    void release_read() {
+        if (readers_ == 0) [[unlikely]]
+            detail::throw_runtime_error("RwLock::release_read: it is not locked for reading");
+        if (--readers_ == 0) serve();
+    }
+    /// Throws:   RuntimeError when nobody writes.
+    void release_write() {
+        if (writer_.nobody()) [[unlikely]]
+            detail::throw_runtime_error("RwLock::release_write: it is not locked for writing");
+        detail::TaskCore* const named = writer_.forget();
+        serve();
+        if (named) [[unlikely]]
+            named->release();
+    }
+
+    bool locked() const noexcept { return readers_ > 0 || !writer_.nobody(); }
+    std::size_t readers() const noexcept { return readers_; }
+    bool written() const noexcept { return !writer_.nobody(); }
+    RwLockStatistics statistics() const noexcept {
+        detail::TaskCore* const owner = writer_.task();
+        return RwLockStatistics(readers_, written(), count(), owner ? AnyTask(*owner) : AnyTask());
+    }
+
+private:
+    friend class detail::RwLockWait;
+
+    /// Whoever may go on now: a writer, or readers up to the next writer.
+    void serve() noexcept {
+        while (!empty() && writer_.nobody()) {
+            auto& next = static_cast<detail::RwLockWait&>(front());
+            if (next.access_ == detail::Access::read) {
+                ++readers_;
+            } else if (readers_ > 0) {
+                return;
+            } else if (next.task().loop->debug()) [[unlikely]] {
+                writer_.set(&next.task(), next.place());
+            } else {
+                writer_.set_nameless();
+            }
+            grant_first();
+        }
+    }
+
+    std::size_t readers_ = 0;
+    detail::Holder writer_;
+};
+
+namespace detail {
+
+inline RwLockWait::RwLockWait(RwLock& lock, Access access,
+                              const std::source_location& place) noexcept
+    : HeldWait(lock, access == Access::read ? "lock for reading" : "lock for writing", place),
+      access_(access) {}
+
+inline RwLock& RwLockWait::lock() const noexcept { return static_cast<RwLock&>(queue()); }
+
+inline const Holder* RwLockWait::awaited_holder() const noexcept { return &lock().writer_; }
+
+/// A writer that leaves may have been all that kept the readers behind it.
+inline TaskCore* RwLockWait::cancel() noexcept {
+    const bool waited = state() == State::queued;
+    ReservedWait::cancel();
+    if (waited) lock().serve();
+    return nullptr;
+}
+
+/// The frame is destroyed while it waits, or between the grant and its resumption.
+[[gnu::cold]] inline void RwLockWait::leave() noexcept {
+    if (state() == State::queued) {
+        queue().erase(*this);
+        set_state(State::idle);
+        lock().serve();
+    } else if (state() == State::granted && access_ == Access::read) {
+        if (lock().readers() > 0) lock().release_read();
+    } else if (state() == State::granted) {
+        if (lock().written()) lock().release_write();
+    }
+}
+
+template <Access access, class Guard>
+bool RwLockAwaiter<access, Guard>::await_ready() noexcept {
+    if constexpr (access == Access::read) {
+        return lock_.try_acquire_read();
+    } else {
+        return lock_.try_acquire_write(place_);
+    }
+}
+
+}  // namespace detail
+}  // namespace weft

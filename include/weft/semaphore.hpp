@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+// Semaphore, BoundedSemaphore: a number of permits, given out in the order of arrival.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <limits>
+#include <stdexcept>
+#include <type_traits>
+
+#include "detail/guard.hpp"
+#include "detail/reserving_queue.hpp"
+
+namespace weft {
+
+class Semaphore;
+
+struct SemaphoreStatistics {
+    SemaphoreStatistics(std::size_t permits, std::size_t waiting) noexcept
+        : available(permits), waiters(waiting) {}
+    std::size_t available;
+    std::size_t waiters;
+};
+
+namespace detail {
+
+class SemaphoreWait final : public ReservedWait {
+public:
+    explicit SemaphoreWait(Semaphore& semaphore) noexcept;
+    ~SemaphoreWait() {
+        if (granted_and_not_taken()) [[unlikely]]
+            give_back();
+    }
+    using ReservedWait::wait_in_queue;
+    void finish() { finish_wait(); }
+
+private:
+    void give_back() noexcept;
+};
+
+/// `Guard` is void for a bare acquire.
+template <class Guard>
+class [[nodiscard]] SemaphoreAwaiter final : public LazyWait<SemaphoreWait> {
+public:
+    explicit SemaphoreAwaiter(Semaphore& semaphore) noexcept : semaphore_(semaphore) {}
+    bool await_ready() noexcept;
+    void await_suspend(std::coroutine_handle<> handle) { begin(semaphore_).wait_in_queue(handle); }
+    Guard await_resume() {
+        finish();
+        if constexpr (!std::is_void_v<Guard>) return Guard(semaphore_);
+    }
+
+private:
+    Semaphore& semaphore_;
+};
+
+}  // namespace detail
+
+/// FIFO with direct hand-off: a release gives its permit to the longest waiting task at once, so
+/// `locked()` stays true and nobody who comes later can get in first. A destroyed semaphore wakes
+/// those who wait for it, and those who were given a permit and have not run, with a RuntimeError.
+/// Thread:   loop thread only.
+class Semaphore : detail::ReservingQueue {
+public:
+    using Guard = detail::Guard<Semaphore>;
+
+    /// Throws:   std::invalid_argument for a negative number.
+    explicit Semaphore(std::ptrdiff_t permits = 1)
+        : Semaphore(permits, std::numeric_limits<std::size_t>::max()) {}
+
+    /// Waits for a permit.
+    /// Throws:   RuntimeError when the semaphore is destroyed meanwhile; CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the permit (and the cancel strikes at
+    ///           the next suspension: hold it in a guard).
+    auto acquire() noexcept { return detail::SemaphoreAwaiter<void>(*this); }
+    /// `auto permit = co_await semaphore.scoped();` releases at the end of the scope.
+    /// Cancel:   like `acquire`.
+    auto scoped() noexcept { return detail::SemaphoreAwaiter<Guard>(*this); }
+    [[nodiscard]] bool try_acquire() noexcept {
+        if (available_ == 0) return false;
+        --available_;
+        return true;
+    }
+
+    /// Any task may release; of a plain semaphore this is also how permits are added.
+    /// Throws:   RuntimeError on a BoundedSemaphore that has all its permits.
+    void release() {
+        if (available_ >= most_) [[unlikely]]
+            detail::throw_runtime_error("BoundedSemaphore::release: released too many times");
+        if (empty()) {
+            ++available_;
+        } else {
+            grant_first();
+        }
+    }
+
+    /// An acquire would wait.
+    bool locked() const noexcept { return available_ == 0; }
+    SemaphoreStatistics statistics() const noexcept {
+        return SemaphoreStatistics(available_, count());
+    }
+
+protected:
+    Semaphore(std::ptrdiff_t permits, std::size_t most)
+        : available_(static_cast<std::size_t>(permits)), most_(most) {
+        if (permits < 0) throw std::invalid_argument("Semaphore: a negative number of permits");
+    }
+
+private:
+    friend class detail::SemaphoreWait;
+    std::size_t available_;  // 0 while anybody waits
+    std::size_t most_;
+};
+
+/// A semaphore that refuses a release too many.
+class BoundedSemaphore : public Semaphore {
+public:
+    /// Throws:   std::invalid_argument for a negative number.
+    explicit BoundedSemaphore(std::ptrdiff_t permits = 1)
+        : Semaphore(permits, static_cast<std::size_t>(permits)) {}
+};
+
+inline detail::SemaphoreWait::SemaphoreWait(Semaphore& semaphore) noexcept
+    : ReservedWait(semaphore, "semaphore") {}
+
+/// The frame is destroyed between the grant and its resumption.
+[[gnu::cold]] inline void detail::SemaphoreWait::give_back() noexcept {
+    auto& semaphore = static_cast<Semaphore&>(queue());
+    if (semaphore.available_ < semaphore.most_) semaphore.release();
+}
+
+template <class Guard>
+bool detail::SemaphoreAwaiter<Guard>::await_ready() noexcept {
+    return semaphore_.try_acquire();
+}
+
+}  // namespace weft

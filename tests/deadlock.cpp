@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+// Debug mode names tasks that wait in a circle for locks that they hold: once, when it closes.
+#include <weft/condition.hpp>
+#include <weft/lock.hpp>
+#include <weft/once_cell.hpp>
+#include <weft/rw_lock.hpp>
+#include <weft/sleep.hpp>
+#include <weft/testing/catch.hpp>
+
+#include <chrono>
+#include <functional>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "probe.hpp"
+#include "sync.hpp"
+
+using namespace std::chrono_literals;
+using support::contains;
+using support::some_turns;
+using weft::Coro;
+using weft::Lock;
+using weft::TaskOptions;
+
+namespace {
+
+/// Debug mode for a scope, and what is reported in it.
+class Debugging {
+public:
+    Debugging() : reports(probe::collect_reports(loop_)) { loop_.set_debug(true); }
+    ~Debugging() { loop_.set_debug(false); }
+    std::size_t deadlocks() const { return probe::count_with(reports, "deadlock: "); }
+
+private:
+    weft::EventLoop& loop_ = weft::get_running_loop();
+
+public:
+    probe::Reports reports;
+};
+
+std::string at_line(unsigned line) {
+    return std::string(" at ") + std::source_location::current().file_name() + ":" +
+           std::to_string(line);
+}
+
+Coro<void> takes_both(Lock& first, Lock& second) {
+    auto one = co_await first.scoped();
+    co_await weft::yield();
+    auto two = co_await second.scoped();
+}
+constexpr unsigned first_line = __LINE__ - 4;
+constexpr unsigned second_line = __LINE__ - 3;
+
+Coro<void> end(std::vector<weft::Task<void>>& tasks) {
+    for (auto& task : tasks) task.cancel();
+    for (auto& task : tasks) co_await task.wait();
+}
+
+}  // namespace
+
+WEFT_TEST_CASE("two tasks that take two locks in opposite orders are named with their places",
+               "[deadlock]") {
+    const Debugging debugging;
+    Lock a;
+    Lock b;
+    std::vector<weft::Task<void>> tasks;
+    tasks.push_back(
+        weft::create_task(takes_both, std::ref(a), std::ref(b), TaskOptions("forth")));
+    tasks.push_back(weft::create_task(takes_both, std::ref(b), std::ref(a), TaskOptions("back")));
+    co_await some_turns(5);
+    REQUIRE(debugging.reports->size() == 1);
+    const std::string expected =
+        "deadlock: back waits" + at_line(second_line) + " for a lock that forth has taken" +
+        at_line(first_line) + "; forth waits" + at_line(second_line) +
+        " for a lock that back has taken" + at_line(first_line) + "|back|";
+    REQUIRE(debugging.reports->front() == expected);
+    co_await end(tasks);
+    REQUIRE_FALSE(a.locked());
+    REQUIRE_FALSE(b.locked());
+    REQUIRE(debugging.deadlocks() == 1);
+}
+
+WEFT_TEST_CASE("a task that waits for a lock it holds is a circle of one", "[deadlock]") {
+    const Debugging debugging;
+    Lock lock;
+    std::vector<weft::Task<void>> tasks;
+    tasks.push_back(weft::create_task(takes_both, std::ref(lock), std::ref(lock)));
+    co_await some_turns(5);
+    REQUIRE(debugging.deadlocks() == 1);
+    co_await end(tasks);
+}
+
+WEFT_TEST_CASE("a circle of five is reported once, and not again for those who join the queue",
+               "[deadlock]") {
+    const Debugging debugging;
+    constexpr std::size_t count = 5;
+    Lock locks[count];
+    std::vector<weft::Task<void>> tasks;
+    for (std::size_t i = 0; i < count; ++i) {
+        tasks.push_back(weft::create_task(takes_both, std::ref(locks[i]),
+                                          std::ref(locks[(i + 1) % count])));
+    }
+    co_await some_turns(5);
+    REQUIRE(debugging.deadlocks() == 1);
+    Lock outside;
+    for (std::size_t i = 0; i < count; ++i) {
+        tasks.push_back(weft::create_task(takes_both, std::ref(outside), std::ref(locks[i])));
+        co_await some_turns(3);
+    }
+    REQUIRE(debugging.reports->size() == 1);
+    co_await end(tasks);
+}
+
+WEFT_TEST_CASE("a chain of waiting tasks is no circle", "[deadlock]") {
+    const Debugging debugging;
+    constexpr std::size_t count = 6;
+    Lock locks[count];
+    std::vector<weft::Task<void>> tasks;
+    for (std::size_t i = 0; i + 1 < count; ++i) {
+        tasks.push_back(
+            weft::create_task(takes_both, std::ref(locks[i]), std::ref(locks[i + 1])));
+    }
+    co_await some_turns(20);
+    for (auto& task : tasks) co_await task;
+    REQUIRE(debugging.reports->empty());
+}
+
+WEFT_TEST_CASE("a circle that goes over an awaited task is named", "[deadlock]") {
+    const Debugging debugging;
+    Lock lock;
+    auto parent = [&]() -> Coro<void> {
+        auto guard = co_await lock.scoped();
+        auto child = weft::create_task(takes_both, std::ref(lock), std::ref(lock),
+                                       TaskOptions("child"));
+        co_await child;
+    };
+    std::vector<weft::Task<void>> tasks;
+    tasks.push_back(weft::create_task(parent, TaskOptions("parent")));
+    co_await some_turns(5);
+    REQUIRE(debugging.deadlocks() == 1);
+    REQUIRE(contains(debugging.reports->front(), "; parent awaits child"));
+    co_await end(tasks);
+}
+
+WEFT_TEST_CASE("a lock that was handed over is held by whom it was handed to", "[deadlock]") {
+    const Debugging debugging;
+    Lock a;
+    Lock b;
+    co_await a.acquire();
+    std::vector<weft::Task<void>> tasks;
+    tasks.push_back(
+        weft::create_task(takes_both, std::ref(a), std::ref(b), TaskOptions("forth")));
+    tasks.push_back(weft::create_task(takes_both, std::ref(b), std::ref(a), TaskOptions("back")));
+    co_await some_turns(5);
+    REQUIRE(debugging.reports->empty());
+    a.release();
+    co_await some_turns(5);
+    REQUIRE(debugging.deadlocks() == 1);
+    REQUIRE(contains(debugging.reports->front(), "deadlock: forth waits"));
+    co_await end(tasks);
+}
+
+WEFT_TEST_CASE("a notified task that finds the lock held in a circle is named", "[deadlock]") {
+    const Debugging debugging;
+    Lock a;
+    Lock b;
+    weft::Condition changed(a);
+    auto waits = [&]() -> Coro<void> {
+        auto first = co_await b.scoped();
+        auto second = co_await a.scoped();
+        co_await changed.wait();
+    };
+    auto notifies = [&]() -> Coro<void> {
+        auto first = co_await a.scoped();
+        changed.notify();
+        auto second = co_await b.scoped();
+    };
+    std::vector<weft::Task<void>> tasks;
+    tasks.push_back(weft::create_task(waits));
+    co_await weft::yield();
+    tasks.push_back(weft::create_task(notifies));
+    co_await some_turns(5);
+    REQUIRE(debugging.deadlocks() == 1);
+    co_await end(tasks);
+}
+
+WEFT_TEST_CASE("writers that wait for each other, and for a value that waits, are named",
+               "[deadlock]") {
+    const Debugging debugging;
+    weft::RwLock lock;
+    weft::OnceCell<int> cell;
+    auto makes = [&]() -> Coro<int> {
+        auto guard = co_await lock.write();
+        co_return 1;
+    };
+    auto uses = [&]() -> Coro<void> {
+        auto guard = co_await lock.write();
+        co_await weft::yield();
+        co_await cell.get_or_init(makes);
+    };
+    auto asks = [&]() -> Coro<void> { co_await cell.get_or_init(makes); };
+    std::vector<weft::Task<void>> tasks;
+    tasks.push_back(weft::create_task(uses, TaskOptions("uses")));
+    tasks.push_back(weft::create_task(asks, TaskOptions("asks")));
+    co_await some_turns(5);
+    REQUIRE(debugging.deadlocks() == 1);
+    REQUIRE(contains(debugging.reports->front(), "uses waits for a value that asks has taken"));
+    co_await end(tasks);
+}
+
+WEFT_TEST_CASE("without debug mode nothing is reported, and nothing is kept", "[deadlock]") {
+    const probe::Reports reports = probe::collect_reports(weft::get_running_loop());
+    Lock lock;
+    std::vector<weft::Task<void>> tasks;
+    tasks.push_back(weft::create_task(takes_both, std::ref(lock), std::ref(lock)));
+    co_await some_turns(5);
+    REQUIRE_FALSE(lock.statistics().owner);
+    co_await end(tasks);
+    REQUIRE(reports->empty());
+}
