@@ -17,7 +17,7 @@ LAYERS = [
     ("engine", "loop coro handle detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core"),
     ("suspension", "io sleep task future detail/future_state detail/wait_queue"),
-    ("vocabulary", "*"),
+    ("vocabulary", "* detail/timed_awaiter"),
     ("entry", "weft run debug testing/*"),
 ]
 
