@@ -99,9 +99,12 @@ private:
     }
     /// The body has ended. True: a CancelledError that ended it was this deadline's.
     bool leave() noexcept {
-        phase_ = Phase::after;
-        if (armed()) task_->loop->disarm(*this);
-        return expired_ && withdraw();
+        if (phase_ == Phase::inside) {
+            phase_ = Phase::after;
+            if (armed()) task_->loop->disarm(*this);
+            ours_ = expired_ && withdraw();
+        }
+        return ours_;
     }
 
     void strike() noexcept {
@@ -157,6 +160,7 @@ private:
     Phase phase_ = Phase::before;
     bool expired_ = false;
     bool ahead_ = false;  // the request was made while the body ran
+    bool ours_ = false;
     bool pending_before_ = false;
     bool delivered_before_ = false;
     std::uint16_t requests_before_ = 0;
@@ -199,13 +203,16 @@ public:
         timeout_.suspended();
         return true;
     }
+    // Asked by a deadline around this one. Our request must be gone before that one counts.
+    bool await_cancelled() const noexcept { return !timeout_.leave() && body_->await_cancelled(); }
     T await_resume() {
-        if (timeout_.leave() && body_->await_cancelled()) throw_timeout();
+        if (timeout_.leave() && body_->await_cancelled()) [[unlikely]]
+            throw_timeout();
         return body_->await_resume();
     }
 
 private:
-    Timeout timeout_;
+    mutable Timeout timeout_;
     Fn fn_;
     std::optional<CoroAwaiter<T>> body_;
 };

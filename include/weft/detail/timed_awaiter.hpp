@@ -21,11 +21,18 @@ template <class A>
 concept HasCoAwait = requires(A&& awaitable) { std::forward<A>(awaitable).operator co_await(); };
 
 /// What `co_await awaitable` would work with: an object made by `operator co_await`, which is then
-/// ours, or the awaiter itself, which stays where it is (awaiters do not move).
+/// ours, or the awaiter itself, which stays where it is (awaiters do not move). What a callable
+/// returns is ours in any case.
 template <class A>
 decltype(auto) awaiter_of(A&& awaitable) {
     if constexpr (HasCoAwait<A>) {
         return std::forward<A>(awaitable).operator co_await();
+    } else if constexpr (std::is_invocable_v<A>) {
+        if constexpr (HasCoAwait<std::invoke_result_t<A>>) {
+            return std::forward<A>(awaitable)().operator co_await();
+        } else {
+            return std::forward<A>(awaitable)();
+        }
     } else {
         return static_cast<std::remove_reference_t<A>&>(awaitable);
     }
@@ -72,10 +79,13 @@ public:
         return true;
     }
 
-    /// After the resumption, once: was it the deadline that ended it, and nobody's cancel?
-    bool timed_out() noexcept {
-        if (armed()) task_->loop->disarm(*this);
+    /// After the resumption: was it the deadline that ended it, and nobody's cancel?
+    bool timed_out() const noexcept {
         return fired_ && !task_->must_cancel && inner_.await_cancelled();
+    }
+    /// Asked by a deadline around this one.
+    bool await_cancelled() const noexcept {
+        return inner_.await_cancelled() && (!fired_ || task_->must_cancel);
     }
     /// If not.
     decltype(auto) result() { return inner_.await_resume(); }
@@ -147,19 +157,30 @@ public:
         return true;
     }
 
-    bool timed_out() {
-        if (refused_by_) [[unlikely]] {
-            if (refused_by_->must_cancel) refused_by_->loop->throw_cancelled();
-            return true;
-        }
-        return timeout_.leave() && inner_.await_cancelled();
+    bool timed_out() const noexcept { return end() == End::timed_out; }
+    bool await_cancelled() const noexcept { return end() == End::cancelled; }
+    decltype(auto) result() {
+        if (refused_by_) [[unlikely]]
+            refused_by_->loop->throw_cancelled();
+        return inner_.await_resume();
     }
-    decltype(auto) result() { return inner_.await_resume(); }
 
 protected:
     ~TimedBody() = default;
 
 private:
+    enum class End : std::uint8_t { unknown, completed, cancelled, timed_out };
+
+    /// Found out once, after the resumption: the request goes with the first look.
+    End end() const noexcept {
+        if (end_ != End::unknown) return end_;
+        if (refused_by_) [[unlikely]]
+            return end_ = refused_by_->must_cancel ? End::cancelled : End::timed_out;
+        const bool cancelled = inner_.await_cancelled();
+        const bool ours = timeout_.leave();
+        return end_ = !cancelled ? End::completed : ours ? End::timed_out : End::cancelled;
+    }
+
     /// Others still get their turn: a loop around this must not keep the thread for itself.
     [[gnu::cold]] bool never_start(std::coroutine_handle<> handle) {
         EventLoop& loop = get_running_loop();
@@ -169,9 +190,10 @@ private:
         return true;
     }
 
-    Timeout timeout_;
+    mutable Timeout timeout_;
     Awaiter inner_;
     TaskCore* refused_by_ = nullptr;
+    mutable End end_ = End::unknown;
 };
 
 template <class A>
