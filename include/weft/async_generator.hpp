@@ -163,6 +163,17 @@ public:
     }
 };
 
+/// What `next` and `aclose` return: it may be handed on, its awaiter may not.
+template <class Awaiter, class Frame>
+class [[nodiscard]] GeneratorCall {
+public:
+    explicit GeneratorCall(Frame frame) noexcept : frame_(frame) {}
+    Awaiter operator co_await() const noexcept { return Awaiter(frame_); }
+
+private:
+    Frame frame_;
+};
+
 }  // namespace detail
 
 /// The items of a coroutine that uses co_yield. It runs when it is asked, up to its next co_yield:
@@ -201,7 +212,7 @@ public:
     /// Throws:   what the coroutine throws, once; RuntimeError while another task asks.
     auto next() noexcept {
         started_ = true;
-        return detail::NextAwaiter<T>(frame_);
+        return detail::GeneratorCall<detail::NextAwaiter<T>, Frame>(frame_);
     }
 
     /// Ends it: the co_yield at which it stands throws GeneratorExit, and its clean-up, which may
@@ -210,7 +221,7 @@ public:
     /// Throws:   what the clean-up throws; RuntimeError when it yields once more, or runs.
     auto aclose() noexcept {
         if (frame_ && !started_) std::exchange(frame_, nullptr).destroy();
-        return detail::CloseGeneratorAwaiter<T>(frame_);
+        return detail::GeneratorCall<detail::CloseGeneratorAwaiter<T>, Frame>(frame_);
     }
     /// The same under the name that `async_with` looks for.
     auto close() noexcept { return aclose(); }

@@ -88,9 +88,11 @@ auto async_with(Acquire acquire, Body body, Release release,
 
     std::exception_ptr failure;
     bool in_time = false;
+    bool cut_off = false;  // the loop closes
     try {
         in_time = co_await clean_up(limit, [&] { return release(resource); });
     } catch (...) {
+        cut_off = detail::handling_cancelled_error();
         failure = std::current_exception();
     }
     if (!failure && !in_time) {
@@ -98,7 +100,7 @@ auto async_with(Acquire acquire, Body body, Release release,
     }
     if (failure) {
         if (outcome.kind() == detail::OutcomeKind::value) std::rethrow_exception(failure);
-        detail::report_failed_release(std::move(failure));
+        if (!cut_off) detail::report_failed_release(std::move(failure));
     }
     co_return outcome.take();
 }
