@@ -14,7 +14,7 @@ LAYERS = [
               " detail/callback"),
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
-    ("engine", "loop coro handle detail/ready_queue detail/timer_heap detail/frame_allocator"
+    ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core"),
     ("suspension", "io sleep task future detail/future_state detail/wait_queue"),
     ("vocabulary", "* detail/timed_awaiter"),
@@ -42,7 +42,7 @@ def layer_of(name):
                 return number
     if "/" in name:
         return None
-    return next(number for number, (_, names) in enumerate(LAYERS) if names == "*")
+    return next(number for number, (_, names) in enumerate(LAYERS) if "*" in names.split())
 
 
 def our_header(path, line, included):

@@ -156,6 +156,13 @@ public:
 
     static EventLoop* running() noexcept { return detail::running_loop; }
     detail::TaskCore* current_task() const noexcept { return current_; }
+    /// The values of context variables that hold here, for what is started here; mostly null.
+    static detail::ContextCore* current_context() noexcept {
+        const EventLoop* const loop = detail::running_loop;
+        if (!loop || !loop->current_) return detail::ambient_context;
+        detail::TaskExtras* const extras = loop->current_->extras();
+        return extras ? extras->context.get() : nullptr;
+    }
     template <class Visit>
     void for_each_task(Visit&& visit) {
         tasks_.for_each(std::forward<Visit>(visit));
@@ -354,6 +361,7 @@ template <class F>
 Handle EventLoop::call_soon(F&& fn) {
     check_open("call_soon");
     auto* const call = new detail::ScheduledCall(*this, std::forward<F>(fn));
+    call->context = detail::ContextRef(current_context());
     ready_.push(*call);
     return Handle(*call);
 }
@@ -362,6 +370,7 @@ template <class F>
 TimerHandle EventLoop::call_at_deadline(detail::Nanoseconds deadline, F&& fn) {
     check_open("call_at");
     auto call = std::make_unique<detail::ScheduledCall>(*this, std::forward<F>(fn));
+    call->context = detail::ContextRef(current_context());
     timers_.insert(*call, deadline);
     return TimerHandle(*call.release());
 }
@@ -370,6 +379,7 @@ inline void detail::ScheduledCall::run_or_drop(CallbackNode& node, Verb verb) no
     auto& call = static_cast<ScheduledCall&>(node);
     if (verb == Verb::run && !call.cancelled) {
         call.finished = true;
+        const AmbientScope scope(call.context);
         try {
             call.fn();
         } catch (...) {
@@ -970,6 +980,8 @@ inline void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb) noe
     detail::Post* const first = loop.inbox_->take_all();
     detail::Post* last = nullptr;
     for (detail::Post* post = first; post; post = post->next) {
+        detail::ContextRef none;
+        const detail::AmbientScope scope(none);
         try {
             post->act(*post, detail::Post::Verb::run);
         } catch (...) {

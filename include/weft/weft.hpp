@@ -5,6 +5,7 @@
 #include "async_generator.hpp"
 #include "clean_up.hpp"
 #include "connect.hpp"
+#include "context_var.hpp"
 #include "coro.hpp"
 #include "error.hpp"
 #include "future.hpp"

@@ -7,6 +7,7 @@
 #include <exception>
 #include <string>
 
+#include "context.hpp"
 #include "intrusive_list.hpp"
 #include "outcome.hpp"
 #include "ready_queue.hpp"
@@ -122,11 +123,12 @@ private:
     FutureWaiter* last_ = nullptr;
 };
 
-/// Text that most tasks do not have.
+/// What most tasks do not have.
 struct TaskExtras {
     std::uint32_t id = 0;
     std::string name;
     std::string cancel_message;
+    ContextRef context{};
 };
 
 struct FutureCore {
