@@ -201,6 +201,28 @@ WEFT_TEST_CASE("clean-up inside of clean-up", "[clean_up]") {
     REQUIRE(log == "inner in time ");
 }
 
+TEST_CASE("when run ends, clean-up that is under way comes to its end", "[clean_up]") {
+    std::string log;
+    weft::testing::run([&]() -> Coro<void> {
+        auto body = [&log]() -> Coro<void> {
+            auto work = [&]() -> Coro<void> {
+                co_await weft::sleep(3s);
+                log += "cleaned up, ";
+            };
+            co_await clean_up(5s, work);
+            try {
+                co_await weft::sleep(1h);
+            } catch (const CancelledError&) {
+                log += "cancelled";
+                throw;
+            }
+        };
+        auto task = weft::create_task(body);
+        co_await weft::yield();
+    });
+    REQUIRE(log == "cleaned up, cancelled");
+}
+
 TEST_CASE("a loop that is closed ends a clean-up", "[clean_up]") {
     int alive = 0;
     {

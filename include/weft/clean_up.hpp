@@ -61,6 +61,7 @@ public:
         timed_.emplace(fn_, limit_);
         task_ = loop.create_task(drive(*timed_), TaskOptions(std::string(), true));
         if (task_.done()) return false;
+        task_.core()->in_clean_up = true;
         target = &loop.suspend(handle, *this);
         task_.core()->waiters.push_back(*this);
         return true;

@@ -193,8 +193,9 @@ public:
     bool cancel(detail::TaskCore& task, std::string_view message);
     /// The task's pending request strikes what it waits on.
     void pass_on_cancel(detail::TaskCore& task) noexcept;
-    /// Cancels every task, each once. Whoever awaits another task is told by that one's end.
-    void cancel_all() noexcept;
+    /// Cancels every task, each once; those in a `clean_up` only when told to. Whoever awaits
+    /// another task is told by that one's end.
+    void cancel_all(bool in_clean_up_too) noexcept;
     void add(detail::TaskCore& task) noexcept {
         tasks_.push_back(task);
         ready_.push(task);
@@ -552,9 +553,10 @@ inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     }
 }
 
-[[gnu::cold]] inline void EventLoop::cancel_all() noexcept {
+[[gnu::cold]] inline void EventLoop::cancel_all(bool in_clean_up_too) noexcept {
     // To follow every chain of tasks from each of its members would take quadratic time.
-    tasks_.for_each([](detail::TaskCore& task) {
+    tasks_.for_each([in_clean_up_too](detail::TaskCore& task) {
+        if (task.in_clean_up && !in_clean_up_too) return;
         request_cancel(task);
         if (task.waiting_on) task.waiting_on->cancel();
     });
@@ -711,7 +713,7 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
     // after so many cancels swallows them all.
     constexpr int rounds = 64;
     for (int round = 0; round < rounds && !tasks_.empty(); ++round) {
-        cancel_all();
+        cancel_all(true);
         if (round > 0) let_go_of_tasks();
         drain_cancels();
     }
