@@ -51,7 +51,10 @@ public:
     CleanUpAwaiter(Nanoseconds limit, F&& fn)
         : FutureWaiter(nullptr), limit_(limit), fn_(std::forward<F>(fn)) {}
     ~CleanUpAwaiter() {
-        if (next) task_.core()->waiters.erase(*this);
+        if (!next) return;
+        // Our frame is destroyed while it waits, and takes the body's along.
+        task_.core()->waiters.erase(*this);
+        static_cast<TaskCore*>(task_.core())->waiting_on = nullptr;
     }
 
     bool await_ready() const noexcept { return false; }
@@ -67,7 +70,10 @@ public:
         return true;
     }
     bool await_cancelled() const noexcept { return false; }
-    auto await_resume() { return timed_->await_resume(); }
+    auto await_resume() {
+        if (task_.cancelled()) get_running_loop().throw_cancelled();  // closing, it never ran
+        return timed_->await_resume();
+    }
 
     // The request stays pending in our task and strikes at its next suspension.
     TaskCore* cancel() noexcept override { return nullptr; }
@@ -76,8 +82,8 @@ public:
 private:
     Nanoseconds limit_;
     Fn fn_;
-    std::optional<Timed> timed_;
     Task<void> task_;
+    std::optional<Timed> timed_;
 };
 
 /// `fn(args...)`, with both kept.
