@@ -34,7 +34,9 @@ weft::Coro<int> work(Session& session) {
 
 weft::Coro<void> work_forever(Session&) { co_await weft::sleep(1h); }
 
-weft::Coro<void> night_shift() { co_await weft::async_with(log_in("bob"), &work_forever, &log_out); }
+weft::Coro<void> night_shift() {
+    co_await weft::async_with(log_in("bob"), &work_forever, &log_out);
+}
 
 weft::Coro<void> echo(weft::Stream client) {
     const std::string line = co_await client.read_line();

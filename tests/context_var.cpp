@@ -134,9 +134,8 @@ WEFT_TEST_CASE("what a callback sets goes with it", "[context]") {
         seen.push_back(user.get());
         loop.call_soon([&] { seen.push_back(user.get()); });
         auto task = weft::create_task(reads());
-        task.add_done_callback([&](weft::Future<std::string> done) {
-            seen.push_back("task " + done.result());
-        });
+        task.add_done_callback(
+            [&](weft::Future<std::string> done) { seen.push_back("task " + done.result()); });
     };
     loop.call_soon([&] { sets("without a context"); });
     co_await weft::sleep(1s);

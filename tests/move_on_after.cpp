@@ -85,8 +85,7 @@ WEFT_TEST_CASE("a limit <= 0 takes what is there and begins nothing", "[move_on_
     REQUIRE(open.cancelled());
 }
 
-WEFT_TEST_CASE("a deadline that ends a single operation throws nothing inside",
-               "[move_on_after]") {
+WEFT_TEST_CASE("a deadline that ends a single operation throws nothing inside", "[move_on_after]") {
     EventLoop& loop = weft::get_running_loop();
     support::Pair pipe = support::pipe_pair();
     support::StreamPair streams = support::stream_pair();

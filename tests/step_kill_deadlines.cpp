@@ -163,9 +163,7 @@ Coro<void> scopes_in_scopes(int& alive) {
         co_return std::make_unique<Alive>(alive);
     };
     auto release = [&](std::unique_ptr<Alive>&) -> Coro<void> { co_await works(counted, 1s); };
-    auto use = [&](std::unique_ptr<Alive>&) -> Coro<int> {
-        co_return co_await works(counted, 1h);
-    };
+    auto use = [&](std::unique_ptr<Alive>&) -> Coro<int> { co_return co_await works(counted, 1h); };
     auto both = [&](std::unique_ptr<Alive>&) -> Coro<int> {
         co_return co_await weft::async_with(acquire(), use, release);
     };

@@ -446,8 +446,7 @@ WEFT_TEST_CASE("timeout keeps the callable and its arguments", "[timeout]") {
         co_await weft::sleep(1s);
         co_return *number;
     };
-    const int value =
-        co_await weft::timeout(2s, fn, std::make_unique<int>(9), probe::Alive(alive));
+    const int value = co_await weft::timeout(2s, fn, std::make_unique<int>(9), probe::Alive(alive));
     REQUIRE(value == 9);
     REQUIRE(alive == 0);
     struct Service {

@@ -81,8 +81,7 @@ WEFT_TEST_CASE("a limit <= 0 returns the result of a future that is done", "[wai
     REQUIRE(zero + negative == 6);
 }
 
-WEFT_TEST_CASE("a limit <= 0 does not start a coroutine and destroys its arguments",
-               "[wait_for]") {
+WEFT_TEST_CASE("a limit <= 0 does not start a coroutine and destroys its arguments", "[wait_for]") {
     for (const weft::Duration limit : {weft::Duration(0s), weft::Duration(-1s)}) {
         int alive = 0;
         bool started = false;

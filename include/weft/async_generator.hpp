@@ -29,8 +29,8 @@ namespace detail {
 
 /// What `next` gives: an optional, or for references a pointer. Empty at the end.
 template <class T>
-using ItemOf = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*,
-                                  std::optional<T>>;
+using ItemOf =
+    std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, std::optional<T>>;
 
 template <class T>
 class GeneratorPromise final {
@@ -77,16 +77,15 @@ public:
 
     /// A value is built where it is wanted. (One whose constructor throws was not given.)
     template <class U = T>
-        requires(!std::is_reference_v<T> && std::is_constructible_v<T, U &&>)
+        requires(!std::is_reference_v<T> && std::is_constructible_v<T, U&&>)
     GiveBack yield_value(U&& value) {
         outcome_->set_value(std::in_place, std::forward<U>(value));
         outcome_ = nullptr;
         return GiveBack(*this);
     }
     /// A temporary of the yielding expression lives until the next item is asked for.
-    GiveBack yield_value(std::add_lvalue_reference_t<T> value) noexcept
-        requires std::is_lvalue_reference_v<T>
-    {
+    GiveBack yield_value(
+        std::add_lvalue_reference_t<T> value) noexcept requires std::is_lvalue_reference_v<T> {
         std::exchange(outcome_, nullptr)->set_value(std::addressof(value));
         return GiveBack(*this);
     }
@@ -110,7 +109,7 @@ private:
         return type && *type == typeid(GeneratorExit);
     }
 
-    std::coroutine_handle<> consumer_;  // null while it waits for our return
+    std::coroutine_handle<> consumer_;       // null while it waits for our return
     Outcome<ItemOf<T>>* outcome_ = nullptr;  // where the next item goes; null between two
     bool closing_ = false;
 };

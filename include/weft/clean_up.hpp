@@ -40,8 +40,8 @@ Coro<void> drive(Awaiter& awaiter) {
 }
 
 /// The body runs in a task of its own, so that no request of ours reaches it, and begins at once.
-/// Its frame is ours all the same: when a loop is torn down by force, it goes before the locals that
-/// it refers to.
+/// Its frame is ours all the same: when a loop is torn down by force, it goes before the locals
+/// that it refers to.
 template <class Fn>
 class [[nodiscard]] CleanUpAwaiter final : public Suspension, private FutureWaiter {
     using Timed = MoveOnAwaiter<AwaiterOf<Fn&>>;
@@ -113,10 +113,11 @@ private:
 
 }  // namespace detail
 
-/// Runs `fn(args...)`, which returns a Coro (or something else to await), to its end although the task is cancelled, or a
-/// deadline around it has passed: say goodbye, flush, roll back. Cancels that arrive meanwhile are
-/// held and strike at the next suspension after it. `limit` bounds it: when that much time has
-/// passed the body is cancelled like by `move_on_after`. A limit <= 0 runs nothing.
+/// Runs `fn(args...)`, which returns a Coro (or something else to await), to its end although the
+/// task is cancelled, or a deadline around it has passed: say goodbye, flush, roll back. Cancels
+/// that arrive meanwhile are held and strike at the next suspension after it. `limit` bounds it:
+/// when that much time has passed the body is cancelled like by `move_on_after`. A limit <= 0 runs
+/// nothing.
 ///
 /// C++ allows no co_await in a handler: catch, keep the exception, leave the handler, clean up,
 /// rethrow; or let `async_with` do that.
@@ -126,9 +127,8 @@ private:
 ///           alone when it cancels the tasks that are left; closing the loop ends it.
 template <class Rep, class Period, class Fn, class... Args>
 auto clean_up(std::chrono::duration<Rep, Period> limit, Fn&& fn, Args&&... args) {
-    using Call =
-        std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
-                           detail::KeptCall<std::decay_t<Fn>, std::decay_t<Args>...>>;
+    using Call = std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
+                                    detail::KeptCall<std::decay_t<Fn>, std::decay_t<Args>...>>;
     return detail::CleanUpAwaiter<Call>(detail::to_nanoseconds(limit),
                                         Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }

@@ -43,7 +43,8 @@ public:
 /// Cancel:   passes through and wins over a deadline of the same turn.
 /// Lifetime: an operation is awaited in the expression that makes it:
 ///           `co_await move_on_after(5s, io::recv(fd, buffer))`. To hand the whole thing on, give a
-///           callable that makes the operation: `return move_on_after(5s, [&] { return io::recv(fd, buffer); });`.
+///           callable that makes the operation: `return move_on_after(5s, [&] { return io::recv(fd,
+///           buffer); });`.
 template <class A, class Rep, class Period>
 detail::MoveOnAwaiter<detail::AwaiterOf<A>> move_on_after(std::chrono::duration<Rep, Period> limit,
                                                           A&& awaitable) {

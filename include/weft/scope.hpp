@@ -24,7 +24,9 @@ inline constexpr Duration default_release_limit = std::chrono::seconds(10);
 
 /// `resource.close()` can be awaited: Stream, AsyncGenerator, ...
 template <class R>
-concept AsyncClosable = requires(R& resource) { detail::awaiter_of(resource.close()).await_ready(); };
+concept AsyncClosable = requires(R& resource) {
+    detail::awaiter_of(resource.close()).await_ready();
+};
 
 namespace detail {
 
@@ -59,17 +61,15 @@ using ResultOf = std::remove_cvref_t<decltype(std::declval<AwaiterOf<Acquired>&>
 
 /// asyncio's `async with`: awaits `acquire` (a Coro, Task or Future, or a callable that makes
 /// something to await), then `body(resource)`, and then, however that ended, `release(resource)`.
-/// The release runs as a `clean_up`: no cancel and no deadline that has passed cuts it short, and it
-/// may take `limit`.
-/// Returns:  what the body returns.
-/// Throws:   what `acquire` throws (nothing is released then); what the body throws (a failed
+/// The release runs as a `clean_up`: no cancel and no deadline that has passed cuts it short, and
+/// it may take `limit`. Returns:  what the body returns. Throws:   what `acquire` throws (nothing
+/// is released then); what the body throws (a failed
 ///           release is then reported to the loop's exception handler); what the release throws,
 ///           or TimeoutError when it took too long.
 /// Cancel:   during `acquire`: passes through; a resource that was acquired all the same is
 ///           released. In the body: passes through, then the release runs. In the release: held.
 template <class Acquire, class Body, class Release>
-auto async_with(Acquire acquire, Body body, Release release,
-                Duration limit = default_release_limit)
+auto async_with(Acquire acquire, Body body, Release release, Duration limit = default_release_limit)
     -> std::invoke_result_t<Body&, detail::ResultOf<Acquire>&> {
     using T = typename std::invoke_result_t<Body&, detail::ResultOf<Acquire>&>::value_type;
     detail::ResultOf<Acquire> resource = co_await detail::Owned<Acquire>(std::move(acquire));

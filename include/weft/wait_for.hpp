@@ -35,7 +35,8 @@ public:
 /// Cancel:   passes through and wins over a deadline of the same turn.
 /// Lifetime: an operation is awaited in the expression that makes it:
 ///           `co_await wait_for(io::recv(fd, buffer), 5s)`. To hand the whole thing on, give a
-///           callable that makes the operation: `return wait_for([&] { return io::recv(fd, buffer); }, 5s);`.
+///           callable that makes the operation: `return wait_for([&] { return io::recv(fd, buffer);
+///           }, 5s);`.
 template <class A, class Rep, class Period>
 detail::WaitForAwaiter<detail::AwaiterOf<A>> wait_for(A&& awaitable,
                                                       std::chrono::duration<Rep, Period> limit) {

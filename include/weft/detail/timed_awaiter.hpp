@@ -18,7 +18,9 @@
 namespace weft::detail {
 
 template <class A>
-concept HasCoAwait = requires(A&& awaitable) { std::forward<A>(awaitable).operator co_await(); };
+concept HasCoAwait = requires(A&& awaitable) {
+    std::forward<A>(awaitable).operator co_await();
+};
 
 /// What `co_await awaitable` would work with: an object made by `operator co_await`, which is then
 /// ours, or the awaiter itself, which stays where it is (awaiters do not move). What a callable
@@ -204,7 +206,7 @@ concept SingleOperation = std::derived_from<std::remove_reference_t<Awaiter>, Su
     LooksAtCancel<std::remove_reference_t<Awaiter>>;
 
 template <class Awaiter>
-using TimedAwaiter = std::conditional_t<SingleOperation<Awaiter>, TimedOperation<Awaiter>,
-                                        TimedBody<Awaiter>>;
+using TimedAwaiter =
+    std::conditional_t<SingleOperation<Awaiter>, TimedOperation<Awaiter>, TimedBody<Awaiter>>;
 
 }  // namespace weft::detail
