@@ -225,8 +225,11 @@ TEST_CASE("when run ends, clean-up that is under way comes to its end", "[clean_
 
 TEST_CASE("a loop that is closed ends a clean-up", "[clean_up]") {
     int alive = 0;
+    probe::Reports reports;
     {
         EventLoop loop(weft::testing::options());
+        loop.set_debug(true);
+        reports = probe::collect_reports(loop);
         auto body = [&]() -> Coro<void> {
             const probe::Alive local(alive);
             auto work = [&]() -> Coro<void> {
@@ -240,6 +243,7 @@ TEST_CASE("a loop that is closed ends a clean-up", "[clean_up]") {
         REQUIRE(alive == 2);
     }
     REQUIRE(alive == 0);
+    REQUIRE(reports->empty());  // nothing refused to end, nothing was swallowed
 }
 
 TEST_CASE("a loop that is torn down by force destroys a clean-up before what it refers to",

@@ -440,6 +440,32 @@ WEFT_TEST_CASE("after a result that won, the deadline strikes at the next suspen
     REQUIRE(value == 6);
 }
 
+WEFT_TEST_CASE("debug mode does not take a deadline's cancel for a swallowed one", "[timeout]") {
+    EventLoop& loop = weft::get_running_loop();
+    loop.set_debug(true);
+    auto reports = probe::collect_reports(loop);
+    auto body = []() -> Coro<void> {
+        auto slow = [] { return weft::timeout(1s, takes, 1h, 1); };
+        co_await ending(slow);
+        // Asked to end when there is nothing more to await: it completed, it swallowed nothing.
+        weft::current_task().cancel();
+    };
+    co_await weft::create_task(body);
+    REQUIRE(reports->empty());
+    auto swallows = []() -> Coro<void> {
+        try {
+            co_await weft::sleep(1h);
+        } catch (const CancelledError&) {
+        }
+        co_await weft::timeout(1h, takes, 1s, 1);
+    };
+    auto task = weft::create_task(swallows);
+    co_await weft::yield();
+    task.cancel();
+    co_await task;
+    REQUIRE(probe::count_with(reports, "swallowed") == 1);
+}
+
 WEFT_TEST_CASE("timeout keeps the callable and its arguments", "[timeout]") {
     int alive = 0;
     auto fn = [](std::unique_ptr<int> number, probe::Alive) -> Coro<int> {

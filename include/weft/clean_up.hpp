@@ -27,8 +27,13 @@ public:
     explicit Borrowed(Awaiter& awaiter) noexcept : awaiter_(&awaiter) {}
     bool await_ready() { return awaiter_->await_ready(); }
     bool await_suspend(std::coroutine_handle<> handle) { return awaiter_->await_suspend(handle); }
-    // A request of the deadline is taken back while its task still runs.
-    void await_resume() const noexcept { awaiter_->timed_out(); }
+    void await_resume() const noexcept {
+        // A request of the deadline is taken back while its task still runs. A CancelledError that
+        // ended the body goes to whoever looks at the result: it is not swallowed here.
+        if (!awaiter_->timed_out() && awaiter_->await_cancelled()) {
+            get_running_loop().current_task()->delivered = false;
+        }
+    }
 
 private:
     Awaiter* awaiter_;
