@@ -22,9 +22,9 @@ namespace detail {
 
 /// Awaits what somebody else owns, and leaves the looking at the result to him.
 template <class Awaiter>
-class [[nodiscard]] Borrowed {
+class [[nodiscard]] LentAwaiter {
 public:
-    explicit Borrowed(Awaiter& awaiter) noexcept : awaiter_(&awaiter) {}
+    explicit LentAwaiter(Awaiter& awaiter) noexcept : awaiter_(&awaiter) {}
     bool await_ready() { return awaiter_->await_ready(); }
     bool await_suspend(std::coroutine_handle<> handle) { return awaiter_->await_suspend(handle); }
     void await_resume() const noexcept {
@@ -40,8 +40,8 @@ private:
 };
 
 template <class Awaiter>
-Coro<void> drive(Awaiter& awaiter) {
-    co_await Borrowed<Awaiter>(awaiter);
+Coro<void> run_lent(Awaiter& awaiter) {
+    co_await LentAwaiter<Awaiter>(awaiter);
 }
 
 /// The body runs in a task of its own, so that no request of ours reaches it, and begins at once.
@@ -49,7 +49,7 @@ Coro<void> drive(Awaiter& awaiter) {
 /// that it refers to.
 template <class Fn>
 class [[nodiscard]] CleanUpAwaiter final : public Suspension, private FutureWaiter {
-    using Timed = MoveOnAwaiter<AwaiterOf<Fn&>>;
+    using Timed = MoveOnAwaiter<AwaiterFrom<Fn&>>;
 
 public:
     template <class F>
@@ -67,7 +67,7 @@ public:
         EventLoop& loop = get_running_loop();
         loop.require_task();
         timed_.emplace(fn_, limit_);
-        task_ = loop.create_task(drive(*timed_), TaskOptions(std::string(), true));
+        task_ = loop.create_task(run_lent(*timed_), TaskOptions(std::string(), true));
         if (task_.done()) return false;
         task_.core()->in_clean_up = true;
         target = &loop.suspend(handle, *this);

@@ -62,17 +62,17 @@ private:
 };
 
 /// Programs have a handful of variables: they are searched one after the other.
-struct Context final : ContextCore, Recycled {
+struct ContextValues final : ContextCore, Recycled {
     struct Entry {
         std::uint64_t variable;
         ValueRef value;
     };
 
-    Context() noexcept : ContextCore(&free) {}
-    explicit Context(const Context& other)
+    ContextValues() noexcept : ContextCore(&free) {}
+    explicit ContextValues(const ContextValues& other)
         : ContextCore(&free), Recycled(), entries(other.entries) {}
 
-    static void free(ContextCore& core) noexcept { delete static_cast<Context*>(&core); }
+    static void free(ContextCore& core) noexcept { delete static_cast<ContextValues*>(&core); }
 
     ContextValue* find(std::uint64_t variable) const noexcept {
         for (const Entry& entry : entries) {
@@ -118,12 +118,12 @@ inline ValueRef exchange_in_context(std::uint64_t variable, ValueRef value) {
     if (!task) ambient_closer.touch();
     ContextCore*& slot = task ? task->make_extras().context.slot() : ambient_context;
     if (!slot) {
-        slot = new Context();
+        slot = new ContextValues();
     } else if (slot->refs > 1) {
-        auto* const copy = new Context(static_cast<const Context&>(*slot));
+        auto* const copy = new ContextValues(static_cast<const ContextValues&>(*slot));
         std::exchange(slot, copy)->release();
     }
-    auto& own = static_cast<Context&>(*slot);
+    auto& own = static_cast<ContextValues&>(*slot);
     ValueRef before = own.exchange(variable, std::move(value));
     if (own.entries.empty()) std::exchange(slot, nullptr)->release();
     return before;
@@ -224,7 +224,7 @@ private:
 
     const T* find() const noexcept {
         const auto* const context =
-            static_cast<const detail::Context*>(EventLoop::current_context());
+            static_cast<const detail::ContextValues*>(EventLoop::current_context());
         const detail::ContextValue* const value = context ? context->find(id_) : nullptr;
         return value ? &static_cast<const Value*>(value)->value : nullptr;
     }

@@ -46,10 +46,10 @@ public:
 ///           callable that makes the operation: `return move_on_after(5s, [&] { return io::recv(fd,
 ///           buffer); });`.
 template <class A, class Rep, class Period>
-detail::MoveOnAwaiter<detail::AwaiterOf<A>> move_on_after(std::chrono::duration<Rep, Period> limit,
-                                                          A&& awaitable) {
-    return detail::MoveOnAwaiter<detail::AwaiterOf<A>>(std::forward<A>(awaitable),
-                                                       detail::to_nanoseconds(limit));
+detail::MoveOnAwaiter<detail::AwaiterFrom<A>> move_on_after(
+    std::chrono::duration<Rep, Period> limit, A&& awaitable) {
+    return detail::MoveOnAwaiter<detail::AwaiterFrom<A>>(std::forward<A>(awaitable),
+                                                         detail::to_nanoseconds(limit));
 }
 
 }  // namespace weft

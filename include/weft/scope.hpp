@@ -25,7 +25,7 @@ inline constexpr Duration default_release_limit = std::chrono::seconds(10);
 /// `resource.close()` can be awaited: Stream, AsyncGenerator, ...
 template <class R>
 concept AsyncClosable = requires(R& resource) {
-    detail::awaiter_of(resource.close()).await_ready();
+    detail::make_awaiter(resource.close()).await_ready();
 };
 
 namespace detail {
@@ -43,19 +43,20 @@ auto close_resource(R& resource) {
 
 /// The awaiter of what it was made from, in place.
 template <class Acquire>
-class [[nodiscard]] Owned {
+class [[nodiscard]] AwaiterOwner {
 public:
-    explicit Owned(Acquire&& acquire) : awaiter_(awaiter_of(std::move(acquire))) {}
+    explicit AwaiterOwner(Acquire&& acquire) : awaiter_(make_awaiter(std::move(acquire))) {}
     bool await_ready() { return awaiter_.await_ready(); }
     bool await_suspend(std::coroutine_handle<> handle) { return suspend_in(awaiter_, handle); }
     decltype(auto) await_resume() { return awaiter_.await_resume(); }
 
 private:
-    AwaiterOf<Acquire> awaiter_;
+    AwaiterFrom<Acquire> awaiter_;
 };
 
 template <class Acquired>
-using ResultOf = std::remove_cvref_t<decltype(std::declval<AwaiterOf<Acquired>&>().await_resume())>;
+using AcquiredBy =
+    std::remove_cvref_t<decltype(std::declval<AwaiterFrom<Acquired>&>().await_resume())>;
 
 }  // namespace detail
 
@@ -70,9 +71,10 @@ using ResultOf = std::remove_cvref_t<decltype(std::declval<AwaiterOf<Acquired>&>
 ///           released. In the body: passes through, then the release runs. In the release: held.
 template <class Acquire, class Body, class Release>
 auto async_with(Acquire acquire, Body body, Release release, Duration limit = default_release_limit)
-    -> std::invoke_result_t<Body&, detail::ResultOf<Acquire>&> {
-    using T = typename std::invoke_result_t<Body&, detail::ResultOf<Acquire>&>::value_type;
-    detail::ResultOf<Acquire> resource = co_await detail::Owned<Acquire>(std::move(acquire));
+    -> std::invoke_result_t<Body&, detail::AcquiredBy<Acquire>&> {
+    using T = typename std::invoke_result_t<Body&, detail::AcquiredBy<Acquire>&>::value_type;
+    detail::AcquiredBy<Acquire> resource =
+        co_await detail::AwaiterOwner<Acquire>(std::move(acquire));
     detail::Outcome<T> outcome;
     try {
         if constexpr (std::is_void_v<T>) {
@@ -107,11 +109,11 @@ auto async_with(Acquire acquire, Body body, Release release, Duration limit = de
 
 /// The same for a resource with a `close()` that is awaited.
 template <class Acquire, class Body>
-    requires AsyncClosable<detail::ResultOf<Acquire>>
+    requires AsyncClosable<detail::AcquiredBy<Acquire>>
 auto async_with(Acquire acquire, Body body)
-    -> std::invoke_result_t<Body&, detail::ResultOf<Acquire>&> {
+    -> std::invoke_result_t<Body&, detail::AcquiredBy<Acquire>&> {
     return async_with(std::move(acquire), std::move(body),
-                      &detail::close_resource<detail::ResultOf<Acquire>>);
+                      &detail::close_resource<detail::AcquiredBy<Acquire>>);
 }
 
 }  // namespace weft

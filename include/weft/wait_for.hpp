@@ -38,10 +38,10 @@ public:
 ///           callable that makes the operation: `return wait_for([&] { return io::recv(fd, buffer);
 ///           }, 5s);`.
 template <class A, class Rep, class Period>
-detail::WaitForAwaiter<detail::AwaiterOf<A>> wait_for(A&& awaitable,
-                                                      std::chrono::duration<Rep, Period> limit) {
-    return detail::WaitForAwaiter<detail::AwaiterOf<A>>(std::forward<A>(awaitable),
-                                                        detail::to_nanoseconds(limit));
+detail::WaitForAwaiter<detail::AwaiterFrom<A>> wait_for(A&& awaitable,
+                                                        std::chrono::duration<Rep, Period> limit) {
+    return detail::WaitForAwaiter<detail::AwaiterFrom<A>>(std::forward<A>(awaitable),
+                                                          detail::to_nanoseconds(limit));
 }
 
 }  // namespace weft

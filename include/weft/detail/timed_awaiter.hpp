@@ -26,7 +26,7 @@ concept HasCoAwait = requires(A&& awaitable) {
 /// ours, or the awaiter itself, which stays where it is (awaiters do not move). What a callable
 /// returns is ours in any case.
 template <class A>
-decltype(auto) awaiter_of(A&& awaitable) {
+decltype(auto) make_awaiter(A&& awaitable) {
     if constexpr (HasCoAwait<A>) {
         return std::forward<A>(awaitable).operator co_await();
     } else if constexpr (std::is_invocable_v<A>) {
@@ -59,7 +59,7 @@ class TimedOperation : private Timer {
 public:
     template <class A>
     TimedOperation(A&& awaitable, Nanoseconds delay)
-        : Timer(&due), inner_(awaiter_of(std::forward<A>(awaitable))) {
+        : Timer(&due), inner_(make_awaiter(std::forward<A>(awaitable))) {
         deadline = delay;
     }
     TimedOperation(const TimedOperation&) = delete;
@@ -145,7 +145,7 @@ class TimedBody {
 public:
     template <class A>
     TimedBody(A&& awaitable, Nanoseconds delay)
-        : timeout_(delay, Timeout::Kind::delay), inner_(awaiter_of(std::forward<A>(awaitable))) {}
+        : timeout_(delay, Timeout::Kind::delay), inner_(make_awaiter(std::forward<A>(awaitable))) {}
     TimedBody(const TimedBody&) = delete;
     TimedBody& operator=(const TimedBody&) = delete;
 
@@ -199,7 +199,7 @@ private:
 };
 
 template <class A>
-using AwaiterOf = decltype(awaiter_of(std::declval<A>()));
+using AwaiterFrom = decltype(make_awaiter(std::declval<A>()));
 
 template <class Awaiter>
 concept SingleOperation = std::derived_from<std::remove_reference_t<Awaiter>, Suspension> &&
