@@ -14,11 +14,11 @@ LAYERS = [
               " detail/callback detail/pointer_set"),
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
-    ("engine", "loop coro handle detail/ready_queue detail/timer_heap detail/frame_allocator"
+    ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core detail/guard"),
     ("suspension", "io sleep task future detail/future_state detail/wait_queue detail/reserving_queue"
                    " detail/holder detail/element detail/ring_buffer detail/item_queue"),
-    ("vocabulary", "*"),
+    ("vocabulary", "* detail/timed_awaiter"),
     ("entry", "weft run debug testing/*"),
 ]
 
@@ -43,7 +43,7 @@ def layer_of(name):
                 return number
     if "/" in name:
         return None
-    return next(number for number, (_, names) in enumerate(LAYERS) if names == "*")
+    return next(number for number, (_, names) in enumerate(LAYERS) if "*" in names.split())
 
 
 def our_header(path, line, included):

@@ -302,6 +302,7 @@ public:
                 fn(Future(&core));
             });
         DoneHandle handle(*callback);
+        callback->context = detail::ContextRef(EventLoop::current_context());
         if (!core_->done()) {
             core_->waiters.push_back(*callback);
         } else {

@@ -7,6 +7,7 @@
 
 #include "clock.hpp"
 #include "detail/callback.hpp"
+#include "detail/context.hpp"
 #include "detail/frame_allocator.hpp"
 #include "detail/ready_queue.hpp"
 #include "detail/timer_heap.hpp"
@@ -33,6 +34,7 @@ struct ScheduledCall final : CallbackNode, Timer, Recycled {
     std::uint32_t refs = 1;  // the loop's
     bool cancelled = false;
     bool finished = false;
+    ContextRef context;
     Callback<void()> fn;
 };
 

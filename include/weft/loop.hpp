@@ -156,6 +156,13 @@ public:
 
     static EventLoop* running() noexcept { return detail::running_loop; }
     detail::TaskCore* current_task() const noexcept { return current_; }
+    /// The values of context variables that hold here, for what is started here; mostly null.
+    static detail::ContextCore* current_context() noexcept {
+        const EventLoop* const loop = detail::running_loop;
+        if (!loop || !loop->current_) return detail::ambient_context;
+        detail::TaskExtras* const extras = loop->current_->extras();
+        return extras ? extras->context.get() : nullptr;
+    }
     template <class Visit>
     void for_each_task(Visit&& visit) {
         tasks_.for_each(std::forward<Visit>(visit));
@@ -186,8 +193,9 @@ public:
     bool cancel(detail::TaskCore& task, std::string_view message);
     /// The task's pending request strikes what it waits on.
     void pass_on_cancel(detail::TaskCore& task) noexcept;
-    /// Cancels every task, each once. Whoever awaits another task is told by that one's end.
-    void cancel_all() noexcept;
+    /// Cancels every task, each once; those in a `clean_up` only when told to. Whoever awaits
+    /// another task is told by that one's end.
+    void cancel_all(bool in_clean_up_too) noexcept;
     void add(detail::TaskCore& task) noexcept {
         tasks_.push_back(task);
         ready_.push(task);
@@ -354,6 +362,7 @@ template <class F>
 Handle EventLoop::call_soon(F&& fn) {
     check_open("call_soon");
     auto* const call = new detail::ScheduledCall(*this, std::forward<F>(fn));
+    call->context = detail::ContextRef(current_context());
     ready_.push(*call);
     return Handle(*call);
 }
@@ -362,6 +371,7 @@ template <class F>
 TimerHandle EventLoop::call_at_deadline(detail::Nanoseconds deadline, F&& fn) {
     check_open("call_at");
     auto call = std::make_unique<detail::ScheduledCall>(*this, std::forward<F>(fn));
+    call->context = detail::ContextRef(current_context());
     timers_.insert(*call, deadline);
     return TimerHandle(*call.release());
 }
@@ -370,6 +380,7 @@ inline void detail::ScheduledCall::run_or_drop(CallbackNode& node, Verb verb) no
     auto& call = static_cast<ScheduledCall&>(node);
     if (verb == Verb::run && !call.cancelled) {
         call.finished = true;
+        const AmbientScope scope(call.context);
         try {
             call.fn();
         } catch (...) {
@@ -542,9 +553,10 @@ inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     }
 }
 
-[[gnu::cold]] inline void EventLoop::cancel_all() noexcept {
+[[gnu::cold]] inline void EventLoop::cancel_all(bool in_clean_up_too) noexcept {
     // To follow every chain of tasks from each of its members would take quadratic time.
-    tasks_.for_each([](detail::TaskCore& task) {
+    tasks_.for_each([in_clean_up_too](detail::TaskCore& task) {
+        if (task.in_clean_up && !in_clean_up_too) return;
         request_cancel(task);
         if (task.waiting_on) task.waiting_on->cancel();
     });
@@ -701,7 +713,7 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
     // after so many cancels swallows them all.
     constexpr int rounds = 64;
     for (int round = 0; round < rounds && !tasks_.empty(); ++round) {
-        cancel_all();
+        cancel_all(true);
         if (round > 0) let_go_of_tasks();
         drain_cancels();
     }
@@ -970,6 +982,8 @@ inline void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb) noe
     detail::Post* const first = loop.inbox_->take_all();
     detail::Post* last = nullptr;
     for (detail::Post* post = first; post; post = post->next) {
+        detail::ContextRef none;
+        const detail::AmbientScope scope(none);
         try {
             post->act(*post, detail::Post::Verb::run);
         } catch (...) {

@@ -54,7 +54,7 @@ public:
         if (loop_.is_closed() || EventLoop::running()) return loop_.close();
         loop_.run_once();  // callbacks that were scheduled before the end
         std::vector<AnyTask> left = all_tasks(loop_);
-        loop_.cancel_all();
+        loop_.cancel_all(false);
         if (!left.empty()) loop_.run_until_no_tasks(patience_);
         for (const AnyTask& task : left) {
             if (!task.done() || task.cancelled() || !task.exception()) continue;

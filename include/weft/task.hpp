@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -103,6 +104,11 @@ template <class T>
     if (!coro) [[unlikely]]
         throw_runtime_error("create_task: the coroutine was used already");
     auto* const state = new TaskState<T>(loop, loop.next_task_id());
+    if (ContextCore* const context = EventLoop::current_context()) [[unlikely]] {
+        std::unique_ptr<TaskState<T>> owner(state);
+        state->make_extras().context = ContextRef(context);
+        owner.release();
+    }
     const auto frame = coro.release();
     frame.promise().set_outcome(state->outcome);
     frame.promise().set_root();

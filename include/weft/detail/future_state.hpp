@@ -32,6 +32,7 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
         FutureCore& core = *self.future;
         if (verb == Verb::run && !self.removed) {
             self.removed = true;
+            const AmbientScope scope(self.context);
             try {
                 self.fn(core);
             } catch (...) {
@@ -48,6 +49,7 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
     FutureCore* future;
     std::uint32_t refs = 1;
     bool removed = false;
+    ContextRef context;
     Callback<void(FutureCore&)> fn;
 };
 

@@ -7,6 +7,7 @@
 #include <exception>
 #include <string>
 
+#include "context.hpp"
 #include "intrusive_list.hpp"
 #include "outcome.hpp"
 #include "ready_queue.hpp"
@@ -122,11 +123,12 @@ private:
     FutureWaiter* last_ = nullptr;
 };
 
-/// Text that most tasks do not have.
+/// What most tasks do not have.
 struct TaskExtras {
     std::uint32_t id = 0;
     std::string name;
     std::string cancel_message;
+    ContextRef context{};
 };
 
 struct FutureCore {
@@ -161,7 +163,8 @@ struct FutureCore {
     bool started : 1 = false;
     bool must_cancel : 1 = false;  // a cancel was requested and not delivered yet
     bool delivered : 1 = false;    // CancelledError was thrown into the body
-    std::uint8_t unused : 2 = 0;   // set, so that making one is a store and not a read and a store
+    bool in_clean_up : 1 = false;  // spared when `run` cancels the tasks that are left
+    std::uint8_t unused : 1 = 0;   // set, so that making one is a store and not a read and a store
     std::uint16_t cancel_requests = 0;
 
 protected:

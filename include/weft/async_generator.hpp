@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+// AsyncGenerator<T>: a coroutine that gives one item after the other, and may await in between.
+#pragma once
+
+#include <coroutine>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "detail/frame_allocator.hpp"
+#include "detail/outcome.hpp"
+#include "error.hpp"
+
+namespace weft {
+
+template <class T>
+class AsyncGenerator;
+
+/// Thrown by the co_yield at which a generator stands when `aclose` ends it. Not a std::exception,
+/// like CancelledError: clean up and let it go.
+class GeneratorExit final {
+public:
+    const char* what() const noexcept { return "the generator was closed"; }
+};
+
+namespace detail {
+
+/// What `next` gives: an optional, or for references a pointer. Empty at the end.
+template <class T>
+using ItemOf =
+    std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, std::optional<T>>;
+
+template <class T>
+class GeneratorPromise final {
+public:
+    static void* operator new(std::size_t size) { return allocate_frame(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        release_frame(memory, size);
+    }
+
+    /// Back to whoever asked: by returning, when it ran us inside its `await_suspend`, or else by a
+    /// transfer. It may then ask again in place, so a loop over items that are there uses no stack.
+    class GiveBack {
+    public:
+        explicit GiveBack(GeneratorPromise& promise) noexcept : promise_(&promise) {}
+        bool await_ready() const noexcept { return false; }
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept {
+            const auto consumer = std::exchange(promise_->consumer_, nullptr);
+            return consumer ? consumer : std::noop_coroutine();
+        }
+        void await_resume() const {
+            if (promise_->closing_) [[unlikely]]
+                throw GeneratorExit();
+        }
+
+    private:
+        GeneratorPromise* promise_;
+    };
+    class Final {
+    public:
+        explicit Final(GeneratorPromise& promise) noexcept : promise_(&promise) {}
+        bool await_ready() const noexcept { return false; }
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept {
+            return GiveBack(*promise_).await_suspend(nullptr);
+        }
+        void await_resume() const noexcept {}
+
+    private:
+        GeneratorPromise* promise_;
+    };
+
+    AsyncGenerator<T> get_return_object() noexcept;
+    std::suspend_always initial_suspend() noexcept { return {}; }
+    Final final_suspend() noexcept { return Final(*this); }
+
+    /// A value is built where it is wanted. (One whose constructor throws was not given.)
+    template <class U = T>
+        requires(!std::is_reference_v<T> && std::is_constructible_v<T, U&&>)
+    GiveBack yield_value(U&& value) {
+        outcome_->set_value(std::in_place, std::forward<U>(value));
+        outcome_ = nullptr;
+        return GiveBack(*this);
+    }
+    /// A temporary of the yielding expression lives until the next item is asked for.
+    GiveBack yield_value(
+        std::add_lvalue_reference_t<T> value) noexcept requires std::is_lvalue_reference_v<T> {
+        std::exchange(outcome_, nullptr)->set_value(std::addressof(value));
+        return GiveBack(*this);
+    }
+    void return_void() noexcept { std::exchange(outcome_, nullptr)->set_value(ItemOf<T>()); }
+    void unhandled_exception() noexcept {
+        Outcome<ItemOf<T>>& outcome = *std::exchange(outcome_, nullptr);
+        if (closing_ && handling_generator_exit()) return outcome.set_value(ItemOf<T>());
+        outcome.set_current_exception();
+    }
+
+    bool running() const noexcept { return outcome_ != nullptr; }
+    void run_for(Outcome<ItemOf<T>>& outcome, bool closing) noexcept {
+        outcome_ = &outcome;
+        closing_ = closing;
+    }
+    void set_consumer(std::coroutine_handle<> consumer) noexcept { consumer_ = consumer; }
+
+private:
+    static bool handling_generator_exit() noexcept {
+        const std::type_info* const type = abi::__cxa_current_exception_type();
+        return type && *type == typeid(GeneratorExit);
+    }
+
+    std::coroutine_handle<> consumer_;       // null while it waits for our return
+    Outcome<ItemOf<T>>* outcome_ = nullptr;  // where the next item goes; null between two
+    bool closing_ = false;
+};
+
+/// Runs the generator to its next co_yield, in place like CoroAwaiter does (docs/decisions/0001).
+template <class T>
+class [[nodiscard]] NextAwaiter {
+    using Frame = std::coroutine_handle<GeneratorPromise<T>>;
+
+public:
+    explicit NextAwaiter(Frame frame) noexcept : frame_(frame) {}
+    NextAwaiter(const NextAwaiter&) = delete;
+    NextAwaiter& operator=(const NextAwaiter&) = delete;
+
+    bool await_ready() {
+        if (frame_ && !frame_.done()) return false;
+        outcome_.set_value(ItemOf<T>());
+        return true;
+    }
+    bool await_suspend(std::coroutine_handle<> consumer) { return run(consumer, false); }
+    bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
+    ItemOf<T> await_resume() { return outcome_.take(); }
+
+protected:
+    bool run(std::coroutine_handle<> consumer, bool closing) {
+        GeneratorPromise<T>& promise = frame_.promise();
+        if (promise.running()) [[unlikely]]
+            throw_runtime_error("weft: the generator is running for another task");
+        promise.run_for(outcome_, closing);
+        frame_.resume();
+        if (!outcome_.empty()) return false;
+        promise.set_consumer(consumer);
+        return true;
+    }
+
+    Frame frame_;
+    Outcome<ItemOf<T>> outcome_;
+};
+
+template <class T>
+class [[nodiscard]] CloseGeneratorAwaiter final : public NextAwaiter<T> {
+public:
+    using NextAwaiter<T>::NextAwaiter;
+
+    bool await_suspend(std::coroutine_handle<> consumer) { return this->run(consumer, true); }
+    void await_resume() {
+        if (this->outcome_.take()) {
+            throw_runtime_error("weft: the generator went on although it was closed");
+        }
+    }
+};
+
+/// What `next` and `aclose` return: it may be handed on, its awaiter may not.
+template <class Awaiter, class Frame>
+class [[nodiscard]] GeneratorCall {
+public:
+    explicit GeneratorCall(Frame frame) noexcept : frame_(frame) {}
+    Awaiter operator co_await() const noexcept { return Awaiter(frame_); }
+
+private:
+    Frame frame_;
+};
+
+}  // namespace detail
+
+/// The items of a coroutine that uses co_yield. It runs when it is asked, up to its next co_yield:
+///
+///     while (auto item = co_await lines.next()) use(*item);
+///
+/// `item` is a std::optional<T>, and for `AsyncGenerator<T&>` a T*, which points to what was
+/// yielded and is valid until the next call. Giving an item allocates nothing.
+///
+/// Destroying a generator destroys its locals where it stands. Destructors cannot await: a
+/// generator whose clean-up does is ended with `co_await generator.aclose()` (`async_with` does it
+/// on every way out).
+/// Cancel:   passes through: what the generator awaits is what is cancelled. A generator that
+///           CancelledError (or any other exception) has left is at its end.
+/// Thread:   loop thread only; one task at a time asks.
+template <class T>
+class [[nodiscard]] AsyncGenerator {
+public:
+    using promise_type = detail::GeneratorPromise<T>;
+    using value_type = T;
+    using Frame = std::coroutine_handle<promise_type>;
+
+    explicit AsyncGenerator(Frame frame) noexcept : frame_(frame) {}
+    AsyncGenerator(AsyncGenerator&& other) noexcept
+        : frame_(std::exchange(other.frame_, nullptr)), started_(other.started_) {}
+    AsyncGenerator& operator=(AsyncGenerator&& other) noexcept {
+        std::swap(frame_, other.frame_);
+        std::swap(started_, other.started_);
+        return *this;
+    }
+    ~AsyncGenerator() {
+        if (frame_) frame_.destroy();
+    }
+
+    /// The next item; empty once the coroutine has ended.
+    /// Throws:   what the coroutine throws, once; RuntimeError while another task asks.
+    auto next() noexcept {
+        started_ = true;
+        return detail::GeneratorCall<detail::NextAwaiter<T>, Frame>(frame_);
+    }
+
+    /// Ends it: the co_yield at which it stands throws GeneratorExit, and its clean-up, which may
+    /// await (after the handler, or in a `clean_up`), is waited for. Not started: its body never
+    /// runs. Idempotent.
+    /// Throws:   what the clean-up throws; RuntimeError when it yields once more, or runs.
+    auto aclose() noexcept {
+        if (frame_ && !started_) std::exchange(frame_, nullptr).destroy();
+        return detail::GeneratorCall<detail::CloseGeneratorAwaiter<T>, Frame>(frame_);
+    }
+    /// The same under the name that `async_with` looks for.
+    auto close() noexcept { return aclose(); }
+
+private:
+    Frame frame_;
+    bool started_ = false;
+};
+
+template <class T>
+AsyncGenerator<T> detail::GeneratorPromise<T>::get_return_object() noexcept {
+    return AsyncGenerator<T>(std::coroutine_handle<GeneratorPromise>::from_promise(*this));
+}
+
+}  // namespace weft

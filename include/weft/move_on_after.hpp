@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// move_on_after: an await that gives nothing, and throws nothing, when it takes too long.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "clock.hpp"
+#include "detail/timed_awaiter.hpp"
+
+namespace weft {
+namespace detail {
+
+template <class Awaiter>
+class [[nodiscard]] MoveOnAwaiter final : public TimedAwaiter<Awaiter> {
+    using T = std::remove_cvref_t<decltype(std::declval<Awaiter&>().await_resume())>;
+
+public:
+    using TimedAwaiter<Awaiter>::TimedAwaiter;
+
+    auto await_resume() {
+        const bool timed_out = this->timed_out();
+        if constexpr (std::is_void_v<T>) {
+            if (!timed_out) this->result();
+            return !timed_out;
+        } else {
+            if (timed_out) return std::optional<T>();
+            return std::optional<T>(this->result());
+        }
+    }
+};
+
+}  // namespace detail
+
+/// Awaits a Coro, a Task, a Future or one operation, `limit` at most; like `wait_for`, but without
+/// an exception: around a single operation none is thrown inside either.
+/// Returns:  std::optional with the result, empty when the deadline ended it. For void: whether it
+///           came to its end.
+/// Throws:   what is awaited throws, its clean-up included; std::invalid_argument for a duration
+///           that is NaN or too long.
+/// Cancel:   passes through and wins over a deadline of the same turn.
+/// Lifetime: an operation is awaited in the expression that makes it:
+///           `co_await move_on_after(5s, io::recv(fd, buffer))`. To hand the whole thing on, give a
+///           callable that makes the operation: `return move_on_after(5s, [&] { return io::recv(fd,
+///           buffer); });`.
+template <class A, class Rep, class Period>
+detail::MoveOnAwaiter<detail::AwaiterFrom<A>> move_on_after(
+    std::chrono::duration<Rep, Period> limit, A&& awaitable) {
+    return detail::MoveOnAwaiter<detail::AwaiterFrom<A>>(std::forward<A>(awaitable),
+                                                         detail::to_nanoseconds(limit));
+}
+
+}  // namespace weft

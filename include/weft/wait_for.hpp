@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// wait_for: an await that throws TimeoutError when it takes too long.
+#pragma once
+
+#include <chrono>
+#include <utility>
+
+#include "clock.hpp"
+#include "detail/timed_awaiter.hpp"
+
+namespace weft {
+namespace detail {
+
+template <class Awaiter>
+class [[nodiscard]] WaitForAwaiter final : public TimedAwaiter<Awaiter> {
+public:
+    using TimedAwaiter<Awaiter>::TimedAwaiter;
+
+    decltype(auto) await_resume() {
+        if (this->timed_out()) [[unlikely]]
+            throw_timeout();
+        return this->result();
+    }
+};
+
+}  // namespace detail
+
+/// Awaits a Coro, a Task, a Future or one operation, `limit` at most. When the time is over, what
+/// is awaited is cancelled, and its clean-up is waited for. A limit <= 0 takes what is there
+/// without waiting: a future that is done, data that is buffered; a coroutine is not started, an
+/// operation not begun, and a future or task that is not done is cancelled.
+/// Returns:  what is awaited returns, whenever it won against the deadline.
+/// Throws:   TimeoutError; what is awaited throws, its clean-up included; std::invalid_argument
+///           for a duration that is NaN or too long.
+/// Cancel:   passes through and wins over a deadline of the same turn.
+/// Lifetime: an operation is awaited in the expression that makes it:
+///           `co_await wait_for(io::recv(fd, buffer), 5s)`. To hand the whole thing on, give a
+///           callable that makes the operation: `return wait_for([&] { return io::recv(fd, buffer);
+///           }, 5s);`.
+template <class A, class Rep, class Period>
+detail::WaitForAwaiter<detail::AwaiterFrom<A>> wait_for(A&& awaitable,
+                                                        std::chrono::duration<Rep, Period> limit) {
+    return detail::WaitForAwaiter<detail::AwaiterFrom<A>>(std::forward<A>(awaitable),
+                                                          detail::to_nanoseconds(limit));
+}
+
+}  // namespace weft

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// Deadlines and generators allocate nothing, once warm: neither from the heap nor fresh frames.
+#include <weft/async_generator.hpp>
+#include <weft/coro.hpp>
+#include <weft/future.hpp>
+#include <weft/io.hpp>
+#include <weft/move_on_after.hpp>
+#include <weft/sleep.hpp>
+#include <weft/task.hpp>
+#include <weft/testing/catch.hpp>
+#include <weft/timeout.hpp>
+#include <weft/wait_for.hpp>
+
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+#include "descriptors.hpp"
+
+#if !WEFT_ASAN  // there frames are not recycled, and it replaces operator new itself
+
+using namespace std::chrono_literals;
+using weft::Coro;
+
+namespace {
+
+std::size_t allocations = 0;
+
+void* counted(std::size_t size) {
+    ++allocations;
+    if (void* const block = std::malloc(size)) return block;
+    throw std::bad_alloc();
+}
+
+}  // namespace
+
+// The frames' upstream uses these too, unless the program replaces it.
+void* operator new(std::size_t size) { return counted(size); }
+void* operator new[](std::size_t size) { return counted(size); }
+void operator delete(void* block) noexcept { std::free(block); }
+void operator delete[](void* block) noexcept { std::free(block); }
+void operator delete(void* block, std::size_t) noexcept { std::free(block); }
+void operator delete[](void* block, std::size_t) noexcept { std::free(block); }
+
+namespace {
+
+/// Awaits `round()` until everything is warm, then counts what ten more rounds allocate.
+template <class Round>
+Coro<std::size_t> allocations_of(Round& round) {
+    for (int i = 0; i < 20; ++i) co_await round();
+    const std::size_t before = allocations;
+    for (int i = 0; i < 10; ++i) co_await round();
+    co_return allocations - before;
+}
+
+Coro<void> one_turn() { co_await weft::yield(); }
+
+}  // namespace
+
+WEFT_TEST_CASE("a deadline around a single operation that does not fire allocates nothing",
+               "[allocation]") {
+    support::Pair pipe = support::pipe_pair();
+    auto future = weft::get_running_loop().create_future<void>();
+    char byte = 0;
+    auto round = [&]() -> Coro<void> {
+        future = weft::get_running_loop().create_future<void>();
+        weft::get_running_loop().call_soon([&] { future.set_result(); });
+        co_await weft::wait_for(future, 1h);
+        weft::get_running_loop().call_soon([&] { support::put(pipe.b.get(), "x"); });
+        co_await weft::wait_for(weft::io::read(pipe.a.get(), {&byte, 1}), 1h);
+        co_await weft::move_on_after(1h, weft::sleep(1s));
+    };
+    const std::size_t count = co_await allocations_of(round);
+    REQUIRE(count == 0);
+}
+
+WEFT_TEST_CASE("a deadline that ends a single operation allocates nothing", "[allocation]") {
+    support::Pair pipe = support::pipe_pair();
+    char byte = 0;
+    auto round = [&]() -> Coro<void> {
+        co_await weft::move_on_after(1s, weft::io::read(pipe.a.get(), {&byte, 1}));
+        co_await weft::move_on_after(1s, weft::sleep(1h));
+        co_await weft::move_on_after(0s, weft::sleep(1h));
+    };
+    const std::size_t count = co_await allocations_of(round);
+    REQUIRE(count == 0);
+}
+
+WEFT_TEST_CASE("a deadline around a coroutine adds no frame to it", "[allocation]") {
+    auto round = []() -> Coro<void> {
+        co_await weft::timeout(1h, &one_turn);
+        co_await weft::wait_for(one_turn(), 1h);
+        auto body = [](weft::Timeout& timeout) -> Coro<void> {
+            timeout.reschedule(weft::get_running_loop().time() + 2h);
+            co_await weft::yield();
+        };
+        co_await weft::timeout(1h, body);
+    };
+    const std::size_t count = co_await allocations_of(round);
+    REQUIRE(count == 0);
+}
+
+WEFT_TEST_CASE("an item of a generator allocates nothing", "[allocation]") {
+    auto endless = []() -> weft::AsyncGenerator<int> {
+        for (int number = 0;; ++number) {
+            if (number % 3 == 0) co_await weft::yield();
+            co_yield number;
+        }
+    };
+    weft::AsyncGenerator<int> numbers = endless();
+    auto round = [&]() -> Coro<void> {
+        for (int i = 0; i < 10; ++i) co_await numbers.next();
+    };
+    const std::size_t count = co_await allocations_of(round);
+    REQUIRE(count == 0);
+}
+
+#endif
