@@ -16,7 +16,8 @@ LAYERS = [
                     " detail/helper_thread"),
     ("engine", "loop coro handle detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core"),
-    ("suspension", "io sleep task future detail/future_state detail/wait_queue"),
+    ("suspension", "io sleep task future detail/future_state detail/wait_queue detail/children"
+                   " detail/child_arguments"),
     ("vocabulary", "*"),
     ("entry", "weft run debug testing/*"),
 ]
