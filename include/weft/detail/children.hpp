@@ -92,6 +92,7 @@ public:
         : Timer(&time_is_up),
           loop_(&loop),
           block_(ChildBlock::make(*this, capacity)),
+          deciding_(deciding(rule)),
           rule_(rule) {}
     Children(const Children&) = delete;
     Children& operator=(const Children&) = delete;
@@ -194,7 +195,8 @@ private:
         if (rule_ == ChildRule::watch_next) return ended_.push_back(node);
         const State end = node.end();
         saw_cancelled_ |= end == State::cancelled;
-        if (decisive_ || start_failure_ || !decides(end)) return;
+        if ((deciding_ & bit(end)) == 0 || decisive_ || start_failure_) [[likely]]
+            return;
         decisive_ = &node;
         if (rule_ == ChildRule::first_error_cancels || rule_ == ChildRule::first_success_cancels) {
             cancel_rest(Which::all);
@@ -203,24 +205,25 @@ private:
             cancel_rest(Which::borrowed);
         }
     }
-    bool decides(State end) const noexcept {
-        switch (rule_) {
+    static constexpr unsigned bit(State end) noexcept { return 1u << static_cast<unsigned>(end); }
+    /// The ends that decide under a rule, one bit each.
+    static constexpr unsigned deciding(ChildRule rule) noexcept {
+        switch (rule) {
             case ChildRule::first_error:
             case ChildRule::first_error_cancels:
-                // A child that we have cancelled ourselves, by request, has done as it was told.
-                return end == State::exception || (end == State::cancelled && !asked_);
+                return bit(State::exception) | bit(State::cancelled);
             case ChildRule::first_success_cancels:
-                return end == State::value;
+                return bit(State::value);
             case ChildRule::watch_first:
-                return true;
+                return bit(State::value) | bit(State::exception) | bit(State::cancelled);
             case ChildRule::watch_error:
-                return end == State::exception;
+                return bit(State::exception);
             case ChildRule::all_end:
             case ChildRule::watch_all:
             case ChildRule::watch_next:
                 break;
         }
-        return false;
+        return 0;
     }
     bool over() const noexcept { return leaving_ || fulfilled(); }
     bool fulfilled() const noexcept {
@@ -262,6 +265,8 @@ private:
             return nullptr;
         }
         asked_ = true;
+        // A child that ends as it was told to has not failed.
+        if (rule_ != ChildRule::first_success_cancels) deciding_ &= ~bit(State::cancelled);
         if (cancelling_) return nullptr;  // they are on their way already
         passing_on_ = true;
         const TaskExtras* const extras = task.extras();
@@ -315,6 +320,7 @@ private:
     std::size_t borrowed_ = 0;  // of the pending ones
     WaiterList ended_;          // `watch_next`: those that nobody has seen yet
     std::exception_ptr start_failure_;
+    unsigned deciding_;
     ChildRule rule_;
     bool asked_ = false;       // our task was cancelled
     bool cancelling_ = false;  // we have cancelled every child
