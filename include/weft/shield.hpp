@@ -19,17 +19,22 @@ public:
     // Takes over a reference.
     explicit ShieldAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
 
+    void await_suspend(std::coroutine_handle<> handle) {
+        const TaskCore* const task = core_->loop->current_task();
+        struck_ = task && task->must_cancel;
+        FutureWait::await_suspend(handle);
+    }
     TaskCore* cancel() noexcept override {
         leave();
         return nullptr;
     }
     void let_go() noexcept override { leave(); }
     bool await_cancelled() const noexcept {
-        return !core_->done() || core_->state == FutureCore::State::cancelled;
+        return struck_ || !core_->done() || core_->state == FutureCore::State::cancelled;
     }
     T await_resume() {
-        // It ended after we were cancelled and before we ran: then there is a result to return.
-        if (!core_->done()) core_->loop->throw_cancelled();
+        // Where it ended after we were cancelled and before we run, there is a result to return.
+        if (struck_ || !core_->done()) core_->loop->throw_cancelled();
         core_->retrieved = true;
         Outcome<T>& outcome = outcome_of<T>(*core_);
         if constexpr (std::is_copy_constructible_v<T>) {
@@ -37,6 +42,9 @@ public:
         }
         return outcome.take();
     }
+
+private:
+    bool struck_ = false;  // by a cancel that was pending before
 };
 
 }  // namespace detail

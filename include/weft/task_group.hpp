@@ -156,7 +156,7 @@ public:
 
     /// For `task_group`: the end of the body, and of the block.
     class [[nodiscard]] Join;
-    Join join() noexcept;
+    Join join(bool body_failed) noexcept;
     void finish(const detail::OutcomeBase& body, std::exception_ptr error);
 
 private:
@@ -231,8 +231,9 @@ private:
     TaskGroup& group_;
 };
 
-inline TaskGroup::Join TaskGroup::join() noexcept {
+inline TaskGroup::Join TaskGroup::join(bool body_failed) noexcept {
     body_ended_ = true;
+    if (body_failed && !aborting_) abort();
     return Join(*this);
 }
 
@@ -361,7 +362,7 @@ auto task_group(Fn body, Args... args) -> std::invoke_result_t<Fn&, TaskGroup&, 
     } catch (...) {
         outcome.set_current_exception();
     }
-    co_await group.join();
+    co_await group.join(outcome.kind() != detail::OutcomeKind::value);
     group.finish(outcome, outcome.exception());
     if constexpr (std::is_void_v<T>) {
         co_return;
