@@ -345,6 +345,27 @@ WEFT_TEST_CASE("a body with a result that its group's cancel ended has none: a R
     REQUIRE(value == 1);
 }
 
+WEFT_TEST_CASE("a child that won against the group's cancel and starts another is struck there",
+               "[task_group]") {
+    auto future = weft::get_running_loop().create_future<void>();
+    std::string log;
+    auto child = [&](TaskGroup& group) -> Coro<void> {
+        co_await future;
+        log += 'w';
+        group.create_task(sleeps());
+        log += 'x';
+    };
+    auto body = [&](TaskGroup& group) -> Coro<void> {
+        group.create_task(child, std::ref(group));
+        co_await turns(3);
+        future.set_result();
+        group.cancel();
+    };
+    const auto end = co_await outcome(body);
+    REQUIRE(end == "v 0");
+    REQUIRE(log == "w");
+}
+
 // --- eager children ---
 
 WEFT_TEST_CASE("an eager child that cancels its own group does not hang it", "[task_group]") {

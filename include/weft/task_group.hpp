@@ -109,7 +109,8 @@ public:
     /// Starts a child: the arguments, TaskOptions included, are those of `weft::create_task`. Its
     /// result is in the task that is returned; its failure ends the group, retrieved or not.
     /// Throws:   RuntimeError when the group is over, or ends because a child failed or because of
-    ///           `cancel`. The coroutine is then destroyed.
+    ///           `cancel`; CancelledError instead when that cancel is still to strike the caller.
+    ///           The coroutine is destroyed.
     template <class... Args>
         requires requires(Args&&... args) { weft::create_task(std::forward<Args>(args)...); }
     auto create_task(Args&&... args) {
@@ -167,7 +168,14 @@ private:
         if (loop_ != EventLoop::running() || finished()) [[unlikely]]
             detail::throw_runtime_error("create_task: the task group is finished");
         if (aborting_) [[unlikely]]
-            detail::throw_runtime_error("create_task: the task group is shutting down");
+            refuse();
+    }
+    [[noreturn, gnu::cold, gnu::noinline]] void refuse() const {
+        // A child whose operation won against the group's cancel does not know of that yet. It has
+        // done nothing wrong, and must not turn a quiet end into an error.
+        const detail::TaskCore* const caller = loop_->current_task();
+        if (caller && caller->must_cancel) loop_->throw_cancelled();
+        detail::throw_runtime_error("create_task: the task group is shutting down");
     }
     void adopt(std::unique_ptr<detail::GroupMember> member, detail::FutureCore& core) noexcept;
     void member_ended(detail::GroupMember& member) noexcept;
