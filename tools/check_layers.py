@@ -17,7 +17,8 @@ LAYERS = [
     ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core detail/guard"),
     ("suspension", "io sleep task future detail/future_state detail/wait_queue detail/reserving_queue"
-                   " detail/holder detail/element detail/ring_buffer detail/item_queue"),
+                   " detail/holder detail/element detail/ring_buffer detail/item_queue"
+                   " detail/children detail/child_arguments"),
     ("vocabulary", "* detail/timed_awaiter"),
     ("entry", "weft run debug testing/*"),
 ]

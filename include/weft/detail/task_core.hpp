@@ -82,6 +82,7 @@ struct FutureWaiter {
 class WaiterList {
 public:
     bool empty() const noexcept { return last_ == nullptr; }
+    FutureWaiter* front() const noexcept { return last_ ? last_->next : nullptr; }
     /// The one that waits, if exactly one does; it is out of the list then.
     FutureWaiter* pop_only() noexcept {
         FutureWaiter* const only = last_;

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// as_completed: tasks one after the other, in the order in which they end.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "clock.hpp"
+#include "coro.hpp"
+#include "detail/child_arguments.hpp"
+#include "detail/children.hpp"
+#include "error.hpp"
+#include "future.hpp"
+
+namespace weft {
+
+/// Tasks that are waited for together. `Handle` is a Task<T> or Future<T>.
+/// Lifetime: dropping it before its end leaves the tasks alone; no timer and no node stays behind.
+template <class Handle>
+class [[nodiscard]] AsCompleted {
+public:
+    AsCompleted(std::vector<Handle> tasks, detail::Nanoseconds deadline)
+        : tasks_(unique(std::move(tasks))),
+          deadline_(deadline),
+          children_(get_running_loop(), tasks_.size(), detail::ChildRule::watch_next) {
+        for (const Handle& task : tasks_) {
+            detail::check_child(task, children_.loop());
+            task.core()->add_ref();
+            children_.add(task.core());
+        }
+        children_.begin();
+    }
+    AsCompleted(const AsCompleted&) = delete;
+    AsCompleted& operator=(const AsCompleted&) = delete;
+
+    /// Waits for the next task to end; those that have ended meanwhile come first, in the order of
+    /// their ends. One caller at a time.
+    /// Returns:  the task, which is done: ask it for its `result()`. Empty when all had their turn.
+    /// Throws:   TimeoutError when the deadline came first, and from then on; CancelledError.
+    /// Cancel:   ends the wait; no task is cancelled, or skipped.
+    Coro<Handle> next() {
+        if (children_.all_ended()) co_return Handle();
+        if (deadline_ != detail::no_deadline) children_.arm(deadline_);
+        const detail::TimerOff off(children_);
+        co_await children_.wait();
+        detail::ChildNode* const ended = children_.pop_ended();
+        if (!ended) throw TimeoutError();
+        co_return tasks_[static_cast<std::size_t>(ended - &children_.node(0))];
+    }
+
+private:
+    /// Each task once, however often it was passed.
+    static std::vector<Handle> unique(std::vector<Handle> tasks) {
+        std::vector<detail::FutureCore*> seen;
+        seen.reserve(tasks.size());
+        for (const Handle& task : tasks) seen.push_back(task.core());
+        std::sort(seen.begin(), seen.end());
+        if (std::adjacent_find(seen.begin(), seen.end()) == seen.end()) return tasks;
+        seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+        std::erase_if(tasks, [&](const Handle& task) {
+            const auto at = std::lower_bound(seen.begin(), seen.end(), task.core());
+            const bool first = at != seen.end() && *at == task.core();
+            if (first) seen.erase(at);
+            return !first;
+        });
+        return tasks;
+    }
+
+    std::vector<Handle> tasks_;
+    detail::Nanoseconds deadline_;
+    detail::Children children_;
+};
+
+namespace detail {
+
+template <class R>
+auto start_all(R&& range) {
+    using Element = std::remove_cv_t<ElementOf<std::remove_reference_t<R>>>;
+    if constexpr (FutureHandle<Element>) {
+        return std::vector<Element>(range.begin(), range.end());
+    } else {
+        std::vector<Task<typename KeptElement<std::remove_reference_t<R>>::value_type>> tasks;
+        tasks.reserve(count_of(range));
+        for (auto& element : range) tasks.push_back(create_task(keep_for_long(std::move(element))));
+        return tasks;
+    }
+}
+template <class R>
+using StartedHandle = typename decltype(start_all(std::declval<R>()))::value_type;
+
+}  // namespace detail
+
+/// The tasks or futures of a range one after the other as they end; coroutines, and callables that
+/// return one, are started as tasks.
+///
+///     auto completed = weft::as_completed(std::move(tasks));
+///     while (auto task = co_await completed.next()) use(task.result());
+///
+/// Throws:   RuntimeError for the current task, an empty handle or one of another loop.
+template <detail::ChildRange R>
+auto as_completed(R&& range) {
+    return AsCompleted<detail::StartedHandle<R>>(detail::start_all(std::forward<R>(range)),
+                                                 detail::no_deadline);
+}
+/// The same with a deadline for all of them together, after which `next` throws TimeoutError.
+template <detail::ChildRange R, class Rep, class Period>
+auto as_completed(R&& range, std::chrono::duration<Rep, Period> timeout) {
+    const detail::Nanoseconds delay = detail::to_nanoseconds(timeout);
+    return AsCompleted<detail::StartedHandle<R>>(
+        detail::start_all(std::forward<R>(range)),
+        detail::deadline_after(get_running_loop().read_clock(), delay));
+}
+
+}  // namespace weft
