@@ -159,8 +159,12 @@ public:
     /// The values of context variables that hold here, for what is started here; mostly null.
     static detail::ContextCore* current_context() noexcept {
         const EventLoop* const loop = detail::running_loop;
-        if (!loop || !loop->current_) return detail::ambient_context;
-        detail::TaskExtras* const extras = loop->current_->extras();
+        return loop ? loop->context_here() : detail::ambient_context;
+    }
+    /// The same for whoever has the loop at hand: a loop with a current task runs, on this thread.
+    detail::ContextCore* context_here() const noexcept {
+        if (!current_) return detail::ambient_context;
+        const detail::TaskExtras* const extras = current_->extras();
         return extras ? extras->context.get() : nullptr;
     }
     template <class Visit>
@@ -362,7 +366,8 @@ template <class F>
 Handle EventLoop::call_soon(F&& fn) {
     check_open("call_soon");
     auto* const call = new detail::ScheduledCall(*this, std::forward<F>(fn));
-    call->context = detail::ContextRef(current_context());
+    if (detail::ContextCore* const context = context_here()) [[unlikely]]
+        call->context = detail::ContextRef(context);
     ready_.push(*call);
     return Handle(*call);
 }
@@ -371,7 +376,8 @@ template <class F>
 TimerHandle EventLoop::call_at_deadline(detail::Nanoseconds deadline, F&& fn) {
     check_open("call_at");
     auto call = std::make_unique<detail::ScheduledCall>(*this, std::forward<F>(fn));
-    call->context = detail::ContextRef(current_context());
+    if (detail::ContextCore* const context = context_here()) [[unlikely]]
+        call->context = detail::ContextRef(context);
     timers_.insert(*call, deadline);
     return TimerHandle(*call.release());
 }

@@ -100,15 +100,19 @@ public:
 namespace detail {
 
 template <class T>
+[[gnu::cold, gnu::noinline]] void inherit_context(TaskState<T>* state, ContextCore& context) {
+    std::unique_ptr<TaskState<T>> owner(state);
+    state->make_extras().context = ContextRef(&context);
+    owner.release();
+}
+
+template <class T>
 [[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro) {
     if (!coro) [[unlikely]]
         throw_runtime_error("create_task: the coroutine was used already");
     auto* const state = new TaskState<T>(loop, loop.next_task_id());
-    if (ContextCore* const context = EventLoop::current_context()) [[unlikely]] {
-        std::unique_ptr<TaskState<T>> owner(state);
-        state->make_extras().context = ContextRef(context);
-        owner.release();
-    }
+    if (ContextCore* const context = loop.context_here()) [[unlikely]]
+        inherit_context(state, *context);
     const auto frame = coro.release();
     frame.promise().set_outcome(state->outcome);
     frame.promise().set_root();
