@@ -6,6 +6,7 @@
 #include <weft/task.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -344,4 +345,19 @@ TEST_CASE("without debug mode a swallowed cancel is not reported", "[task]") {
     task.cancel();
     loop.run_until_done(*task.core());
     REQUIRE(reports->empty());
+}
+
+WEFT_TEST_CASE("a task may be a member function of an object that is passed by reference", "[task]") {
+    struct Counter {
+        int value = 3;
+        Coro<int> add(int more) {
+            value += more;
+            co_return value;
+        }
+    };
+    Counter counter;
+    const Task<int> task = weft::create_task(&Counter::add, std::ref(counter), 4);
+    const int sum = co_await task;
+    REQUIRE(sum == 7);
+    REQUIRE(counter.value == 7);
 }

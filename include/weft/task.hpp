@@ -125,7 +125,7 @@ template <class Member, class Object, class... Args>
 decltype(auto) call_member(Member member, Object& object, Args&&... args) {
     if constexpr (requires { (object.*member)(std::forward<Args>(args)...); }) {
         return (object.*member)(std::forward<Args>(args)...);
-    } else if constexpr (requires { object.get().*member; }) {
+    } else if constexpr (requires { (object.get().*member)(std::forward<Args>(args)...); }) {
         return (object.get().*member)(std::forward<Args>(args)...);
     } else {
         return ((*object).*member)(std::forward<Args>(args)...);

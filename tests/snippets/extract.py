@@ -8,6 +8,13 @@ import pathlib
 import re
 import sys
 
+# With a line number of another file g++ 12 takes the program for a header, and warns that a lambda in a coroutine's
+# frame has no linkage.
+PREFIX = """#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wsubobject-linkage"
+#endif
+"""
+
 BLOCK = re.compile(r"^```cpp\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -30,7 +37,7 @@ def main(folder, *documents):
             name = re.sub(r"\W+", "_", document.stem.lower())
             path = folder / f"{name}_{sum(1 for other in written if other.stem.startswith(name)) + 1}.cpp"
             # Messages then name the document.
-            write_if_changed(path, f'#line {line} "{document.name}"\n{block.group(1)}')
+            write_if_changed(path, f'{PREFIX}#line {line} "{document.name}"\n{block.group(1)}')
             written.append(path)
     for old in set(folder.glob("*.cpp")) - set(written):
         old.unlink()
