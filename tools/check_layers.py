@@ -11,7 +11,7 @@ import sys
 # folder that is not named here is vocabulary; one in a subfolder must be named.
 LAYERS = [
     ("words", "config error clock fd address buffer options detail/intrusive_list detail/outcome"
-              " detail/callback"),
+              " detail/callback detail/std_parts detail/ref detail/thread"),
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
     ("engine", "loop coro handle detail/ready_queue detail/timer_heap detail/frame_allocator"
