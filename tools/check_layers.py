@@ -11,7 +11,11 @@ import sys
 # folder that is not named here is vocabulary; one in a subfolder must be named.
 LAYERS = [
     ("words", "config error clock fd address buffer options detail/intrusive_list detail/outcome"
+<<<<<<< HEAD
               " detail/callback detail/pointer_set"),
+=======
+              " detail/callback detail/std_parts detail/ref detail/thread"),
+>>>>>>> lean-server
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
     ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"

@@ -37,8 +37,8 @@ public:
             address.v6_.sin6_port = htons(port);
             address.size_ = sizeof(sockaddr_in6);
         } else {
-            throw std::system_error(EINVAL, std::system_category(),
-                                    "'" + text + "' is not a numeric address");
+            detail::throw_system_error(EINVAL,
+                                       detail::concat({"'", text, "' is not a numeric address"}));
         }
         return address;
     }
@@ -93,21 +93,21 @@ public:
         return 0;
     }
     /// "127.0.0.1:80", "[::1]:80", "unix:/run/x", "" for no address.
-    [[gnu::cold]] std::string to_string() const {
+    [[gnu::cold, gnu::noinline]] std::string to_string() const {
         char text[INET6_ADDRSTRLEN];
         if (family() == AF_INET) {
             ::inet_ntop(AF_INET, &v4_.sin_addr, text, sizeof text);
-            return std::string(text) + ":" + std::to_string(port());
+            return detail::concat({text, ":", detail::decimal(port())});
         }
         if (family() == AF_INET6) {
             ::inet_ntop(AF_INET6, &v6_.sin6_addr, text, sizeof text);
-            return "[" + std::string(text) + "]:" + std::to_string(port());
+            return detail::concat({"[", text, "]:", detail::decimal(port())});
         }
         if (family() == AF_UNIX) {
             constexpr std::size_t before = offsetof(sockaddr_un, sun_path);
-            std::string path(unix_.sun_path, size_ > before ? size_ - before : 0);
-            while (!path.empty() && path.back() == '\0') path.pop_back();
-            return "unix:" + path;
+            std::string_view path(unix_.sun_path, size_ > before ? size_ - before : 0);
+            while (!path.empty() && path.back() == '\0') path.remove_suffix(1);
+            return detail::concat({"unix:", path});
         }
         return {};
     }

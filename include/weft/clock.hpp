@@ -2,11 +2,12 @@
 // Durations and deadlines: user durations of any std::chrono kind become nanoseconds, checked.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
 #include <type_traits>
+
+#include "detail/std_parts.hpp"
 
 namespace weft {
 

@@ -5,12 +5,40 @@
 
 #include <cstddef>
 #include <exception>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
 namespace weft {
+namespace detail {
+
+/// The texts of errors and reports are put together here: each use of operator+ or of another
+/// member of std::string (whose code C++20 compiles anew in every file) weighs more than this.
+[[gnu::cold, gnu::noinline]] inline std::string concat(
+    std::initializer_list<std::string_view> pieces) {
+    std::string text;
+    for (const std::string_view piece : pieces) text.append(piece.data(), piece.size());
+    return text;
+}
+
+/// std::to_string, once for all types.
+[[gnu::cold, gnu::noinline]] inline std::string decimal(long long number) {
+    char digits[24];
+    std::size_t at = sizeof digits;
+    auto rest = number < 0 ? 0 - static_cast<unsigned long long>(number)
+                           : static_cast<unsigned long long>(number);
+    do {
+        digits[--at] = static_cast<char>('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (number < 0) digits[--at] = '-';
+    return std::string(digits + at, sizeof digits - at);
+}
+
+}  // namespace detail
 
 /// Thrown by the innermost await of a task that was cancelled.
 ///
@@ -54,9 +82,11 @@ public:
 class IncompleteReadError : public std::runtime_error {
 public:
     [[gnu::cold]] IncompleteReadError(std::string partial, std::size_t expected)
-        : std::runtime_error("connection closed after " + std::to_string(partial.size()) +
-                             (expected ? " of " + std::to_string(expected) : std::string()) +
-                             " bytes"),
+        : std::runtime_error(detail::concat(
+              {"connection closed after ", detail::decimal(static_cast<long long>(partial.size())),
+               expected ? " of " : "",
+               expected ? detail::decimal(static_cast<long long>(expected)) : std::string(),
+               " bytes"})),
           partial_(std::move(partial)),
           expected_(expected) {}
 
@@ -72,21 +102,30 @@ private:
 /// No separator within the stream's limit. Nothing was consumed: the data is still readable.
 class LimitOverrunError : public std::runtime_error {
 public:
-    explicit LimitOverrunError(std::size_t limit)
-        : std::runtime_error("no separator within the limit of " + std::to_string(limit) +
-                             " bytes") {}
+    [[gnu::cold]] explicit LimitOverrunError(std::size_t limit)
+        : std::runtime_error(
+              detail::concat({"no separator within the limit of ",
+                              detail::decimal(static_cast<long long>(limit)), " bytes"})) {}
 };
 
 namespace detail {
 
 // Out of line and cold: the throwing path of an inlined await must not weigh on the path that
 // does not throw.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_system_error(int error,
+                                                                      const std::string& what) {
+    throw std::system_error(error, std::system_category(), what);
+}
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_system_error(int error, const char* call) {
-    throw std::system_error(error, std::system_category(), call);
+    throw_system_error(error, std::string(call));
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_runtime_error(const char* what) {
     throw RuntimeError(what);
+}
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_runtime_error(
+    std::initializer_list<std::string_view> pieces) {
+    throw RuntimeError(concat(pieces));
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_invalid_state(const char* what) {

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <coroutine>
 #include <cstddef>
@@ -16,6 +15,7 @@
 #include "address.hpp"
 #include "backend/operation.hpp"
 #include "buffer.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "detail/timer_heap.hpp"
 #include "error.hpp"

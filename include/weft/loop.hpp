@@ -7,12 +7,10 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include <algorithm>
 #include <coroutine>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,7 +21,9 @@
 #include "clock.hpp"
 #include "detail/inbox.hpp"
 #include "detail/ready_queue.hpp"
+#include "detail/ref.hpp"
 #include "detail/report.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "detail/timer_heap.hpp"
 #include "error.hpp"
@@ -58,8 +58,8 @@ public:
 
 private:
     friend class EventLoop;
-    explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) {}
-    std::shared_ptr<detail::Inbox> inbox_;
+    explicit Remote(detail::Ref<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) {}
+    detail::Ref<detail::Inbox> inbox_;
 };
 
 /// A single-threaded event loop. Most programs never name one: `weft::run` makes it.
@@ -260,8 +260,8 @@ public:
     /// The same for a future, which may outlive its loop.
     static void check_thread(const detail::FutureCore& future, const char* call) {
         if (future.debug && !is_live(future.loop)) [[unlikely]]
-            throw RuntimeError(std::string(call) +
-                               ": the future's event loop is gone or belongs to another thread");
+            detail::throw_runtime_error(
+                {call, ": the future's event loop is gone or belongs to another thread"});
     }
     /// Runs turns until the future is done.
     void run_until_done(detail::FutureCore& future);
@@ -337,7 +337,7 @@ private:
     detail::Nanoseconds step_time_ = 0;
     detail::TimerHeap timers_;
     std::unique_ptr<detail::Backend> backend_;
-    std::shared_ptr<detail::Inbox> inbox_;
+    detail::Ref<detail::Inbox> inbox_;
     WakeUp wake_up_{detail::OpCode::read, &wake_up_arrived};
     PostBatch posts_{*this};
     detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> tasks_;
@@ -454,12 +454,12 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
 
 [[gnu::cold]] inline void EventLoop::refuse_other_thread(const char* call) const {
     if (::pthread_equal(thread_, ::pthread_self())) return;
-    throw RuntimeError(std::string(call) +
-                       ": this event loop belongs to another thread (use call_soon_threadsafe)");
+    detail::throw_runtime_error(
+        {call, ": this event loop belongs to another thread (use call_soon_threadsafe)"});
 }
 
 [[gnu::cold, gnu::noinline]] inline void EventLoop::refuse_closed(const char* call) {
-    throw RuntimeError(std::string(call) + ": the event loop is closed");
+    detail::throw_runtime_error({call, ": the event loop is closed"});
 }
 
 [[gnu::cold]] inline void EventLoop::report_slow(detail::Nanoseconds began,
@@ -467,7 +467,8 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
     const detail::Nanoseconds took = detail::monotonic_now() - began;
     if (took < slow_callback_duration.count()) return;
     try {
-        const std::string text = "a step took " + std::to_string(took / 1'000'000) + " ms";
+        const std::string text =
+            detail::concat({"a step took ", detail::decimal(took / 1'000'000), " ms"});
         call_exception_handler({text, nullptr, who});
     } catch (const std::bad_alloc&) {
         call_exception_handler({"a step was slow", nullptr, {}});
@@ -478,23 +479,26 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
     std::string text;
     auto& tasks = const_cast<EventLoop*>(this)->tasks_;  // for_each visits without changing
     tasks.for_each([&](detail::TaskCore& task) {
-        text += "  " + task.name() + ": ";
+        detail::WaitInfo info;
+        const char* state = "";
         if (&task == current_) {
-            text += "running";
+            state = "running";
         } else if (!task.started) {
-            text += "not started";
+            state = "not started";
         } else if (!task.waiting_on) {
-            text += "ready";
+            state = "ready";
         } else {
-            const detail::WaitInfo info = task.waiting_on->describe();
-            text += std::string("waits on ") + info.what;
-            if (info.fd >= 0) text += " (descriptor " + std::to_string(info.fd) + ")";
-            if (info.on && info.on->is_task) {
-                text += " " + static_cast<const detail::TaskCore*>(info.on)->name();
-            }
+            info = task.waiting_on->describe();
+            state = "waits on ";
         }
-        if (task.must_cancel) text += ", cancel requested";
-        text += '\n';
+        const bool on_file = info.fd >= 0;
+        const bool on_task = info.on && info.on->is_task;
+        text.append(detail::concat(
+            {"  ", task.name(), ": ", state, info.what, on_file ? " (descriptor " : "",
+             on_file ? detail::decimal(info.fd) : std::string(), on_file ? ")" : "",
+             on_task ? " " : "",
+             on_task ? static_cast<const detail::TaskCore*>(info.on)->name() : std::string(),
+             task.must_cancel ? ", cancel requested" : "", "\n"}));
     });
     return text;
 }
@@ -599,7 +603,7 @@ inline void EventLoop::complete(detail::FutureCore& future,
     : debug_(options.debug),
       virtual_time_(options.virtual_time),
       backend_(detail::choose_backend(options.backend, options.ring_entries)),
-      inbox_(std::make_shared<detail::Inbox>()),
+      inbox_(new detail::Inbox),
       // Virtual time starts at a round number, for readable failures.
       virtual_now_(1'000'000'000'000),
       busy_poll_(detail::to_nanoseconds(options.busy_poll)),
@@ -957,8 +961,9 @@ inline void EventLoop::spin(detail::Nanoseconds limit) {
     if (!ready_.empty() || !inbox_->empty()) {
         last_progress_ = now;
     } else if (now - last_progress_ >= hang_limit_) {
-        throw RuntimeError("nothing happened for " + std::to_string(hang_limit_ / 1'000'000) +
-                           " ms; the tasks are:\n" + dump());
+        detail::throw_runtime_error({"nothing happened for ",
+                                     detail::decimal(hang_limit_ / 1'000'000),
+                                     " ms; the tasks are:\n", dump()});
     }
 }
 

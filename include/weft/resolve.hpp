@@ -2,74 +2,155 @@
 // getaddrinfo: names to addresses, on a thread, because no resolver of libc waits any other way.
 #pragma once
 
+#include <arpa/inet.h>
 #include <netdb.h>
+#include <pthread.h>
 
+#include <atomic>
 #include <cerrno>
+#include <coroutine>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <cstdio>
+#include <new>
 #include <string>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "address.hpp"
 #include "coro.hpp"
+#include "detail/ref.hpp"
+#include "detail/thread.hpp"
 #include "error.hpp"
-#include "future.hpp"
 #include "loop.hpp"
 
 namespace weft {
 namespace detail {
 
+class LookupWait;
+
 /// Shared by the awaiting coroutine and the thread, so that either may end first.
 struct Lookup {
-    // The thread's, until it has posted its answer.
-    std::string host;
-    std::uint16_t port = 0;
-    std::vector<Address> addresses;
-    int error = 0;         // EAI_*
-    int system_error = 0;  // errno, with EAI_SYSTEM
+    Lookup(std::string name, std::uint16_t number, Remote to)
+        : host(std::move(name)), port(number), remote(std::move(to)) {}
+    Lookup(const Lookup&) = delete;
+    Lookup& operator=(const Lookup&) = delete;
 
-    // The loop's: who waits, null once nobody does.
-    Future<void>* waiting = nullptr;
+    void add_ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
+    [[gnu::cold, gnu::noinline]] void release() noexcept {
+        if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
 
     void run() noexcept {
         addrinfo hints{};
         hints.ai_socktype = SOCK_STREAM;
         hints.ai_flags = AI_NUMERICSERV | (host.empty() ? AI_PASSIVE : 0);
-        addrinfo* found = nullptr;
-        try {
-            error = ::getaddrinfo(host.empty() ? nullptr : host.c_str(),
-                                  std::to_string(port).c_str(), &hints, &found);
-            system_error = errno;
-            for (const addrinfo* one = found; one; one = one->ai_next) {
-                addresses.push_back(Address::from(one->ai_addr, one->ai_addrlen));
-            }
-        } catch (const std::bad_alloc&) {
-            error = EAI_MEMORY;
-        }
-        if (found) ::freeaddrinfo(found);
+        char service[8];
+        std::snprintf(service, sizeof service, "%u", unsigned{port});
+        error = ::getaddrinfo(host.empty() ? nullptr : host.c_str(), service, &hints, &found);
+        system_error = errno;
     }
-    void throw_if_failed() const {
-        if (error == 0) return;
+    [[gnu::cold, gnu::noinline]] void fail() const {
         if (error == EAI_SYSTEM) throw_system_error(system_error, "getaddrinfo");
-        throw std::system_error(EHOSTUNREACH, std::system_category(),
-                                "getaddrinfo '" + host + "' (" + ::gai_strerror(error) + ")");
+        throw_system_error(EHOSTUNREACH,
+                           concat({"getaddrinfo '", host, "' (", ::gai_strerror(error), ")"}));
+    }
+
+    // The thread's, until it has posted its answer.
+    std::string host;
+    std::uint16_t port;
+    int error = 0;         // EAI_*
+    int system_error = 0;  // errno, with EAI_SYSTEM
+    addrinfo* found = nullptr;
+    Remote remote;
+
+    // The loop's: who waits, null once nobody does.
+    LookupWait* waiting = nullptr;
+
+    std::atomic<std::uint32_t> refs{1};
+
+private:
+    ~Lookup() {
+        if (found) ::freeaddrinfo(found);
     }
 };
 
-inline void look_up_and_post(const std::shared_ptr<Lookup>& lookup, const Remote& remote) noexcept {
-    lookup->run();
-    try {
-        remote.call_soon_threadsafe([lookup] {
-            if (lookup->waiting && !lookup->waiting->done()) lookup->waiting->set_result();
-        });
-    } catch (const RuntimeError&) {
-        // The loop has closed: nobody waits for this answer any more.
-    } catch (const std::bad_alloc&) {
-        // Nothing can be told without memory; the awaiting task can still be cancelled.
+/// Waits for the thread's answer.
+class [[nodiscard]] LookupWait final : public Suspension {
+public:
+    LookupWait(std::string host, std::uint16_t port)
+        : lookup_(new Lookup(std::move(host), port, get_running_loop().remote())) {}
+    ~LookupWait() { lookup_->waiting = nullptr; }
+
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) {
+        EventLoop& loop = get_running_loop();
+        task_ = &loop.require_task();
+        if (!task_->must_cancel) begin();
+        loop.suspend(handle, *this);
+        if (!lookup_->waiting) loop.wake(*task_);
     }
+    bool await_cancelled() const noexcept { return !answered_; }
+    std::vector<Address> await_resume() const {
+        if (!answered_) task_->loop->throw_cancelled();
+        if (lookup_->error != 0) lookup_->fail();
+        std::size_t count = 0;
+        for (const addrinfo* one = lookup_->found; one; one = one->ai_next) ++count;
+        std::vector<Address> addresses(count);
+        std::size_t index = 0;
+        for (const addrinfo* one = lookup_->found; one; one = one->ai_next) {
+            addresses[index++] = Address::from(one->ai_addr, one->ai_addrlen);
+        }
+        return addresses;
+    }
+
+    TaskCore* cancel() noexcept override {
+        if (lookup_->waiting) end(false);
+        return nullptr;
+    }
+    WaitInfo describe() const noexcept override { return {"getaddrinfo"}; }
+
+private:
+    /// A thread of its own with a reference of its own, which it gives on to its post.
+    void begin() {
+        Ref<Lookup> for_thread = lookup_;
+        ::pthread_detach(start_thread(&look_up_and_post, &*for_thread));
+        for_thread.leak();
+        lookup_->waiting = this;
+    }
+    static void* look_up_and_post(void* argument) noexcept {
+        const Ref<Lookup> lookup(static_cast<Lookup*>(argument));
+        lookup->run();
+        try {
+            lookup->remote.call_soon_threadsafe([lookup] {
+                if (lookup->waiting) lookup->waiting->end(true);
+            });
+        } catch (const RuntimeError&) {
+            // The loop has closed: nobody waits for this answer any more.
+        } catch (const std::bad_alloc&) {
+            // Nothing can be told without memory; the awaiting task can still be cancelled.
+        }
+        return nullptr;
+    }
+    void end(bool answered) noexcept {
+        answered_ = answered;
+        lookup_->waiting = nullptr;
+        task_->loop->wake(*task_);
+    }
+
+    Ref<Lookup> lookup_;
+    TaskCore* task_ = nullptr;
+    bool answered_ = false;
+};
+
+inline LookupWait look_up(std::string host, std::uint16_t port) {
+    return LookupWait(std::move(host), port);
+}
+
+inline bool is_numeric(const std::string& host) noexcept {
+    in6_addr scratch;
+    return ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 ||
+           ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;
 }
 
 }  // namespace detail
@@ -80,28 +161,8 @@ inline void look_up_and_post(const std::shared_ptr<Lookup>& lookup, const Remote
 /// Cancel:   at once; a lookup that runs is abandoned and its answer dropped. It does not hold up
 ///           the end of the loop.
 inline Coro<std::vector<Address>> getaddrinfo(std::string host, std::uint16_t port) {
-    in6_addr scratch;
-    if (::inet_pton(AF_INET, host.c_str(), &scratch) == 1 ||
-        ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1) {
-        co_return std::vector<Address>{Address::ip(host, port)};
-    }
-    EventLoop& loop = get_running_loop();
-    Future<void> answered = loop.create_future<void>();
-    const auto lookup = std::make_shared<detail::Lookup>();
-    lookup->host = std::move(host);
-    lookup->port = port;
-    lookup->waiting = &answered;
-    struct Forget {
-        explicit Forget(detail::Lookup& of) noexcept : lookup(of) {}
-        ~Forget() { lookup.waiting = nullptr; }
-        detail::Lookup& lookup;
-    } forget(*lookup);
-    std::thread([lookup, remote = loop.remote()] {
-        detail::look_up_and_post(lookup, remote);
-    }).detach();
-    co_await answered;
-    lookup->throw_if_failed();
-    co_return lookup->addresses;
+    if (detail::is_numeric(host)) co_return std::vector<Address>(1, Address::ip(host, port));
+    co_return co_await detail::look_up(std::move(host), port);
 }
 
 }  // namespace weft

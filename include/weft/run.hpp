@@ -15,11 +15,11 @@ namespace weft {
 /// A loop for several `run` calls in a row, that ends like `weft::run` does.
 class Runner {
 public:
-    explicit Runner(RunOptions options = {})
+    [[gnu::cold, gnu::noinline]] explicit Runner(RunOptions options = {})
         : name_(options.name.empty() ? "main" : options.name),
           patience_(options.shutdown_timeout),
           loop_(std::move(options)) {}
-    ~Runner() {
+    [[gnu::cold, gnu::noinline]] ~Runner() {
         try {
             close();
         } catch (...) {
@@ -34,10 +34,10 @@ public:
     /// Throws:   what it throws; RuntimeError when a loop already runs on this thread.
     template <class T>
     T run(Coro<T> main) {
-        if (EventLoop::running())
-            detail::throw_runtime_error("run: an event loop is already running on this thread");
-        Task<T> task = loop_.create_task(std::move(main), TaskOptions{name_, false});
-        return loop_.run_until_complete(std::move(static_cast<Future<T>&>(task)));
+        refuse_nested();
+        Task<T> task = loop_.create_task(std::move(main));
+        finish(*task.core());
+        return std::move(task).result();
     }
     template <class Fn, class... Args>
         requires std::is_invocable_v < std::decay_t<Fn>
@@ -66,6 +66,16 @@ public:
     }
 
 private:
+    // What `run` does without knowing the type.
+    [[gnu::cold, gnu::noinline]] static void refuse_nested() {
+        if (EventLoop::running())
+            detail::throw_runtime_error("run: an event loop is already running on this thread");
+    }
+    [[gnu::cold, gnu::noinline]] void finish(detail::FutureCore& task) {
+        static_cast<detail::TaskCore&>(task).make_extras().name = name_;
+        loop_.run_until_done(task);
+    }
+
     std::string name_;
     Duration patience_;
     EventLoop loop_;

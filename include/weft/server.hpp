@@ -5,10 +5,8 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -19,6 +17,7 @@
 #include "connect.hpp"
 #include "coro.hpp"
 #include "detail/callback.hpp"
+#include "detail/ref.hpp"
 #include "fd.hpp"
 #include "future.hpp"
 #include "io.hpp"
@@ -47,6 +46,12 @@ struct ServerState {
         Task<void> accepting;
     };
 
+    // Of the loop's thread alone.
+    void add_ref() noexcept { ++refs; }
+    [[gnu::cold, gnu::noinline]] void release() noexcept {
+        if (--refs == 0) delete this;
+    }
+
     void connection_ended() {
         --connections;
         announce_end();
@@ -58,7 +63,7 @@ struct ServerState {
         announce_end();
     }
     // A cancelled accept may still win and bring one more connection: so both counts.
-    void announce_end() {
+    [[gnu::noinline]] void announce_end() {
         if (closed && accepting == 0 && connections == 0 && !all_ended.done()) {
             all_ended.set_result();
         }
@@ -66,13 +71,14 @@ struct ServerState {
 
     Callback<Coro<void>(Stream)> handler;
     std::vector<Listener> listeners;
+    std::uint32_t refs = 1;
     std::size_t connections = 0;
     std::size_t accepting = 0;
     bool closed = false;
     Future<void> all_ended;  // closed, and the last connection is gone
 };
 
-inline Coro<void> serve_connection(std::shared_ptr<ServerState> server, Stream stream) {
+inline Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
     Coro<void> handling = server->handler(std::move(stream));
     co_await std::move(handling);
 }
@@ -88,28 +94,39 @@ inline bool is_lost_connection(int error) noexcept {
            error == EOPNOTSUPP || error == ENETUNREACH;
 }
 
-inline Coro<void> accept_connections(std::shared_ptr<ServerState> server, std::size_t index) {
-    EventLoop& loop = get_running_loop();
+/// What a failed accept leads to: true, the pause of a server that is short of something; false,
+/// the next try. Called in a catch block.
+/// Throws:   the error again when it is neither.
+[[gnu::cold, gnu::noinline]] inline bool accept_failed(int error, bool& reported) {
+    const bool short_of = is_shortage(error);
+    if (!short_of && !is_lost_connection(error)) throw;
+    if (short_of && !std::exchange(reported, true)) {
+        get_running_loop().call_exception_handler(
+            {"a server cannot accept and tries again", std::current_exception(), {}});
+    }
+    return short_of;
+}
+
+/// Runs the handler for a new connection.
+inline void serve(const Ref<ServerState>& server, Fd socket, int family) {
+    set_no_delay(socket.get(), family);
+    ++server->connections;
+    Task<void> serving = create_task(serve_connection(server, Stream(std::move(socket))));
+    serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); });
+}
+
+inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
     constexpr std::chrono::milliseconds pause{50};
     bool reported = false;
     for (;;) {
         bool short_of = false;
         try {
             io::Accepted connection = co_await io::accept(server->listeners[index].socket.get());
-            set_no_delay(connection.fd.get(), connection.peer.family());
-            ++server->connections;
-            Task<void> serving =
-                loop.create_task(serve_connection(server, Stream(std::move(connection.fd))));
-            serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); });
+            serve(server, std::move(connection.fd), connection.peer.family());
             reported = false;
         } catch (const std::system_error& error) {
             if (server->closed) co_return;
-            short_of = is_shortage(error.code().value());
-            if (!short_of && !is_lost_connection(error.code().value())) throw;
-            if (short_of && !std::exchange(reported, true)) {
-                loop.call_exception_handler(
-                    {"a server cannot accept and tries again", std::current_exception(), {}});
-            }
+            short_of = accept_failed(error.code().value(), reported);
         }
         if (short_of) co_await sleep(pause);
     }
@@ -130,7 +147,7 @@ inline Fd listen_on(const Address& address, const ServerOptions& options) {
         throw_system_error(errno, "setsockopt IPV6_V6ONLY");
     }
     if (::bind(socket.get(), address.data(), address.size()) != 0) {
-        throw std::system_error(errno, std::system_category(), "bind " + address.to_string());
+        throw_system_error(errno, concat({"bind ", address.to_string()}));
     }
     if (::listen(socket.get(), options.backlog) != 0) throw_system_error(errno, "listen");
     return socket;
@@ -143,8 +160,7 @@ inline Fd listen_on(const Address& address, const ServerOptions& options) {
 /// Thread:   loop thread only.
 class Server {
 public:
-    explicit Server(std::shared_ptr<detail::ServerState> state) noexcept
-        : state_(std::move(state)) {}
+    explicit Server(detail::Ref<detail::ServerState> state) noexcept : state_(std::move(state)) {}
     Server(Server&&) noexcept = default;
     Server& operator=(Server&& other) noexcept {
         std::swap(state_, other.state_);
@@ -161,7 +177,7 @@ public:
     bool is_serving() const noexcept { return !state_->closed; }
 
     /// Takes no more connections. Idempotent.
-    void close() {
+    [[gnu::cold, gnu::noinline]] void close() {
         if (std::exchange(state_->closed, true)) return;
         for (auto& listener : state_->listeners) {
             // Refuses from this moment on, although the accept that waits has still to end.
@@ -184,8 +200,42 @@ public:
     }
 
 private:
-    std::shared_ptr<detail::ServerState> state_;
+    detail::Ref<detail::ServerState> state_;
 };
+
+namespace detail {
+
+/// Listens on all of `addresses` and starts to accept.
+[[gnu::noinline]] inline Server serve_on(const std::vector<Address>& addresses,
+                                         Callback<Coro<void>(Stream)>& handler,
+                                         const ServerOptions& options) {
+    Ref<ServerState> state(new ServerState);
+    state->handler = std::move(handler);
+    state->all_ended = get_running_loop().create_future<void>();
+    for (const Address& address : addresses) {
+        Fd socket = listen_on(address, options);
+        const Address bound = Address::of_socket(socket.get());
+        state->listeners.emplace_back(std::move(socket), bound);
+    }
+    for (std::size_t index = 0; index < state->listeners.size(); ++index) {
+        Task<void>& accepting = state->listeners[index].accepting;
+        accepting = create_task(accept_connections(state, index));
+        accepting.set_name("accept");
+        ++state->accepting;
+        accepting.add_done_callback(
+            [state, index](const AnyFuture&) { state->accepting_ended(index); });
+    }
+    return Server(std::move(state));
+}
+
+/// The untyped rest of `weft::start_server`.
+inline Coro<Server> start_server(Callback<Coro<void>(Stream)> handler, std::string host,
+                                 std::uint16_t port, ServerOptions options) {
+    const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
+    co_return serve_on(addresses, handler, options);
+}
+
+}  // namespace detail
 
 /// Listens on `host` and `port` and runs `handler(Stream)`, a function that returns a Coro<void>,
 /// as a task for each connection. A handler that throws is reported through the loop's exception
@@ -196,23 +246,8 @@ template <class Handler>
     requires std::is_invocable_r_v < Coro<void>, std::decay_t<Handler>
 &, Stream > Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
                                       ServerOptions options = {}) {
-    const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
-    auto state = std::make_shared<detail::ServerState>();
-    state->handler = std::move(handler);
-    state->all_ended = get_running_loop().create_future<void>();
-    for (const Address& address : addresses) {
-        Fd socket = detail::listen_on(address, options);
-        const Address bound = Address::of_socket(socket.get());
-        state->listeners.emplace_back(std::move(socket), bound);
-    }
-    for (std::size_t index = 0; index < state->listeners.size(); ++index) {
-        Task<void>& accepting = state->listeners[index].accepting;
-        accepting = create_task(detail::accept_connections(state, index), TaskOptions("accept"));
-        ++state->accepting;
-        accepting.add_done_callback(
-            [state, index](const AnyFuture&) { state->accepting_ended(index); });
-    }
-    co_return Server(std::move(state));
+    return detail::start_server(detail::Callback<Coro<void>(Stream)>(std::move(handler)),
+                                std::move(host), port, options);
 }
 
 }  // namespace weft

@@ -2,10 +2,10 @@
 // sleep, sleep_until, yield: waiting for time, and for one's next turn.
 #pragma once
 
-#include <chrono>
 #include <coroutine>
 
 #include "clock.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "detail/timer_heap.hpp"
 #include "loop.hpp"

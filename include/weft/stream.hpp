@@ -5,11 +5,9 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +15,7 @@
 #include "address.hpp"
 #include "buffer.hpp"
 #include "coro.hpp"
+#include "detail/std_parts.hpp"
 #include "error.hpp"
 #include "fd.hpp"
 #include "io.hpp"

@@ -8,11 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
 
+#include "../detail/std_parts.hpp"
 #include "operation.hpp"
 
 namespace weft::detail {

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdlib>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <system_error>
 
 #include "../config.hpp"
+#include "../detail/std_parts.hpp"
 #include "../error.hpp"
 #include "../options.hpp"
 #include "backend.hpp"
@@ -33,10 +33,10 @@ namespace weft::detail {
         } else if (name == "uring") {
             kind = BackendKind::uring;
         } else if (!name.empty()) {
-            throw RuntimeError("WEFT_BACKEND=" + std::string(name) + ": neither uring nor epoll");
+            throw_runtime_error({"WEFT_BACKEND=", name, ": neither uring nor epoll"});
         }
         why = kind == BackendKind::automatic ? "io_uring is available"
-                                             : "WEFT_BACKEND=" + std::string(name);
+                                             : concat({"WEFT_BACKEND=", name});
     }
 
     const auto with_reason = [&why](std::unique_ptr<Backend> backend) {

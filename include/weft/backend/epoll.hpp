@@ -11,15 +11,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
-#include <memory>
 #include <new>
 #include <vector>
 
 #include "../detail/helper_thread.hpp"
+#include "../detail/std_parts.hpp"
 #include "../error.hpp"
 #include "../fd.hpp"
 #include "attempt.hpp"

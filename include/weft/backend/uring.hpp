@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <string>
@@ -16,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "../detail/std_parts.hpp"
 #include "../error.hpp"
 #include "backend.hpp"
 
@@ -170,7 +170,7 @@ private:
         if (const char* const wanted = std::getenv("WEFT_URING_ENTRIES")) {
             entries = static_cast<unsigned>(std::strtoul(wanted, nullptr, 10));
         }
-        entries = std::clamp(entries, 2U, 4096U);
+        entries = std::min(std::max(entries, 2U), 4096U);
         const auto flag = [](const char* feature, unsigned bits) {
             return uring_feature_disabled(feature) ? 0U : bits;
         };

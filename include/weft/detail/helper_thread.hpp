@@ -7,14 +7,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
-#include <thread>
 
 #include "../backend/operation.hpp"
 #include "../error.hpp"
 #include "../fd.hpp"
+#include "thread.hpp"
 
 namespace weft::detail {
 
@@ -24,17 +22,17 @@ class HelperThread {
 public:
     HelperThread() : event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
         if (!event_) throw_system_error(errno, "eventfd");
-        thread_ = std::thread([this] { work(); });
+        thread_ = start_thread(&work, this);
     }
     HelperThread(const HelperThread&) = delete;
     HelperThread& operator=(const HelperThread&) = delete;
     ~HelperThread() {
         {
-            const std::lock_guard lock(mutex_);
+            const Locked lock(mutex_);
             stopping_ = true;
         }
         work_arrived_.notify_one();
-        thread_.join();
+        ::pthread_join(thread_, nullptr);
     }
 
     /// Readable when something is finished.
@@ -42,7 +40,7 @@ public:
 
     void submit(Operation& op) noexcept {
         {
-            const std::lock_guard lock(mutex_);
+            const Locked lock(mutex_);
             op.state = Operation::State::queued;
             waiting_.push_back(op);
         }
@@ -51,7 +49,7 @@ public:
 
     /// True: it never ran, and will not.
     bool take_back(Operation& op) noexcept {
-        const std::lock_guard lock(mutex_);
+        const Locked lock(mutex_);
         if (op.state != Operation::State::queued) return false;
         op.unlink();
         return true;
@@ -59,7 +57,7 @@ public:
 
     /// Takes back everything on `fd` that has not begun, into `taken`. True: one runs right now.
     bool take_back_all(int fd, OperationList& taken) noexcept {
-        const std::lock_guard lock(mutex_);
+        const Locked lock(mutex_);
         waiting_.for_each([&](Operation& op) {
             if (op.fd != fd) return;
             op.unlink();
@@ -69,8 +67,8 @@ public:
     }
     /// Blocks until nothing runs on `fd`.
     void wait_for(int fd) noexcept {
-        std::unique_lock lock(mutex_);
-        one_finished_.wait(lock, [&] { return running_fd_ != fd; });
+        const Locked lock(mutex_);
+        while (running_fd_ == fd) one_finished_.wait(mutex_);
     }
 
     /// Moves what is finished (`result` set) to `finished`.
@@ -78,7 +76,7 @@ public:
         std::uint64_t count = 0;
         // EAGAIN: nothing new; the list below says what there is.
         [[maybe_unused]] const auto ignored = ::read(event_.get(), &count, sizeof count);
-        const std::lock_guard lock(mutex_);
+        const Locked lock(mutex_);
         while (!finished_.empty()) finished.push_back(finished_.pop_front());
     }
 
@@ -126,17 +124,21 @@ private:
         return fd;
     }
 
+    static void* work(void* self) noexcept {
+        static_cast<HelperThread*>(self)->work();
+        return nullptr;
+    }
     void work() noexcept {
-        std::unique_lock lock(mutex_);
+        const Locked lock(mutex_);
         for (;;) {
-            work_arrived_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+            while (waiting_.empty() && !stopping_) work_arrived_.wait(mutex_);
             if (waiting_.empty()) return;
             Operation& op = waiting_.pop_front();
             op.state = Operation::State::in_flight;
             running_fd_ = op.fd;
-            lock.unlock();
+            mutex_.unlock();
             const int result = run(op);
-            lock.lock();
+            mutex_.lock();
             running_fd_ = -1;
             op.result = result;
             finished_.push_back(op);
@@ -148,14 +150,14 @@ private:
     }
 
     Fd event_;
-    std::mutex mutex_;
-    std::condition_variable work_arrived_;
-    std::condition_variable one_finished_;
+    Mutex mutex_;
+    Condition work_arrived_;
+    Condition one_finished_;
     OperationList waiting_;
     OperationList finished_;
     int running_fd_ = -1;
     bool stopping_ = false;
-    std::thread thread_;
+    pthread_t thread_{};
 };
 
 }  // namespace weft::detail

@@ -82,7 +82,12 @@ public:
     }
     Inbox(const Inbox&) = delete;
     Inbox& operator=(const Inbox&) = delete;
-    ~Inbox() { close(); }
+
+    // Remotes in other threads count too; the last one's thread sees what the others did before.
+    void add_ref() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
+    [[gnu::cold, gnu::noinline]] void release() noexcept {
+        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
 
     int event_fd() const noexcept { return event_.get(); }
 
@@ -158,6 +163,8 @@ public:
     }
 
 private:
+    ~Inbox() { close(); }
+
     enum class State : std::uint8_t {
         awake,
         sleeping,  // a post has to wake the loop
@@ -213,6 +220,7 @@ private:
 
     std::atomic<Post*> head_{nullptr};
     std::atomic<State> state_{State::awake};
+    std::atomic<std::uint32_t> refs_{1};
     Fd event_;
 };
 

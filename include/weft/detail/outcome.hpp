@@ -6,12 +6,12 @@
 
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
 
 #include "../error.hpp"
+#include "std_parts.hpp"
 
 namespace weft::detail {
 

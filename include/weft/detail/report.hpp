@@ -36,10 +36,10 @@ namespace detail {
 // stdio, not streams: <iostream> would cost every user's compile more than this whole file.
 [[gnu::cold]] inline void print_report(const ExceptionContext& context) noexcept {
     try {
-        std::string line = "weft: ";
-        line.append(context.message);
-        if (!context.task_name.empty()) line.append(" [").append(context.task_name).append("]");
-        if (context.exception) line.append(": ").append(text_of(context.exception));
+        const bool named = !context.task_name.empty();
+        const std::string line =
+            concat({"weft: ", context.message, named ? " [" : "", context.task_name,
+                    named ? "]" : "", context.exception ? ": " : "", text_of(context.exception)});
         std::fprintf(stderr, "%s\n", line.c_str());
     } catch (...) {
         std::fputs("weft: out of memory while reporting an error\n", stderr);

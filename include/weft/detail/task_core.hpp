@@ -194,7 +194,7 @@ struct TaskCore : ReadyNode, FutureCore, ListNode<AllTasksTag> {
     }
     [[gnu::cold]] std::string name() const {
         const TaskExtras* const extra = extras();
-        return extra && !extra->name.empty() ? extra->name : "Task-" + std::to_string(id());
+        return extra && !extra->name.empty() ? extra->name : concat({"Task-", decimal(id())});
     }
 
     /// How its coroutine ended; empty until then. The outcome follows this object immediately
