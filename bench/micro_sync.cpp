@@ -152,8 +152,7 @@ weft::Coro<void> notify_ping_pong(benchmark::State& state) {
     weft::Notify ask;
     weft::Notify answer;
     bool stop = false;
-    auto task =
-        weft::create_task(answers, std::ref(ask), std::ref(answer), std::cref(stop));
+    auto task = weft::create_task(answers, std::ref(ask), std::ref(answer), std::cref(stop));
     for (auto _ : state) {
         ask.notify_one();
         co_await answer.notified();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Condition: the lock around a wait, notifications that are passed on, and a cancel at every moment.
+// Condition: the lock around a wait, notifications that are passed on, and a cancel at every
+// moment.
 #include <weft/condition.hpp>
 #include <weft/sleep.hpp>
 #include <weft/testing/catch.hpp>
@@ -29,7 +30,8 @@ struct Scene {
     std::string log;
 };
 
-/// Waits once with the lock; logs its name, in upper case when the wait threw. Notes a missing lock.
+/// Waits once with the lock; logs its name, in upper case when the wait threw. Notes a missing
+/// lock.
 Coro<void> waits(Scene& scene, char name) {
     auto guard = co_await scene.condition.scoped();
     try {
@@ -130,8 +132,7 @@ WEFT_TEST_CASE("67: a cancelled wait takes a free lock at once", "[condition]") 
     REQUIRE_FALSE(scene.condition.locked());
 }
 
-WEFT_TEST_CASE("67: a cancel that is pending strikes before the lock is released",
-               "[condition]") {
+WEFT_TEST_CASE("67: a cancel that is pending strikes before the lock is released", "[condition]") {
     Scene scene;
     bool free_meanwhile = false;
     auto body = [&]() -> Coro<void> {
@@ -215,8 +216,7 @@ WEFT_TEST_CASE("a notified task stands in the lock's order from its notification
     REQUIRE(scene.log == "az");
 }
 
-WEFT_TEST_CASE("wait_for returns what the predicate returned, asked with the lock",
-               "[condition]") {
+WEFT_TEST_CASE("wait_for returns what the predicate returned, asked with the lock", "[condition]") {
     Condition condition;
     int value = 0;
     int asked = 0;

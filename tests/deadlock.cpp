@@ -65,15 +65,14 @@ WEFT_TEST_CASE("two tasks that take two locks in opposite orders are named with 
     Lock a;
     Lock b;
     std::vector<weft::Task<void>> tasks;
-    tasks.push_back(
-        weft::create_task(takes_both, std::ref(a), std::ref(b), TaskOptions("forth")));
+    tasks.push_back(weft::create_task(takes_both, std::ref(a), std::ref(b), TaskOptions("forth")));
     tasks.push_back(weft::create_task(takes_both, std::ref(b), std::ref(a), TaskOptions("back")));
     co_await some_turns(5);
     REQUIRE(debugging.reports->size() == 1);
-    const std::string expected =
-        "deadlock: back waits" + at_line(second_line) + " for a lock that forth has taken" +
-        at_line(first_line) + "; forth waits" + at_line(second_line) +
-        " for a lock that back has taken" + at_line(first_line) + "|back|";
+    const std::string expected = "deadlock: back waits" + at_line(second_line) +
+                                 " for a lock that forth has taken" + at_line(first_line) +
+                                 "; forth waits" + at_line(second_line) +
+                                 " for a lock that back has taken" + at_line(first_line) + "|back|";
     REQUIRE(debugging.reports->front() == expected);
     co_await end(tasks);
     REQUIRE_FALSE(a.locked());
@@ -98,8 +97,8 @@ WEFT_TEST_CASE("a circle of five is reported once, and not again for those who j
     Lock locks[count];
     std::vector<weft::Task<void>> tasks;
     for (std::size_t i = 0; i < count; ++i) {
-        tasks.push_back(weft::create_task(takes_both, std::ref(locks[i]),
-                                          std::ref(locks[(i + 1) % count])));
+        tasks.push_back(
+            weft::create_task(takes_both, std::ref(locks[i]), std::ref(locks[(i + 1) % count])));
     }
     co_await some_turns(5);
     REQUIRE(debugging.deadlocks() == 1);
@@ -118,8 +117,7 @@ WEFT_TEST_CASE("a chain of waiting tasks is no circle", "[deadlock]") {
     Lock locks[count];
     std::vector<weft::Task<void>> tasks;
     for (std::size_t i = 0; i + 1 < count; ++i) {
-        tasks.push_back(
-            weft::create_task(takes_both, std::ref(locks[i]), std::ref(locks[i + 1])));
+        tasks.push_back(weft::create_task(takes_both, std::ref(locks[i]), std::ref(locks[i + 1])));
     }
     co_await some_turns(20);
     for (auto& task : tasks) co_await task;
@@ -131,8 +129,8 @@ WEFT_TEST_CASE("a circle that goes over an awaited task is named", "[deadlock]")
     Lock lock;
     auto parent = [&]() -> Coro<void> {
         auto guard = co_await lock.scoped();
-        auto child = weft::create_task(takes_both, std::ref(lock), std::ref(lock),
-                                       TaskOptions("child"));
+        auto child =
+            weft::create_task(takes_both, std::ref(lock), std::ref(lock), TaskOptions("child"));
         co_await child;
     };
     std::vector<weft::Task<void>> tasks;
@@ -149,8 +147,7 @@ WEFT_TEST_CASE("a lock that was handed over is held by whom it was handed to", "
     Lock b;
     co_await a.acquire();
     std::vector<weft::Task<void>> tasks;
-    tasks.push_back(
-        weft::create_task(takes_both, std::ref(a), std::ref(b), TaskOptions("forth")));
+    tasks.push_back(weft::create_task(takes_both, std::ref(a), std::ref(b), TaskOptions("forth")));
     tasks.push_back(weft::create_task(takes_both, std::ref(b), std::ref(a), TaskOptions("back")));
     co_await some_turns(5);
     REQUIRE(debugging.reports->empty());

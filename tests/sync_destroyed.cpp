@@ -47,8 +47,8 @@ Coro<std::string> destroyed_with_waiters(std::unique_ptr<Primitive> primitive, S
     co_await first.wait();
     co_await second.wait();
     co_await third.wait();
-    const bool reported = probe::count_with(reports, std::string("a ") + name +
-                                                         " was destroyed while 2 tasks") == 1;
+    const bool reported =
+        probe::count_with(reports, std::string("a ") + name + " was destroyed while 2 tasks") == 1;
     if (!reported) co_return "not reported as a " + std::string(name);
     if (end_of(second) != "cancelled") co_return "the cancelled one: " + end_of(second);
     if (end_of(third) != end_of(first)) co_return "the third: " + end_of(third);
@@ -69,8 +69,8 @@ WEFT_TEST_CASE("70: destroyed with waiters: each is told, and debug mode names i
     CHECK(end == destroyed("lock"));
 
     auto permit = [](weft::Semaphore& of) { return of.acquire(); };
-    end = co_await destroyed_with_waiters(std::make_unique<weft::Semaphore>(0), permit,
-                                          "semaphore");
+    end =
+        co_await destroyed_with_waiters(std::make_unique<weft::Semaphore>(0), permit, "semaphore");
     CHECK(end == destroyed("semaphore"));
 
     auto event = [](weft::Event& of) { return of.wait(); };

@@ -74,9 +74,7 @@ public:
         return detail::LatchAwaiter(*this, arrivals);
     }
 
-    LatchStatistics statistics() const noexcept {
-        return LatchStatistics(count_, queue_.count());
-    }
+    LatchStatistics statistics() const noexcept { return LatchStatistics(count_, queue_.count()); }
 
 private:
     friend class detail::LatchAwaiter;

@@ -145,8 +145,7 @@ public:
     template <class Make, class... Args>
     detail::OnceAwaiter<T> get_or_init(Make make, Args... args) {
         if (state_.set) return detail::OnceAwaiter<T>(*value_);
-        return detail::OnceAwaiter<T>(
-            attempt<Make, Args...>(std::move(make), std::move(args)...));
+        return detail::OnceAwaiter<T>(attempt<Make, Args...>(std::move(make), std::move(args)...));
     }
     /// Null while there is no value.
     T* get() noexcept { return state_.set ? &*value_ : nullptr; }

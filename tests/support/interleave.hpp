@@ -187,8 +187,7 @@ private:
 template <class Primitive>
 class FifoRound {
 public:
-    FifoRound(Dice& dice, long capacity)
-        : dice_(dice), model_(capacity), primitive_(capacity) {}
+    FifoRound(Dice& dice, long capacity) : dice_(dice), model_(capacity), primitive_(capacity) {}
 
     weft::Coro<void> run() {
         const unsigned count = 2 + dice_.below(6);
