@@ -139,13 +139,13 @@ public:
     }
     bool await_ready() const noexcept { return left_ == 0; }
     bool await_suspend(std::coroutine_handle<> handle) {
-        EventLoop& loop = get_running_loop();
-        if (loop.require_task().must_cancel) return OperationWait::await_suspend(handle);
-        task_ = &loop.suspend(handle, *this);
-        do {
-            if (!loop.start(*this)) return true;
-        } while (continues());
-        task_->waiting_on = nullptr;
+        if (OperationWait::await_suspend(handle)) return true;
+        while (continues()) {
+            if (!task_->loop->start(*this)) {
+                task_->waiting_on = this;
+                return true;
+            }
+        }
         return false;
     }
     void await_resume() const {
@@ -155,7 +155,7 @@ public:
 private:
     static void part_sent(Operation& op) noexcept {
         auto& self = static_cast<StreamWrite&>(op);
-        while (self.continues()) {
+        while (self.continues()) [[unlikely]] {
             if (!self.task_->loop->start(self)) return;
         }
         self.task_->loop->wake(*self.task_);
@@ -163,13 +163,15 @@ private:
 
     /// Books what was sent. True: the rest is to be sent now.
     bool continues() noexcept {
-        if (result < 0) return false;
+        if (result < 0) [[unlikely]]
+            return false;
         const auto sent = static_cast<std::size_t>(result);
         stream_->written += sent;
         left_ -= sent;
+        if (left_ == 0) [[likely]]
+            return false;
         address = static_cast<char*>(address) + sent;
         length = transfer_length(left_);
-        if (left_ == 0) return false;
         // Never the number as it was: the stream may be closed by now, and somebody else's.
         fd = stream_->fd.get();
         if (!asked_ && fd >= 0) return true;

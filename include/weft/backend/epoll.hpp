@@ -39,6 +39,26 @@ public:
     }
 
     bool start(Operation& op) noexcept override {
+        Descriptor* const known = find(op.fd);
+        // A socket usually takes a message; `attempt_first` knows the rest.
+        if (op.code == OpCode::send && known && known->file.kind == FileTraits::Kind::socket &&
+            known->waiters.empty()) [[likely]] {
+            ++kernel_entries_;
+            const ssize_t sent = send_now(op);
+            if (sent >= 0) [[likely]] {
+                op.result = static_cast<int>(sent);
+                return true;
+            }
+        } else if (op.code == OpCode::recv && known && known->drained &&
+                   (known->registered & EPOLLIN)) [[likely]] {
+            // Its turn comes with an event, behind whoever waits already.
+            ++count_of(op);
+            wait_for_event(op, *known);
+            return false;
+        }
+        return start_slowly(op);
+    }
+    [[gnu::noinline]] bool start_slowly(Operation& op) noexcept {
         const int result = attempt_first(op);
         if (result != would_block) {
             op.result = result;
@@ -322,10 +342,14 @@ private:
             if (error != 0) return -error;
             descriptor.registered = wanted;
         }
+        wait_for_event(op, descriptor);
+        return would_block;
+    }
+
+    static void wait_for_event(Operation& op, Descriptor& descriptor) noexcept {
         op.state = Operation::State::in_flight;
         op.backend_bits = waiting;
         descriptor.waiters.push_back(op);
-        return would_block;
     }
 
     /// 0 or errno. The registration may not be what we remember when somebody closed the number
@@ -350,15 +374,13 @@ private:
         // Messages come first and by the shortest way; `attempt` knows the rest.
         int result = would_block;
         if (op.code == OpCode::send) {
-            const ssize_t sent = ::send(op.fd, op.address, op.length,
-                                        static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+            const ssize_t sent = send_now(op);
             if (sent >= 0) [[likely]]
                 return static_cast<int>(sent);
             return errno == EINTR ? weft::detail::attempt(op, descriptor.file) : failed_call();
         }
         if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
-            const ssize_t got =
-                ::recv(op.fd, op.address, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT);
+            const ssize_t got = receive_now(op);
             result = got >= 0         ? static_cast<int>(got)
                      : errno == EINTR ? weft::detail::attempt(op, descriptor.file)
                                       : failed_call();
@@ -373,6 +395,13 @@ private:
         return result;
     }
 
+    static ssize_t send_now(const Operation& op) noexcept {
+        return ::send(op.fd, op.address, op.length,
+                      static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    static ssize_t receive_now(const Operation& op) noexcept {
+        return ::recv(op.fd, op.address, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT);
+    }
     static int failed_call() noexcept { return errno == EAGAIN ? would_block : -errno; }
 
     // --- events ---
@@ -415,6 +444,28 @@ private:
             event.events & (EPOLLERR | EPOLLHUP) ? ~std::uint32_t{0} : event.events;
         if (ready & (EPOLLIN | EPOLLRDHUP)) descriptor->drained = false;
 
+        // The usual case: one that receives waits, and nothing that was completed earlier has to be
+        // told before it.
+        if (finished_.empty() && descriptor->waiters.has_one() && (ready & EPOLLIN)) [[likely]] {
+            Operation& op = descriptor->waiters.front();
+            if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) [[likely]] {
+                ++kernel_entries_;
+                const ssize_t got = receive_now(op);
+                if (got >= 0) [[likely]] {
+                    descriptor->drained = true;
+                    op.unlink();
+                    if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
+                        drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
+                    return finish(op, static_cast<int>(got));
+                }
+            }
+        }
+        arrived_for_several(fd, *descriptor, ready);
+    }
+
+    [[gnu::noinline]] void arrived_for_several(int fd, Descriptor& of,
+                                               std::uint32_t ready) noexcept {
+        Descriptor* const descriptor = &of;
         std::uint32_t blocked = 0;  // directions that came to their end in this event
         std::uint32_t served = 0;
         descriptor->waiters.for_each([&](Operation& op) {

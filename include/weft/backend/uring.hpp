@@ -10,7 +10,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,7 +69,7 @@ public:
         rung((ring_.flags & uring_setup_defer_taskrun) != 0, "defer_taskrun");
         rung((ring_.flags & uring_setup_single_issuer) != 0, "single_issuer");
         rung((ring_.flags & uring_setup_coop_taskrun) != 0, "coop_taskrun");
-        poll_first_ = rung(linux_5_19_, "poll_first");
+        if (rung(linux_5_19_, "poll_first")) poll_first_ = uring_recvsend_poll_first;
         cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
         // Without it liburing spends a submission on a timeout for each wait.
         if (!rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg")) {
@@ -84,18 +86,23 @@ public:
 
     bool start(Operation& op) noexcept override {
         ++count_of(op);
-        op.backend_bits = as_itself;
-        if (Operation** const lane = choose_lane(op)) {
-            if (*lane) [[unlikely]] {
-                op.state = Operation::State::queued;
-                held_.push_back(op);
-                return false;
+        // Messages whose way is free go straight into the submission queue; `put_in_line` knows the
+        // rest.
+        const bool receives = op.code == OpCode::recv;
+        const auto index = static_cast<std::size_t>(op.fd);
+        if ((receives || op.code == OpCode::send) && index < lanes_.size()) [[likely]] {
+            Operation*& lane = receives ? lanes_[index].in : lanes_[index].out;
+            if (!lane && queued_.empty()) [[likely]] {
+                if (io_uring_sqe* const entry = ::io_uring_get_sqe(&ring_)) [[likely]] {
+                    lane = &op;
+                    op.backend_bits = receives ? lane_in : lane_out;
+                    op.state = Operation::State::in_flight;
+                    prepare_message(*entry, op);
+                    return false;
+                }
             }
-            *lane = &op;
-        } else if (is_busy(op)) {
-            ++busy_;
         }
-        enqueue(op);
+        put_in_line(op);
         return false;
     }
 
@@ -104,12 +111,9 @@ public:
         if (op.code == OpCode::close) return;  // a descriptor is closed or it leaks
         op.cancelling = true;
         ++cancelling_;
-        if (op.state == Operation::State::queued) {
-            op.unlink();
-            finish(op, -ECANCELED);
-            return;
-        }
+        const bool waits = op.state == Operation::State::queued;
         if (op.linked()) op.unlink();
+        if (waits || take_back(op)) return finish(op, -ECANCELED);
         cancels_.push_back(op);
     }
 
@@ -264,6 +268,25 @@ private:
         return true;
     }
 
+    [[gnu::noinline]] void put_in_line(Operation& op) noexcept {
+        op.backend_bits = as_itself;
+        if (Operation** const lane = choose_lane(op)) {
+            if (*lane) [[unlikely]] {
+                op.state = Operation::State::queued;
+                held_.push_back(op);
+                return;
+            }
+            *lane = &op;
+        } else if (is_busy(op)) {
+            ++busy_;
+        }
+        // A close has to end others first, which is the batch's work.
+        io_uring_sqe* entry = nullptr;
+        if (queued_.empty() && op.code != OpCode::close) entry = ::io_uring_get_sqe(&ring_);
+        if (entry) return launch(*entry, op);
+        enqueue(op);
+    }
+
     void enqueue(Operation& op) noexcept {
         op.state = Operation::State::queued;
         queued_.push_back(op);
@@ -312,11 +335,48 @@ private:
             io_uring_sqe* const entry = free_entry();
             if (!entry) return;
             op.unlink();
-            op.state = Operation::State::in_flight;
-            if (!has_lane(op)) others_.push_back(op);
-            prepare(*entry, op);
+            launch(*entry, op);
         }
-        fill_cancels();
+        if (!cancels_.empty()) [[unlikely]]
+            fill_cancels();
+    }
+
+    /// Writes the submission. The kernel sees it with the next entry; until then `take_back` can
+    /// undo it.
+    void launch(io_uring_sqe& entry, Operation& op) noexcept {
+        op.state = Operation::State::in_flight;
+        if (!has_lane(op)) others_.push_back(op);
+        prepare(entry, op);
+    }
+
+    /// What liburing's functions do, without their going through the entry field by field.
+    void prepare_message(io_uring_sqe& entry, Operation& op) noexcept {
+        std::memset(&entry, 0, sizeof entry);
+        entry.fd = op.fd;
+        entry.addr = reinterpret_cast<std::uintptr_t>(op.address);
+        entry.len = op.length;
+        entry.user_data = reinterpret_cast<std::uintptr_t>(&op);
+        if (op.code == OpCode::recv) {
+            entry.opcode = IORING_OP_RECV;
+            entry.msg_flags = op.flags;
+            if (op.expect_wait) entry.ioprio = poll_first_;
+        } else {
+            entry.opcode = IORING_OP_SEND;
+            entry.msg_flags = op.flags | MSG_NOSIGNAL;
+        }
+    }
+
+    /// An operation that the kernel has not seen becomes one that does nothing. False: it has.
+    [[gnu::cold, gnu::noinline]] bool take_back(const Operation& op) noexcept {
+        const io_uring_sq& queue = ring_.sq;
+        for (unsigned at = *queue.khead; at != queue.sqe_tail; ++at) {
+            io_uring_sqe& entry = queue.sqes[at & queue.ring_mask];
+            if (entry.user_data != reinterpret_cast<std::uintptr_t>(&op)) continue;
+            ::io_uring_prep_nop(&entry);
+            prepare_unattended(entry);
+            return true;
+        }
+        return false;
     }
 
     bool fill_cancels() {
@@ -373,13 +433,8 @@ private:
                 ::io_uring_prep_write(&entry, op.fd, op.address, op.length, op.offset);
                 break;
             case OpCode::recv:
-                ::io_uring_prep_recv(&entry, op.fd, op.address, op.length,
-                                     static_cast<int>(op.flags));
-                if (op.expect_wait && poll_first_) entry.ioprio |= uring_recvsend_poll_first;
-                break;
             case OpCode::send:
-                ::io_uring_prep_send(&entry, op.fd, op.address, op.length,
-                                     static_cast<int>(op.flags | MSG_NOSIGNAL));
+                prepare_message(entry, op);
                 break;
             case OpCode::accept:
                 ::io_uring_prep_accept(&entry, op.fd, static_cast<sockaddr*>(op.address),
@@ -428,13 +483,25 @@ private:
         io_uring_cqe* cqe = nullptr;
         io_uring_for_each_cqe(&ring_, head, cqe) {
             ++count;
-            if (cqe->user_data == 0 || cqe->user_data == LIBURING_UDATA_TIMEOUT) continue;
-            arrived(*static_cast<Operation*>(::io_uring_cqe_get_data(cqe)), cqe->res, cqe->flags);
+            if (cqe->user_data == 0 || cqe->user_data == LIBURING_UDATA_TIMEOUT) [[unlikely]]
+                continue;
+            Operation& op = *reinterpret_cast<Operation*>(cqe->user_data);
+            const bool itself = op.backend_bits == lane_in || op.backend_bits == lane_out;
+            // (Whoever is being cancelled is linked.)
+            if (itself && cqe->res >= 0 && !op.linked() && held_.empty()) [[likely]] {
+                --count_of(op);
+                Operation*& lane = *lane_of(op);
+                if (lane == &op) lane = nullptr;
+                op.more = (cqe->flags & uring_cqe_sock_nonempty) != 0;
+                op.complete(cqe->res);
+            } else {
+                arrived(op, cqe->res, cqe->flags);
+            }
         }
         ::io_uring_cq_advance(&ring_, count);
     }
 
-    void arrived(Operation& op, int result, unsigned flags) noexcept {
+    [[gnu::noinline]] void arrived(Operation& op, int result, unsigned flags) noexcept {
         if (op.linked()) op.unlink();  // others_, cancels_ or asked_: nothing left to cancel
         const std::uint8_t was = op.backend_bits & what_it_is;
         op.backend_bits ^= was;
@@ -463,7 +530,7 @@ private:
     OperationList held_;     // wait for the one in their lane
     std::vector<Lanes> lanes_;
     bool linux_5_19_ = false;
-    bool poll_first_ = false;
+    std::uint16_t poll_first_ = 0;  // the flag, where the kernel has it
     bool cqe_skip_ = false;
 };
 
