@@ -11,12 +11,13 @@ import sys
 # folder that is not named here is vocabulary; one in a subfolder must be named.
 LAYERS = [
     ("words", "config error clock fd address buffer options detail/intrusive_list detail/outcome"
-              " detail/callback"),
+              " detail/callback detail/buffer_pool"),
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
     ("engine", "loop coro handle detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core"),
-    ("suspension", "io sleep task future detail/future_state detail/wait_queue"),
+    ("suspension", "io sleep task future chunk detail/future_state detail/wait_queue detail/chunk_source"
+                   " detail/stream_reads"),
     ("vocabulary", "*"),
     ("entry", "weft run debug testing/*"),
 ]

@@ -2,6 +2,7 @@
 // Everything a program normally uses. Include the single headers where compile time matters.
 #pragma once
 
+#include "chunk.hpp"
 #include "connect.hpp"
 #include "coro.hpp"
 #include "error.hpp"

@@ -45,12 +45,22 @@ public:
             known->waiters.empty()) [[likely]] {
             ++kernel_entries_;
             const ssize_t sent = send_now(op);
-            if (sent >= 0) [[likely]] {
-                op.result = static_cast<int>(sent);
+            // (An error that was reported once is not reported again: it must not be asked twice.)
+            if (sent >= 0 || !is_temporary(errno)) [[likely]] {
+                op.result = sent >= 0 ? static_cast<int>(sent) : -errno;
                 return true;
             }
-        } else if (op.code == OpCode::recv && known && known->drained &&
-                   (known->registered & EPOLLIN)) [[likely]] {
+        } else if (op.code == OpCode::recv_pooled && known && !known->drained &&
+                   known->file.kind == FileTraits::Kind::socket && known->waiters.empty()) {
+            ++kernel_entries_;
+            const int result = receive_pooled(op);
+            known->drained = true;
+            if (result != would_block) [[likely]] {
+                op.result = result;
+                return true;
+            }
+        } else if ((op.code == OpCode::recv || op.code == OpCode::recv_pooled) && known &&
+                   known->drained && (known->registered & EPOLLIN)) [[likely]] {
             // Its turn comes with an event, behind whoever waits already.
             ++count_of(op);
             wait_for_event(op, *known);
@@ -96,6 +106,15 @@ public:
     void forget(int fd) noexcept override {
         if (end_helped(fd)) helper_->wait_for(fd);
         forget_registration(fd);
+    }
+
+    [[gnu::cold]] void end_standing() noexcept override {
+        for (const auto& descriptor : descriptors_) {
+            if (!descriptor) continue;
+            descriptor->waiters.for_each([this](Operation& op) {
+                if (op.code == OpCode::recv_pooled) cancel(op);
+            });
+        }
     }
 
     bool has_work() const noexcept override { return counts_[0] > 0; }
@@ -185,6 +204,7 @@ private:
         switch (op.code) {
             case OpCode::read:
             case OpCode::recv:
+            case OpCode::recv_pooled:
             case OpCode::accept:
                 return EPOLLIN;
             case OpCode::poll:
@@ -248,6 +268,7 @@ private:
         if (queued) return false;
         switch (op.code) {
             case OpCode::recv:
+            case OpCode::recv_pooled:
                 return !descriptor.drained;
             case OpCode::send:
             case OpCode::poll:
@@ -379,7 +400,9 @@ private:
                 return static_cast<int>(sent);
             return errno == EINTR ? weft::detail::attempt(op, descriptor.file) : failed_call();
         }
-        if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
+        if (op.code == OpCode::recv_pooled) {
+            result = receive_pooled(op);
+        } else if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
             const ssize_t got = receive_now(op);
             result = got >= 0         ? static_cast<int>(got)
                      : errno == EINTR ? weft::detail::attempt(op, descriptor.file)
@@ -387,7 +410,8 @@ private:
         } else {
             result = weft::detail::attempt(op, descriptor.file);
         }
-        const bool reads = op.code == OpCode::recv || op.code == OpCode::read;
+        const bool reads =
+            op.code == OpCode::recv || op.code == OpCode::recv_pooled || op.code == OpCode::read;
         // One read a wake: to ask again right away would mostly be a call that answers EAGAIN,
         // since messages tend to have the size that their reader expects. Level-triggered, so
         // nothing is missed: what is left makes the next wait return at once.
@@ -402,6 +426,26 @@ private:
     static ssize_t receive_now(const Operation& op) noexcept {
         return ::recv(op.fd, op.address, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT);
     }
+    /// The buffer is taken for the attempt alone: whoever waits has none.
+    int receive_pooled(Operation& op) noexcept {
+        Block* const block = take_buffer();
+        if (!block) [[unlikely]]
+            return -ENOMEM;
+        ssize_t got = 0;
+        do {
+            got = ::recv(op.fd, block->memory(), Block::capacity, MSG_DONTWAIT);
+        } while (got < 0 && errno == EINTR);
+        if (got > 0) [[likely]] {
+            block->fill(static_cast<std::uint32_t>(got));
+            op.address = block;
+            op.more = got == Block::capacity;
+            return static_cast<int>(got);
+        }
+        const int result = got == 0 ? 0 : failed_call();
+        block->release();
+        return result;
+    }
+    static bool is_temporary(int error) noexcept { return error == EAGAIN || error == EINTR; }
     static int failed_call() noexcept { return errno == EAGAIN ? would_block : -errno; }
 
     // --- events ---
@@ -448,15 +492,22 @@ private:
         // told before it.
         if (finished_.empty() && descriptor->waiters.has_one() && (ready & EPOLLIN)) [[likely]] {
             Operation& op = descriptor->waiters.front();
+            if (op.code == OpCode::recv_pooled) {
+                op.unlink();
+                if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
+                    drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
+                return finish(op, -EAGAIN);
+            }
             if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) [[likely]] {
                 ++kernel_entries_;
                 const ssize_t got = receive_now(op);
-                if (got >= 0) [[likely]] {
-                    descriptor->drained = true;
+                if (got >= 0 || !is_temporary(errno)) [[likely]] {
+                    const int result = got >= 0 ? static_cast<int>(got) : -errno;
+                    descriptor->drained = result >= 0;
                     op.unlink();
                     if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
                         drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
-                    return finish(op, static_cast<int>(got));
+                    return finish(op, result);
                 }
             }
         }
@@ -472,7 +523,7 @@ private:
             const std::uint32_t direction = direction_of(op);
             if (!(direction & ready) || (direction & blocked)) return;
             served |= direction;
-            const int result = attempt(op, *descriptor);
+            const int result = op.code == OpCode::recv_pooled ? -EAGAIN : attempt(op, *descriptor);
             if (result == would_block) {
                 blocked |= direction;
                 return;

@@ -30,9 +30,7 @@ public:
     IntrusiveList& operator=(const IntrusiveList&) = delete;
 
     bool empty() const noexcept { return root_.next == &root_; }
-    bool has_one() const noexcept {
-        return root_.next == root_.prev && root_.next != &root_;
-    }
+    bool has_one() const noexcept { return root_.next == root_.prev && root_.next != &root_; }
     T& front() noexcept { return *static_cast<T*>(root_.next); }
     T& back() noexcept { return *static_cast<T*>(root_.prev); }
 
