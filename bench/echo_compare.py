@@ -52,6 +52,7 @@ class Program:
     def __init__(self, label, backend, command, is_weft):
         self.label, self.backend, self.command, self.is_weft = label, backend, command, is_weft
         self.environment = dict(os.environ, WEFT_BACKEND=backend) if is_weft else None
+        self.is_judged = is_weft and "plain" not in label  # The other form is shown beside it.
 
 
 class Report:
@@ -102,7 +103,8 @@ def choose_programs(raw, weft_name, found, refusal, missing):
     for backend in BACKENDS:
         if backend == "uring" and refusal:
             continue
-        entries = [(label, command, False) for label, command in raw[backend]] + [(f"weft {backend}", [weft_name], True)]
+        entries = [(label, command, False) for label, command in raw[backend]] \
+            + [(f"weft {backend}", [weft_name], True), (f"weft {backend}, plain reads", [weft_name, "--reads", "plain"], True)]
         for label, command, is_weft in entries:
             if command[0] in found:
                 programs.append(Program(label, backend, [os.path.abspath(found[command[0]])] + command[1:], is_weft))
@@ -246,7 +248,7 @@ def quiet_form(options, programs, report, verdicts, cpu):
             rows.append([program.label, spread(column(results, program.label, "ns"), 0),
                          spread(column(results, program.label, "cpu"), 0),
                          spread(column(results, program.label, "calls"), 2).split(" ")[0], show(of_ns), show(of_minima), show(of_cpu)])
-            if program.is_weft:
+            if program.is_judged:
                 verdicts.add(f"quiet {cell}", f"{program.label}: ns per echo / {best}", of_ns, TARGET_QUIET, minima=of_minima)
         report.say(f"### {cell}")
         report.table(["program", "ns per echo", "CPU ns per echo", "calls", "ns / best", "of minima", "CPU / best"], rows)
@@ -276,7 +278,7 @@ def two_processes(options, programs, load, report, verdicts, cpus):
                          spread(column(results, label, "calls"), 2).split(" ")[0],
                          spread(column(results, label, "p50"), 1).split(" ")[0],
                          spread(column(results, label, "p99"), 1).split(" ")[0], show(of_cpu), show(of_minima), show(of_rate)])
-            if not program.is_weft or not column(results, label, "cpu"):
+            if not program.is_judged or not column(results, label, "cpu"):
                 continue
             verdicts.add(cell, f"{label}: CPU per message / {best_cpu}", of_cpu, TARGET_CPU, minima=of_minima)
             verdicts.add(cell, f"{label}: throughput / {best_rate}", of_rate, TARGET_THROUGHPUT, at_most=False)

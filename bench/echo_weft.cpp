@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The echo server on weft, with the options and the report of bench/baseline/echo_*.c.
-// The backend is WEFT_BACKEND's. --busy-poll MICROSECONDS spins before it sleeps.
+// The backend is WEFT_BACKEND's. --reads plain|chunks. --busy-poll MICROSECONDS spins before it
+// sleeps.
 #include <weft/weft.hpp>
 
 #include <signal.h>
@@ -9,6 +10,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 #include "measure.hpp"
@@ -17,14 +19,30 @@ namespace {
 
 long buffer_size = 4096;
 long messages = 0;
+bool chunks = true;  // --reads plain: into the task's own buffer
+
+weft::Coro<void> echo_chunks(weft::Stream stream) {
+    for (;;) {
+        const weft::Chunk chunk = co_await stream.read_chunk();
+        if (chunk.empty()) co_return;
+        co_await stream.write(chunk);
+        ++messages;
+    }
+}
+
+weft::Coro<void> echo_plain(weft::Stream stream) {
+    std::vector<char> buffer(static_cast<std::size_t>(buffer_size));
+    while (const std::size_t count = co_await stream.read(buffer)) {
+        co_await stream.write(weft::ConstBuffer(buffer.data(), count));
+        ++messages;
+    }
+}
 
 weft::Coro<void> echo(weft::Stream stream) {
-    std::vector<char> buffer(static_cast<std::size_t>(buffer_size));
     try {
-        while (const std::size_t count = co_await stream.read(buffer)) {
-            co_await stream.write(weft::ConstBuffer(buffer.data(), count));
-            ++messages;
-        }
+        weft::Coro<void> echoing =
+            chunks ? echo_chunks(std::move(stream)) : echo_plain(std::move(stream));
+        co_await std::move(echoing);
     } catch (const std::system_error&) {
         // The client has gone, perhaps with a reset: the next one matters.
     }
@@ -58,6 +76,7 @@ struct StopDescriptor {
 };
 
 weft::Coro<int> serve(int argc, char** argv) {
+    chunks = bench::option(argc, argv, "--reads", "chunks") == "chunks";
     buffer_size = bench::number_option(argc, argv, "--size", 4096);
     const auto port = static_cast<std::uint16_t>(bench::number_option(argc, argv, "--port", 0));
 

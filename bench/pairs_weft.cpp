@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The quiet form on weft: both ends of N socket pairs as tasks of one loop, with the options and
-// the report of bench/baseline/pairs_*.c. The backend is WEFT_BACKEND's.
+// the report of bench/baseline/pairs_*.c. --reads plain|chunks. The backend is WEFT_BACKEND's.
 #include <weft/weft.hpp>
 
 #include <chrono>
@@ -42,15 +42,28 @@ struct Progress {
     }
 };
 
+bool chunks = true;  // --reads plain: into the task's own buffer
+
 weft::Coro<void> answer(weft::Stream stream, std::size_t size) {
+    while (chunks) {
+        const weft::Chunk chunk = co_await stream.read_chunk();
+        if (chunk.empty()) co_return;
+        co_await stream.write(chunk);
+    }
     std::vector<char> buffer(size);
     while (const std::size_t count = co_await stream.read(buffer)) {
         co_await stream.write(weft::ConstBuffer(buffer.data(), count));
     }
 }
 
-/// Sends from and receives into one buffer, as the client ends of the raw programs do: a second one
-/// per pair would be measured as cache misses.
+void check_number(const char* data, long number) {
+    if (std::memcmp(data, &number, sizeof number) != 0) {
+        throw weft::RuntimeError("the echo is wrong");
+    }
+}
+
+/// Sends from and, without chunks, receives into one buffer, as the client ends of the raw programs
+/// do: a second one per pair would be measured as cache misses.
 weft::Coro<void> ask(weft::Stream stream, std::size_t size, Progress& progress) {
     std::vector<char> buffer(size, 'x');
     while (progress.may_start()) {
@@ -58,15 +71,19 @@ weft::Coro<void> ask(weft::Stream stream, std::size_t size, Progress& progress) 
         std::memcpy(buffer.data(), &number, sizeof number);
         co_await stream.write(buffer);
         std::size_t got = 0;
+        while (chunks && got < size) {
+            const weft::Chunk chunk = co_await stream.read_chunk();
+            if (chunk.empty()) throw weft::IncompleteReadError({}, size);
+            if (got == 0) check_number(chunk.data(), number);
+            got += chunk.size();
+        }
         while (got < size) {
             const std::size_t count =
                 co_await stream.read(weft::MutableBuffer(buffer.data() + got, size - got));
             if (count == 0) throw weft::IncompleteReadError({}, size);
             got += count;
         }
-        if (std::memcmp(buffer.data(), &number, sizeof number) != 0) {
-            throw weft::RuntimeError("the echo is wrong");
-        }
+        if (!chunks) check_number(buffer.data(), number);
         progress.finish_one();
     }
 }
@@ -82,6 +99,7 @@ weft::Coro<void> run_pairs(int argc, char** argv) {
     progress.pairs = bench::number_option(argc, argv, "--pairs", 50);
     progress.total = bench::number_option(argc, argv, "--echoes", 200'000);
     const auto size = static_cast<std::size_t>(bench::number_option(argc, argv, "--size", 64));
+    chunks = bench::option(argc, argv, "--reads", "chunks") == "chunks";
     std::vector<weft::Task<void>> clients;
 
     if (bench::option(argc, argv, "--transport", "tcp") == "unix") {

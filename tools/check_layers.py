@@ -11,18 +11,14 @@ import sys
 # folder that is not named here is vocabulary; one in a subfolder must be named.
 LAYERS = [
     ("words", "config error clock fd address buffer options detail/intrusive_list detail/outcome"
-<<<<<<< HEAD
-              " detail/callback detail/pointer_set"),
-=======
-              " detail/callback detail/std_parts detail/ref detail/thread"),
->>>>>>> lean-server
+              " detail/callback detail/pointer_set detail/std_parts detail/ref detail/thread detail/buffer_pool"),
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
     ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core detail/guard"),
-    ("suspension", "io sleep task future detail/future_state detail/wait_queue detail/reserving_queue"
+    ("suspension", "io sleep task future chunk detail/future_state detail/wait_queue detail/reserving_queue"
                    " detail/holder detail/element detail/ring_buffer detail/item_queue"
-                   " detail/children detail/child_arguments"),
+                   " detail/children detail/child_arguments detail/chunk_source detail/stream_reads"),
     ("vocabulary", "* detail/timed_awaiter"),
     ("entry", "weft run debug testing/*"),
 ]

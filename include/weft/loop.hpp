@@ -230,6 +230,9 @@ public:
     }
     void cancel(detail::Operation& op) noexcept { backend_->cancel(op); }
     void forget(int fd) noexcept { backend_->forget(fd); }
+    /// Somebody waits for an operation that is counted as a background one.
+    void count_waiter() noexcept { backend_->count_waiter(); }
+    void discount_waiter() noexcept { backend_->discount_waiter(); }
 
     /// Now, read at most once a step: for deadlines that a step sets.
     detail::Nanoseconds now() noexcept {
@@ -754,6 +757,7 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
         if (task.waiting_on) task.waiting_on->cancel();
     });
     if (wake_up_.state != detail::Operation::State::idle) backend_->cancel(wake_up_);
+    backend_->end_standing();
     while (backend_->outstanding() + backend_->background() > 0) {
         backend_->turn(detail::no_deadline);
     }

@@ -8,13 +8,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "address.hpp"
 #include "buffer.hpp"
+#include "chunk.hpp"
 #include "coro.hpp"
+#include "detail/stream_reads.hpp"
 #include "detail/std_parts.hpp"
 #include "error.hpp"
 #include "fd.hpp"
@@ -22,108 +25,6 @@
 
 namespace weft {
 namespace detail {
-
-/// Bytes received and not read yet. The memory comes with the first read that needs it.
-class ReadBuffer {
-public:
-    std::size_t size() const noexcept { return end_ - begin_; }
-    std::string_view view() const noexcept { return {data_.get() + begin_, size()}; }
-    void consume(std::size_t count) noexcept {
-        begin_ += count;
-        if (begin_ == end_) begin_ = end_ = 0;
-    }
-    /// Free memory behind the data, at least `wanted` bytes of it.
-    MutableBuffer room(std::size_t wanted) {
-        if (capacity_ - end_ < wanted && begin_ > 0) {
-            std::memmove(data_.get(), data_.get() + begin_, size());
-            end_ -= std::exchange(begin_, 0);
-        }
-        if (capacity_ - end_ < wanted) {
-            const std::size_t larger = std::max(end_ + wanted, 2 * capacity_);
-            std::unique_ptr<char[]> memory(new char[larger]);
-            if (end_ > 0) std::memcpy(memory.get(), data_.get(), end_);
-            data_ = std::move(memory);
-            capacity_ = larger;
-        }
-        return {data_.get() + end_, capacity_ - end_};
-    }
-    void received(std::size_t count) noexcept { end_ += count; }
-
-private:
-    std::unique_ptr<char[]> data_;
-    std::size_t capacity_ = 0;
-    std::size_t begin_ = 0;
-    std::size_t end_ = 0;
-};
-
-/// What a stream is made of; on the heap, so that a Stream may move while a read waits.
-struct StreamState {
-    explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
-
-    std::string take(std::size_t count) {
-        std::string text(buffer.view().substr(0, count));
-        buffer.consume(count);
-        return text;
-    }
-
-    Fd fd;
-    ReadBuffer buffer;
-    std::size_t limit = 64 * 1024;
-    std::uint64_t written = 0;
-    bool drained = false;  // the last receive took all there was
-};
-
-/// Takes what is buffered, or receives straight into the caller's memory.
-class [[nodiscard]] StreamRead final : public OperationWait {
-public:
-    StreamRead(StreamState& stream, MutableBuffer into) noexcept
-        : OperationWait(OpCode::recv), stream_(&stream) {
-        fd = stream.fd.get();
-        address = into.data();
-        length = transfer_length(into.size());
-        expect_wait = stream.drained;
-    }
-    bool await_ready() noexcept {
-        const std::size_t count = std::min<std::size_t>(stream_->buffer.size(), length);
-        if (count == 0 && length > 0) return false;
-        if (count > 0) std::memcpy(address, stream_->buffer.view().data(), count);
-        stream_->buffer.consume(count);
-        result = static_cast<int>(count);
-        more = !stream_->drained;
-        return true;
-    }
-    std::size_t await_resume() {
-        const std::size_t count = transferred();
-        stream_->drained = !more;
-        return count;
-    }
-
-private:
-    StreamState* stream_;
-};
-
-/// Receives once into the stream's own buffer; false at the end. What arrives belongs to the
-/// stream at once, so a cancel of whoever asked loses nothing.
-class [[nodiscard]] StreamFill final : public OperationWait {
-public:
-    StreamFill(StreamState& stream, std::size_t wanted)
-        : OperationWait(OpCode::recv), stream_(&stream) {
-        const MutableBuffer room = stream.buffer.room(wanted);
-        fd = stream.fd.get();
-        address = room.data();
-        length = transfer_length(room.size());
-        expect_wait = stream.drained;
-    }
-    bool await_resume() {
-        const std::size_t count = transferred();
-        stream_->buffer.received(count);
-        stream_->drained = !more;
-        return count > 0;
-    }
-
-private:
-    StreamState* stream_;
-};
 
 /// Sends all of it, however many calls the socket wants; the task sleeps through them.
 class [[nodiscard]] StreamWrite final : public OperationWait {
@@ -138,13 +39,13 @@ public:
     }
     bool await_ready() const noexcept { return left_ == 0; }
     bool await_suspend(std::coroutine_handle<> handle) {
-        EventLoop& loop = get_running_loop();
-        if (loop.require_task().must_cancel) return OperationWait::await_suspend(handle);
-        task_ = &loop.suspend(handle, *this);
-        do {
-            if (!loop.start(*this)) return true;
-        } while (continues());
-        task_->waiting_on = nullptr;
+        if (OperationWait::await_suspend(handle)) return true;
+        while (continues()) {
+            if (!task_->loop->start(*this)) {
+                task_->waiting_on = this;
+                return true;
+            }
+        }
         return false;
     }
     void await_resume() const {
@@ -154,21 +55,23 @@ public:
 private:
     static void part_sent(Operation& op) noexcept {
         auto& self = static_cast<StreamWrite&>(op);
-        while (self.continues()) {
-            if (!self.task_->loop->start(self)) return;
-        }
+        while (self.continues()) [[unlikely]] {
+                if (!self.task_->loop->start(self)) return;
+            }
         self.task_->loop->wake(*self.task_);
     }
 
     /// Books what was sent. True: the rest is to be sent now.
     bool continues() noexcept {
-        if (result < 0) return false;
+        if (result < 0) [[unlikely]]
+            return false;
         const auto sent = static_cast<std::size_t>(result);
         stream_->written += sent;
         left_ -= sent;
+        if (left_ == 0) [[likely]]
+            return false;
         address = static_cast<char*>(address) + sent;
         length = transfer_length(left_);
-        if (left_ == 0) return false;
         // Never the number as it was: the stream may be closed by now, and somebody else's.
         fd = stream_->fd.get();
         if (!asked_ && fd >= 0) return true;
@@ -197,6 +100,23 @@ public:
     /// Lifetime: `buffer` outlives the await, a cancelled one included.
     detail::StreamRead read(MutableBuffer buffer) noexcept {
         return detail::StreamRead(*state_, buffer);
+    }
+
+    /// Reads what there is, up to 16 KiB of it, into a buffer of the loop's: no memory to provide,
+    /// none behind a connection that waits, and on the ring a receive that stands instead of one
+    /// for each read. From the first call on the stream receives on its own, up to a bound, while
+    /// nobody reads; the other reads go on working. When the Stream goes, its descriptor is closed
+    /// in the loop's next turn (`close` waits for it).
+    /// Returns:  a Chunk; empty: the peer closed.
+    /// Throws:   std::system_error (recv); CancelledError; RuntimeError when another task waits for
+    ///           data of this stream.
+    /// Cancel:   lossless: what arrives goes to the next read.
+    /// Source:   recv(2); IORING_OP_RECV with IORING_RECV_MULTISHOT, Linux 6.0, and buffer rings,
+    ///           Linux 5.19, where there are.
+    detail::ChunkRead read_chunk() {
+        if (!state_->chunks) [[unlikely]]
+            state_->chunks = new detail::ChunkSource(state_->fd);
+        return detail::ChunkRead(*state_);
     }
 
     /// Reads exactly as much as the buffer holds.

@@ -8,6 +8,7 @@
 #include "broadcast.hpp"
 #include "capacity_limiter.hpp"
 #include "channel.hpp"
+#include "chunk.hpp"
 #include "clean_up.hpp"
 #include "condition.hpp"
 #include "connect.hpp"

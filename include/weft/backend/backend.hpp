@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <new>
 #include <string>
 
 #include "../clock.hpp"
+#include "../detail/buffer_pool.hpp"
 #include "operation.hpp"
 
 namespace weft {
@@ -24,7 +26,9 @@ public:
     Backend() = default;
     Backend(const Backend&) = delete;
     Backend& operator=(const Backend&) = delete;
-    virtual ~Backend() = default;
+    virtual ~Backend() {
+        if (buffers_) buffers_->close();
+    }
 
     /// Takes the operation. True: it is complete already, `result` is set and `on_complete` is not
     /// called. False: `on_complete` will be called from a later `turn` (or `cancel`).
@@ -41,6 +45,9 @@ public:
     /// Forgets what is known about a number that is about to be closed. (An operation of kind
     /// `close` does so itself, after asking every other operation on the number to end.)
     virtual void forget(int fd) noexcept = 0;
+
+    /// Cancels every operation that stands on its own (recv_pooled), whoever it belongs to.
+    virtual void end_standing() noexcept = 0;
 
     /// Hands everything started to the kernel and collects completions, entering it at most once.
     /// Sleeps until a completion, at most `timeout` (0: not at all, `no_deadline`: for ever). May
@@ -59,6 +66,9 @@ public:
     std::uint32_t busy() const noexcept { return busy_; }
     /// Operations that will end without anything else happening: asked to end, or short.
     std::uint32_t ending() const noexcept { return cancelling_ + busy_; }
+    /// Somebody waits for a standing operation, which is a background one: that counts.
+    void count_waiter() noexcept { ++counts_[0]; }
+    void discount_waiter() noexcept { --counts_[0]; }
     std::uint64_t kernel_entries() const noexcept { return kernel_entries_; }
     const BackendInfo& info() const noexcept { return info_; }
     void explain(const std::string& reason) { info_.reason = reason; }
@@ -66,11 +76,24 @@ public:
 protected:
     std::uint32_t& count_of(const Operation& op) noexcept { return counts_[op.background]; }
 
+    /// Null: no memory.
+    Block* take_buffer() noexcept {
+        if (!buffers_) [[unlikely]] {
+            try {
+                buffers_ = BufferPool::make();
+            } catch (const std::bad_alloc&) {
+                return nullptr;
+            }
+        }
+        return buffers_->take();
+    }
+
     std::uint32_t counts_[2] = {0, 0};
     std::uint32_t busy_ = 0;
     std::uint32_t cancelling_ = 0;
     std::uint64_t kernel_entries_ = 0;  // system calls made
     BackendInfo info_;
+    BufferPool* buffers_ = nullptr;  // made when first needed
 };
 
 }  // namespace detail

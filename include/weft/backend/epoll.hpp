@@ -38,6 +38,36 @@ public:
     }
 
     bool start(Operation& op) noexcept override {
+        Descriptor* const known = find(op.fd);
+        // A socket usually takes a message; `attempt_first` knows the rest.
+        if (op.code == OpCode::send && known && known->file.kind == FileTraits::Kind::socket &&
+            known->waiters.empty()) [[likely]] {
+            ++kernel_entries_;
+            const ssize_t sent = send_now(op);
+            // (An error that was reported once is not reported again: it must not be asked twice.)
+            if (sent >= 0 || !is_temporary(errno)) [[likely]] {
+                op.result = sent >= 0 ? static_cast<int>(sent) : -errno;
+                return true;
+            }
+        } else if (op.code == OpCode::recv_pooled && known && !known->drained &&
+                   known->file.kind == FileTraits::Kind::socket && known->waiters.empty()) {
+            ++kernel_entries_;
+            const int result = receive_pooled(op);
+            known->drained = true;
+            if (result != would_block) [[likely]] {
+                op.result = result;
+                return true;
+            }
+        } else if ((op.code == OpCode::recv || op.code == OpCode::recv_pooled) && known &&
+                   known->drained && (known->registered & EPOLLIN)) [[likely]] {
+            // Its turn comes with an event, behind whoever waits already.
+            ++count_of(op);
+            wait_for_event(op, *known);
+            return false;
+        }
+        return start_slowly(op);
+    }
+    [[gnu::noinline]] bool start_slowly(Operation& op) noexcept {
         const int result = attempt_first(op);
         if (result != would_block) {
             op.result = result;
@@ -75,6 +105,15 @@ public:
     void forget(int fd) noexcept override {
         if (end_helped(fd)) helper_->wait_for(fd);
         forget_registration(fd);
+    }
+
+    [[gnu::cold]] void end_standing() noexcept override {
+        for (const auto& descriptor : descriptors_) {
+            if (!descriptor) continue;
+            descriptor->waiters.for_each([this](Operation& op) {
+                if (op.code == OpCode::recv_pooled) cancel(op);
+            });
+        }
     }
 
     bool has_work() const noexcept override { return counts_[0] > 0; }
@@ -164,6 +203,7 @@ private:
         switch (op.code) {
             case OpCode::read:
             case OpCode::recv:
+            case OpCode::recv_pooled:
             case OpCode::accept:
                 return EPOLLIN;
             case OpCode::poll:
@@ -227,6 +267,7 @@ private:
         if (queued) return false;
         switch (op.code) {
             case OpCode::recv:
+            case OpCode::recv_pooled:
                 return !descriptor.drained;
             case OpCode::send:
             case OpCode::poll:
@@ -321,10 +362,14 @@ private:
             if (error != 0) return -error;
             descriptor.registered = wanted;
         }
+        wait_for_event(op, descriptor);
+        return would_block;
+    }
+
+    static void wait_for_event(Operation& op, Descriptor& descriptor) noexcept {
         op.state = Operation::State::in_flight;
         op.backend_bits = waiting;
         descriptor.waiters.push_back(op);
-        return would_block;
     }
 
     /// 0 or errno. The registration may not be what we remember when somebody closed the number
@@ -349,22 +394,23 @@ private:
         // Messages come first and by the shortest way; `attempt` knows the rest.
         int result = would_block;
         if (op.code == OpCode::send) {
-            const ssize_t sent = ::send(op.fd, op.address, op.length,
-                                        static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+            const ssize_t sent = send_now(op);
             if (sent >= 0) [[likely]]
                 return static_cast<int>(sent);
             return errno == EINTR ? weft::detail::attempt(op, descriptor.file) : failed_call();
         }
-        if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
-            const ssize_t got =
-                ::recv(op.fd, op.address, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT);
+        if (op.code == OpCode::recv_pooled) {
+            result = receive_pooled(op);
+        } else if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
+            const ssize_t got = receive_now(op);
             result = got >= 0         ? static_cast<int>(got)
                      : errno == EINTR ? weft::detail::attempt(op, descriptor.file)
                                       : failed_call();
         } else {
             result = weft::detail::attempt(op, descriptor.file);
         }
-        const bool reads = op.code == OpCode::recv || op.code == OpCode::read;
+        const bool reads =
+            op.code == OpCode::recv || op.code == OpCode::recv_pooled || op.code == OpCode::read;
         // One read a wake: to ask again right away would mostly be a call that answers EAGAIN,
         // since messages tend to have the size that their reader expects. Level-triggered, so
         // nothing is missed: what is left makes the next wait return at once.
@@ -372,6 +418,33 @@ private:
         return result;
     }
 
+    static ssize_t send_now(const Operation& op) noexcept {
+        return ::send(op.fd, op.address, op.length,
+                      static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    static ssize_t receive_now(const Operation& op) noexcept {
+        return ::recv(op.fd, op.address, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT);
+    }
+    /// The buffer is taken for the attempt alone: whoever waits has none.
+    int receive_pooled(Operation& op) noexcept {
+        Block* const block = take_buffer();
+        if (!block) [[unlikely]]
+            return -ENOMEM;
+        ssize_t got = 0;
+        do {
+            got = ::recv(op.fd, block->memory(), Block::capacity, MSG_DONTWAIT);
+        } while (got < 0 && errno == EINTR);
+        if (got > 0) [[likely]] {
+            block->fill(static_cast<std::uint32_t>(got));
+            op.address = block;
+            op.more = got == Block::capacity;
+            return static_cast<int>(got);
+        }
+        const int result = got == 0 ? 0 : failed_call();
+        block->release();
+        return result;
+    }
+    static bool is_temporary(int error) noexcept { return error == EAGAIN || error == EINTR; }
     static int failed_call() noexcept { return errno == EAGAIN ? would_block : -errno; }
 
     // --- events ---
@@ -414,13 +487,42 @@ private:
             event.events & (EPOLLERR | EPOLLHUP) ? ~std::uint32_t{0} : event.events;
         if (ready & (EPOLLIN | EPOLLRDHUP)) descriptor->drained = false;
 
+        // The usual case: one that receives waits, and nothing that was completed earlier has to be
+        // told before it.
+        if (finished_.empty() && descriptor->waiters.has_one() && (ready & EPOLLIN)) [[likely]] {
+            Operation& op = descriptor->waiters.front();
+            if (op.code == OpCode::recv_pooled) {
+                op.unlink();
+                if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
+                    drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
+                return finish(op, -EAGAIN);
+            }
+            if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) [[likely]] {
+                ++kernel_entries_;
+                const ssize_t got = receive_now(op);
+                if (got >= 0 || !is_temporary(errno)) [[likely]] {
+                    const int result = got >= 0 ? static_cast<int>(got) : -errno;
+                    descriptor->drained = result >= 0;
+                    op.unlink();
+                    if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
+                        drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
+                    return finish(op, result);
+                }
+            }
+        }
+        arrived_for_several(fd, *descriptor, ready);
+    }
+
+    [[gnu::noinline]] void arrived_for_several(int fd, Descriptor& of,
+                                               std::uint32_t ready) noexcept {
+        Descriptor* const descriptor = &of;
         std::uint32_t blocked = 0;  // directions that came to their end in this event
         std::uint32_t served = 0;
         descriptor->waiters.for_each([&](Operation& op) {
             const std::uint32_t direction = direction_of(op);
             if (!(direction & ready) || (direction & blocked)) return;
             served |= direction;
-            const int result = attempt(op, *descriptor);
+            const int result = op.code == OpCode::recv_pooled ? -EAGAIN : attempt(op, *descriptor);
             if (result == would_block) {
                 blocked |= direction;
                 return;

@@ -20,11 +20,15 @@ enum class OpCode : std::uint8_t {
     close,
     openat,  // fd = directory, address (path), flags (O_*), length (mode)
     fsync,   // flags (1: data only)
+    // Receives into a buffer of the backend's. result > 0: `address` is its Block, which is yours.
+    // May complete more than once: in_flight in `on_complete` means that more will follow. -EAGAIN:
+    // there is something, start it again to get it.
+    recv_pooled,
 };
 
 inline constexpr const char* name_of(OpCode code) noexcept {
-    constexpr const char* names[] = {"read",    "write", "recv",  "send",   "accept",
-                                     "connect", "poll",  "close", "openat", "fsync"};
+    constexpr const char* names[] = {"read", "write", "recv",   "send",  "accept", "connect",
+                                     "poll", "close", "openat", "fsync", "recv"};
     return names[static_cast<unsigned>(code)];
 }
 

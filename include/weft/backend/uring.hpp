@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +32,7 @@ inline constexpr unsigned uring_setup_defer_taskrun = 1U << 13;  // 6.1
 inline constexpr unsigned uring_sq_taskrun = 1U << 2;            // 5.19
 inline constexpr unsigned uring_recvsend_poll_first = 1U << 0;   // 5.19
 inline constexpr unsigned uring_cqe_sock_nonempty = 1U << 2;     // 5.19
+inline constexpr unsigned uring_recv_multishot = 1U << 1;        // 6.0
 
 /// A name in WEFT_URING_DISABLE takes its rung out of the ladder, so that every rung is tested on
 /// one kernel.
@@ -67,7 +70,7 @@ public:
         rung((ring_.flags & uring_setup_defer_taskrun) != 0, "defer_taskrun");
         rung((ring_.flags & uring_setup_single_issuer) != 0, "single_issuer");
         rung((ring_.flags & uring_setup_coop_taskrun) != 0, "coop_taskrun");
-        poll_first_ = rung(linux_5_19_, "poll_first");
+        if (rung(linux_5_19_, "poll_first")) poll_first_ = uring_recvsend_poll_first;
         cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
         // Without it liburing spends a submission on a timeout for each wait.
         if (!rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg")) {
@@ -77,25 +80,46 @@ public:
             ::io_uring_register_ring_fd(&ring_) == 1) {
             rung(true, "registered_ring");
         }
+        if (!uring_feature_disabled("buffer_ring") && set_up_buffers()) {
+            rung(true, "buffer_ring");
+            multishot_ = rung(linux_6_0_, "multishot");
+        }
         info_.name = "uring";
     }
 
-    ~UringBackend() override { ::io_uring_queue_exit(&ring_); }
+    ~UringBackend() override {
+        ::io_uring_queue_exit(&ring_);
+        for (Block* const block : lent_) {
+            if (block) block->release();
+        }
+        std::free(lent_ring_);
+    }
 
     bool start(Operation& op) noexcept override {
-        ++count_of(op);
-        op.backend_bits = as_itself;
-        if (Operation** const lane = choose_lane(op)) {
-            if (*lane) [[unlikely]] {
-                op.state = Operation::State::queued;
-                held_.push_back(op);
-                return false;
-            }
-            *lane = &op;
-        } else if (is_busy(op)) {
-            ++busy_;
+        if (op.code == OpCode::recv_pooled && !lent_ring_) [[unlikely]] {
+            // Without a ring of buffers it takes its own along, and keeps it while it waits.
+            op.address = take_buffer();
+            op.result = -ENOMEM;
+            if (!op.address) return true;
         }
-        enqueue(op);
+        ++count_of(op);
+        // Messages whose way is free go straight into the submission queue; `put_in_line` knows the
+        // rest.
+        const bool receives = op.code == OpCode::recv;
+        const auto index = static_cast<std::size_t>(op.fd);
+        if ((receives || op.code == OpCode::send) && index < lanes_.size()) [[likely]] {
+            Operation*& lane = receives ? lanes_[index].in : lanes_[index].out;
+            if (!lane && queued_.empty()) [[likely]] {
+                if (io_uring_sqe* const entry = ::io_uring_get_sqe(&ring_)) [[likely]] {
+                    lane = &op;
+                    op.backend_bits = receives ? lane_in : lane_out;
+                    op.state = Operation::State::in_flight;
+                    prepare_message(*entry, op);
+                    return false;
+                }
+            }
+        }
+        put_in_line(op);
         return false;
     }
 
@@ -104,24 +128,37 @@ public:
         if (op.code == OpCode::close) return;  // a descriptor is closed or it leaks
         op.cancelling = true;
         ++cancelling_;
-        if (op.state == Operation::State::queued) {
-            op.unlink();
-            finish(op, -ECANCELED);
-            return;
-        }
+        const bool waits = op.state == Operation::State::queued;
         if (op.linked()) op.unlink();
+        if (waits || take_back(op)) return finish(op, -ECANCELED);
         cancels_.push_back(op);
+    }
+
+    [[gnu::cold]] void end_standing() noexcept override {
+        const auto end = [this](Operation& op) {
+            if (op.code == OpCode::recv_pooled) cancel(op);
+        };
+        held_.for_each(end);
+        queued_.for_each(end);
+        starved_.for_each(end);
+        for (std::size_t index = 0; index < lanes_.size(); ++index) {
+            if (lanes_[index].in) end(*lanes_[index].in);
+        }
     }
 
     void postpone(Operation&) noexcept override {}  // `start` completes nothing
     void forget(int) noexcept override {}
 
     bool has_work() const noexcept override {
-        return !queued_.empty() || !cancels_.empty() || ::io_uring_sq_ready(&ring_) > 0 ||
-               ::io_uring_cq_ready(&ring_) > 0 || (sq_flags() & (uring_sq_taskrun | overflow)) != 0;
+        return !queued_.empty() || !cancels_.empty() || !starved_.empty() ||
+               ::io_uring_sq_ready(&ring_) > 0 || ::io_uring_cq_ready(&ring_) > 0 ||
+               (sq_flags() & (uring_sq_taskrun | overflow)) != 0;
     }
 
     void turn(Nanoseconds timeout) override {
+        if (lent_count_ < lend_) lend_buffers();
+        if (!starved_.empty()) [[unlikely]]
+            timeout = feed_starved(timeout);
         fill_submissions();
         if (timeout == 0 || !queued_.empty() || ::io_uring_cq_ready(&ring_) > 0) {
             // The kernel keeps completions back (deferred work, overflow) until it is asked.
@@ -154,6 +191,7 @@ private:
     // And the lane that the operation belongs to.
     static constexpr std::uint8_t lane_in = 4;
     static constexpr std::uint8_t lane_out = 8;
+    static constexpr std::uint8_t pooled = 16;  // receives into a buffer of the pool
 
     static constexpr std::size_t largest_tracked = std::size_t{1} << 24;
     static constexpr unsigned overflow = IORING_SQ_CQ_OVERFLOW;
@@ -210,6 +248,9 @@ private:
         // POLL_FIRST cannot be probed for; it came with the release that brought IORING_OP_SOCKET.
         constexpr int op_socket = 45;
         linux_5_19_ = ::io_uring_opcode_supported(probe, op_socket) != 0;
+        // Nor can multishot receives; they came with this one.
+        constexpr int op_send_zc = 47;
+        linux_6_0_ = ::io_uring_opcode_supported(probe, op_send_zc) != 0;
         ::io_uring_free_probe(probe);
         if (!all) throw_system_error(ENOSYS, "io_uring without an operation that weft needs");
     }
@@ -227,6 +268,7 @@ private:
         bool in = false;
         switch (op.code) {
             case OpCode::recv:
+            case OpCode::recv_pooled:
             case OpCode::accept:
                 in = true;
                 break;
@@ -264,6 +306,27 @@ private:
         return true;
     }
 
+    [[gnu::noinline]] void put_in_line(Operation& op) noexcept {
+        op.backend_bits = as_itself;
+        Operation** const lane = choose_lane(op);
+        if (op.code == OpCode::recv_pooled) op.backend_bits |= pooled;
+        if (lane) {
+            if (*lane) [[unlikely]] {
+                op.state = Operation::State::queued;
+                held_.push_back(op);
+                return;
+            }
+            *lane = &op;
+        } else if (is_busy(op)) {
+            ++busy_;
+        }
+        // A close has to end others first, which is the batch's work.
+        io_uring_sqe* entry = nullptr;
+        if (queued_.empty() && op.code != OpCode::close) entry = ::io_uring_get_sqe(&ring_);
+        if (entry) return launch(*entry, op);
+        enqueue(op);
+    }
+
     void enqueue(Operation& op) noexcept {
         op.state = Operation::State::queued;
         queued_.push_back(op);
@@ -271,6 +334,8 @@ private:
 
     void finish(Operation& op, int result) noexcept {
         --count_of(op);
+        if (op.backend_bits & pooled) [[unlikely]]
+            keep_or_return(op, result);
         if (op.cancelling) [[unlikely]]
             --cancelling_;
         if (!has_lane(op)) {
@@ -312,11 +377,48 @@ private:
             io_uring_sqe* const entry = free_entry();
             if (!entry) return;
             op.unlink();
-            op.state = Operation::State::in_flight;
-            if (!has_lane(op)) others_.push_back(op);
-            prepare(*entry, op);
+            launch(*entry, op);
         }
-        fill_cancels();
+        if (!cancels_.empty()) [[unlikely]]
+            fill_cancels();
+    }
+
+    /// Writes the submission. The kernel sees it with the next entry; until then `take_back` can
+    /// undo it.
+    void launch(io_uring_sqe& entry, Operation& op) noexcept {
+        op.state = Operation::State::in_flight;
+        if (!has_lane(op)) others_.push_back(op);
+        prepare(entry, op);
+    }
+
+    /// What liburing's functions do, without their going through the entry field by field.
+    void prepare_message(io_uring_sqe& entry, Operation& op) noexcept {
+        std::memset(&entry, 0, sizeof entry);
+        entry.fd = op.fd;
+        entry.addr = reinterpret_cast<std::uintptr_t>(op.address);
+        entry.len = op.length;
+        entry.user_data = reinterpret_cast<std::uintptr_t>(&op);
+        if (op.code == OpCode::recv) {
+            entry.opcode = IORING_OP_RECV;
+            entry.msg_flags = op.flags;
+            if (op.expect_wait) entry.ioprio = poll_first_;
+        } else {
+            entry.opcode = IORING_OP_SEND;
+            entry.msg_flags = op.flags | MSG_NOSIGNAL;
+        }
+    }
+
+    /// An operation that the kernel has not seen becomes one that does nothing. False: it has.
+    [[gnu::cold, gnu::noinline]] bool take_back(const Operation& op) noexcept {
+        const io_uring_sq& queue = ring_.sq;
+        for (unsigned at = *queue.khead; at != queue.sqe_tail; ++at) {
+            io_uring_sqe& entry = queue.sqes[at & queue.ring_mask];
+            if (entry.user_data != reinterpret_cast<std::uintptr_t>(&op)) continue;
+            ::io_uring_prep_nop(&entry);
+            prepare_unattended(entry);
+            return true;
+        }
+        return false;
     }
 
     bool fill_cancels() {
@@ -340,6 +442,7 @@ private:
         };
         held_.for_each(end);
         queued_.for_each(end);
+        starved_.for_each(end);
         others_.for_each(end);
         const auto index = static_cast<std::size_t>(close.fd);
         if (close.fd < 0 || index >= lanes_.size()) return;
@@ -356,7 +459,7 @@ private:
     void prepare(io_uring_sqe& entry, Operation& op) noexcept {
         if ((op.backend_bits & what_it_is) == as_poll) {
             const bool in =
-                op.code == OpCode::read || op.code == OpCode::recv || op.code == OpCode::accept;
+                op.code != OpCode::write && op.code != OpCode::send && op.code != OpCode::connect;
             ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
         } else {
             prepare_itself(entry, op);
@@ -373,13 +476,11 @@ private:
                 ::io_uring_prep_write(&entry, op.fd, op.address, op.length, op.offset);
                 break;
             case OpCode::recv:
-                ::io_uring_prep_recv(&entry, op.fd, op.address, op.length,
-                                     static_cast<int>(op.flags));
-                if (op.expect_wait && poll_first_) entry.ioprio |= uring_recvsend_poll_first;
-                break;
             case OpCode::send:
-                ::io_uring_prep_send(&entry, op.fd, op.address, op.length,
-                                     static_cast<int>(op.flags | MSG_NOSIGNAL));
+                prepare_message(entry, op);
+                break;
+            case OpCode::recv_pooled:
+                prepare_pooled(entry, op);
                 break;
             case OpCode::accept:
                 ::io_uring_prep_accept(&entry, op.fd, static_cast<sockaddr*>(op.address),
@@ -428,13 +529,31 @@ private:
         io_uring_cqe* cqe = nullptr;
         io_uring_for_each_cqe(&ring_, head, cqe) {
             ++count;
-            if (cqe->user_data == 0 || cqe->user_data == LIBURING_UDATA_TIMEOUT) continue;
-            arrived(*static_cast<Operation*>(::io_uring_cqe_get_data(cqe)), cqe->res, cqe->flags);
+            if (cqe->user_data == 0 || cqe->user_data == LIBURING_UDATA_TIMEOUT) [[unlikely]]
+                continue;
+            Operation& op = *reinterpret_cast<Operation*>(cqe->user_data);
+            const bool itself = op.backend_bits == lane_in || op.backend_bits == lane_out;
+            // (Whoever is being cancelled is linked.)
+            if (itself && cqe->res >= 0 && !op.linked() && held_.empty()) [[likely]] {
+                --count_of(op);
+                Operation*& lane = *lane_of(op);
+                if (lane == &op) lane = nullptr;
+                op.more = (cqe->flags & uring_cqe_sock_nonempty) != 0;
+                op.complete(cqe->res);
+            } else if (op.backend_bits == (lane_in | pooled) && cqe->res > 0 &&
+                       (cqe->flags & chunk_and_more) == chunk_and_more) [[likely]] {
+                deliver_chunk(op, cqe->res, cqe->flags);
+            } else {
+                arrived(op, cqe->res, cqe->flags);
+            }
         }
         ::io_uring_cq_advance(&ring_, count);
     }
 
-    void arrived(Operation& op, int result, unsigned flags) noexcept {
+    [[gnu::noinline]] void arrived(Operation& op, int result, unsigned flags) noexcept {
+        if (op.backend_bits & pooled) {
+            if (!pooled_arrived(op, result, flags)) return;
+        }
         if (op.linked()) op.unlink();  // others_, cancels_ or asked_: nothing left to cancel
         const std::uint8_t was = op.backend_bits & what_it_is;
         op.backend_bits ^= was;
@@ -455,6 +574,159 @@ private:
         finish(op, result);
     }
 
+    // --- receives into buffers of the pool ---
+    //
+    // Some buffers are lent to the kernel, in a ring of their own, and it takes one when data
+    // arrives: an idle connection has none. The ring is a queue, so all that are in it are used in
+    // turn, and it is kept so short that what is written into them stays in the cache. Who finds it
+    // empty (ENOBUFS) is starved and tries again when buffers have come back.
+
+    static constexpr std::uint32_t most_lent = 128;
+    static constexpr std::uint32_t least_lent = 64;
+    static constexpr std::uint32_t hot_bytes = 1024 * 1024;
+    static constexpr int patience_turns = 16;
+
+    /// False: the kernel has no such thing.
+    [[gnu::cold]] bool set_up_buffers() {
+        void* memory = nullptr;
+        constexpr std::size_t page = 4096;  // what the kernel wants it to be aligned to
+        if (::posix_memalign(&memory, page, most_lent * sizeof(io_uring_buf)) != 0) return false;
+        std::memset(memory, 0, most_lent * sizeof(io_uring_buf));
+        io_uring_buf_reg how{};
+        how.ring_addr = reinterpret_cast<std::uintptr_t>(memory);
+        how.ring_entries = most_lent;
+        if (!linux_5_19_ || ::io_uring_register_buf_ring(&ring_, &how, 0) != 0) {
+            std::free(memory);
+            return false;
+        }
+        lent_ring_ = static_cast<io_uring_buf_ring*>(memory);
+        for (std::uint32_t number = 0; number < most_lent; ++number) {
+            free_numbers_[number] = static_cast<std::uint16_t>(number);
+        }
+        return true;
+    }
+
+    /// Fills the ring up. What readers hold counts, or their slowness would make the hot set grow;
+    /// but what they held already when everybody starved (`held_for_long_`) does not.
+    [[gnu::noinline]] void lend_buffers() noexcept {
+        const std::uint32_t held = buffers_ ? buffers_->out() - lent_count_ : 0;
+        held_for_long_ = std::min(held_for_long_, held);
+        const std::uint32_t wanted = lend_ - std::min(lend_, held - held_for_long_);
+        int added = 0;
+        for (; lent_count_ < wanted; ++added) {
+            Block* const block = take_buffer();
+            if (!block) break;
+            const std::uint16_t number = free_numbers_[most_lent - ++lent_count_];
+            lent_[number] = block;
+            ::io_uring_buf_ring_add(lent_ring_, block->memory(), Block::capacity, number,
+                                    static_cast<int>(most_lent - 1), added);
+        }
+        if (added > 0) ::io_uring_buf_ring_advance(lent_ring_, added);
+    }
+
+    Block& take_lent(unsigned flags) noexcept {
+        const auto number = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
+        free_numbers_[most_lent - lent_count_--] = number;
+        return *std::exchange(lent_[number], nullptr);
+    }
+
+    void prepare_pooled(io_uring_sqe& entry, Operation& op) noexcept {
+        std::memset(&entry, 0, sizeof entry);
+        entry.opcode = IORING_OP_RECV;
+        entry.fd = op.fd;
+        if (op.expect_wait) entry.ioprio = poll_first_;
+        if (!lent_ring_) {
+            entry.addr =
+                reinterpret_cast<std::uintptr_t>(static_cast<Block*>(op.address)->memory());
+            entry.len = Block::capacity;
+            return;
+        }
+        if (lend_ == 0) {  // the first of this loop
+            lend_ = least_lent;
+            lend_buffers();
+        }
+        entry.flags = IOSQE_BUFFER_SELECT;
+        if (multishot_) {
+            entry.ioprio |= static_cast<std::uint16_t>(uring_recv_multishot);
+        } else {
+            entry.len = Block::capacity;
+        }
+    }
+
+    static constexpr unsigned chunk_and_more = IORING_CQE_F_BUFFER | IORING_CQE_F_MORE;
+
+    /// From a receive that goes on.
+    void deliver_chunk(Operation& op, int result, unsigned flags) noexcept {
+        Block& block = take_lent(flags);
+        const auto size = static_cast<std::uint32_t>(result);
+        block.fill(size);
+        average_size_ = average_size_ - average_size_ / 8 + size / 8;
+        op.address = &block;
+        op.result = result;
+        op.more = (flags & uring_cqe_sock_nonempty) != 0;
+        op.on_complete(op);
+    }
+
+    /// True: that was the end of the submission, and the rest of `arrived` goes for it too.
+    bool pooled_arrived(Operation& op, int result, unsigned flags) noexcept {
+        if (flags & IORING_CQE_F_BUFFER) {
+            Block& block = take_lent(flags);
+            op.address = &block;
+            if (result <= 0) block.release();
+        }
+        if (result > 0 && (op.backend_bits & what_it_is) != as_poll) {
+            const auto size = static_cast<std::uint32_t>(result);
+            static_cast<Block*>(op.address)->fill(size);
+            average_size_ = average_size_ - average_size_ / 8 + size / 8;
+        }
+        if (flags & IORING_CQE_F_MORE) {
+            op.more = (flags & uring_cqe_sock_nonempty) != 0;
+            op.result = result;
+            op.on_complete(op);
+            return false;
+        }
+        if (result != -ENOBUFS || !lent_ring_) return true;
+        if (op.linked()) op.unlink();
+        if (op.cancelling) {
+            finish(op, -ECANCELED);
+            return false;
+        }
+        op.state = Operation::State::queued;
+        starved_.push_back(op);
+        return false;
+    }
+
+    /// An operation that took its own buffer along and got nothing gives it back.
+    void keep_or_return(Operation& op, int result) noexcept {
+        if (!lent_ring_ && result <= 0) static_cast<Block*>(op.address)->release();
+    }
+
+    /// Oldest first, as many as there are buffers. Returns how long the turn may sleep.
+    [[gnu::cold, gnu::noinline]] Nanoseconds feed_starved(Nanoseconds timeout) noexcept {
+        // Few bytes in each: more buffers stay in the cache just as well.
+        while (lend_ < most_lent && 2 * lend_ * average_size_ <= hot_bytes) lend_ *= 2;
+        while (lend_ > least_lent && lend_ * average_size_ > 2 * hot_bytes) lend_ /= 2;
+        lend_buffers();
+        if (lent_count_ == 0) {
+            // Readers hold them all. If they do not get to run, or hold them for long, there must
+            // be others: they may be waiting for just those who starve.
+            const bool stuck = timeout != 0 && queued_.empty() && cancels_.empty() &&
+                               ::io_uring_sq_ready(&ring_) == 0;
+            if (!stuck && ++turns_without_ < patience_turns) return 0;
+            held_for_long_ = buffers_->out();
+            lend_buffers();
+            if (lent_count_ == 0) {
+                finish(starved_.pop_front(), -ENOMEM);
+                return 0;
+            }
+        }
+        turns_without_ = 0;
+        for (std::uint32_t count = lent_count_; count > 0 && !starved_.empty(); --count) {
+            enqueue(starved_.pop_front());
+        }
+        return starved_.empty() ? timeout : 0;
+    }
+
     io_uring ring_{};
     OperationList queued_;
     OperationList cancels_;  // in flight, and to be cancelled in the next batch
@@ -462,8 +734,19 @@ private:
     OperationList others_;   // in flight without a lane
     OperationList held_;     // wait for the one in their lane
     std::vector<Lanes> lanes_;
+    OperationList starved_;  // found no buffer
+    io_uring_buf_ring* lent_ring_ = nullptr;
+    Block* lent_[most_lent] = {};  // by number: the kernel has it
+    std::uint16_t free_numbers_[most_lent] = {};
+    std::uint32_t lent_count_ = 0;
+    std::uint32_t lend_ = 0;  // so many should be lent; 0 before the first pooled receive
+    std::uint32_t held_for_long_ = 0;
+    std::uint32_t average_size_ = 0;  // of what arrives in one
+    int turns_without_ = 0;
+    bool multishot_ = false;
     bool linux_5_19_ = false;
-    bool poll_first_ = false;
+    bool linux_6_0_ = false;
+    std::uint16_t poll_first_ = 0;  // the flag, where the kernel has it
     bool cqe_skip_ = false;
 };
 

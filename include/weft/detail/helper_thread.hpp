@@ -151,8 +151,8 @@ private:
 
     Fd event_;
     Mutex mutex_;
-    Condition work_arrived_;
-    Condition one_finished_;
+    ConditionVariable work_arrived_;
+    ConditionVariable one_finished_;
     OperationList waiting_;
     OperationList finished_;
     int running_fd_ = -1;

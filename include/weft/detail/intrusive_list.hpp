@@ -38,6 +38,7 @@ public:
     // Casts of references: those of pointers look for null first.
     T& front() noexcept { return static_cast<T&>(*root_.next); }
     T& back() noexcept { return static_cast<T&>(*root_.prev); }
+    bool has_one() const noexcept { return root_.next == root_.prev && root_.next != &root_; }
 
     void push_back(T& item) noexcept {
         Node& node = item;

@@ -31,7 +31,7 @@ public:
     void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
 
 private:
-    friend class Condition;
+    friend class ConditionVariable;
     pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
 };
 
@@ -46,11 +46,11 @@ private:
     Mutex& mutex_;
 };
 
-class Condition {
+class ConditionVariable {
 public:
-    Condition() noexcept = default;
-    Condition(const Condition&) = delete;
-    Condition& operator=(const Condition&) = delete;
+    ConditionVariable() noexcept = default;
+    ConditionVariable(const ConditionVariable&) = delete;
+    ConditionVariable& operator=(const ConditionVariable&) = delete;
 
     /// May come back for no reason: to be called in a loop.
     void wait(Mutex& mutex) noexcept { ::pthread_cond_wait(&condition_, &mutex.mutex_); }
