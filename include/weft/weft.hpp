@@ -24,6 +24,7 @@
 #include "lifo_queue.hpp"
 #include "lock.hpp"
 #include "loop.hpp"
+#include "map_limit.hpp"
 #include "move_on_after.hpp"
 #include "notify.hpp"
 #include "once_cell.hpp"
