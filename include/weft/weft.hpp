@@ -51,3 +51,4 @@
 #include "wait.hpp"
 #include "wait_for.hpp"
 #include "watch.hpp"
+#include "worker_pool.hpp"
