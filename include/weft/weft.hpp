@@ -29,6 +29,7 @@
 #include "notify.hpp"
 #include "once_cell.hpp"
 #include "oneshot.hpp"
+#include "pool.hpp"
 #include "priority_queue.hpp"
 #include "queue.hpp"
 #include "race.hpp"
