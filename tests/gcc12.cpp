@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
+// builds: -O0 -O1
 // What g++ 12 breaks in expressions that contain co_await, row by row: ours must be safe, a user's
-// is as listed. builds: -O0 -O1
+// is as listed.
 #include <weft/future.hpp>
 #include <weft/loop.hpp>
 #include <weft/sleep.hpp>
