@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
+// labels: smoke
 // Coro and create_task(fn, args...): lazy, single use, and every frame, argument and callable
-// destroyed in time. labels: smoke
+// destroyed in time.
 #include <weft/coro.hpp>
 #include <weft/loop.hpp>
 #include <weft/sleep.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
+// labels: threads
 // call_soon_threadsafe: wakes a sleeping loop, loses nothing, and is exact against a concurrent
-// close. labels: threads
+// close.
 #include <weft/future.hpp>
 #include <weft/loop.hpp>
 #include <weft/run.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
+// labels: smoke
 // EventLoop: order, turns, timers, handles, what stop does, and how long a busy loop may starve
-// others. labels: smoke
+// others.
 #include <weft/io.hpp>
 #include <weft/loop.hpp>
 #include <weft/run.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
+// labels: smoke
 // EventLoop: failures and the exception handler, misuse and its messages, closing with work left
-// over. labels: smoke
+// over.
 #include <weft/loop.hpp>
 #include <weft/run.hpp>
 #include <weft/sleep.hpp>

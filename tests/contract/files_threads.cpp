@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
+// labels: threads
 // File operations from many tasks, cancelled and closed at random: nothing is shared without a
-// lock. labels: threads
+// lock.
 #include <weft/io.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
