@@ -78,6 +78,17 @@ def assertions_only_look(name, lines):
                 yield number, "a side effect inside an assertion"
 
 
+DIRECTIVE = re.compile(r"\S.*// (labels|builds|timeout|run): |^// .*\S (labels|builds|timeout): ")
+
+
+def directives_have_lines_of_their_own(name, lines):
+    """CMake reads `// labels: ...` at the start of a line only; a formatter may have joined it to another one."""
+    if name.startswith(("tests/", "examples/")) and name.endswith(".cpp"):
+        for number, line in enumerate(lines[:10], 1):
+            if line.startswith("//") and DIRECTIVE.search(line):
+                yield number, "a directive (labels, builds, timeout) that does not begin its line is not read"
+
+
 def finished(name, lines):
     for number, line in enumerate(lines, 1):
         if match := UNFINISHED.search(line):
@@ -100,6 +111,7 @@ RULES = [
     (HEADER_FILES, macros_in_config_alone),
     (HEADER_FILES, assertions_only_look),
     (ALL_SOURCES, finished),
+    (ALL_SOURCES, directives_have_lines_of_their_own),
 ]
 
 

@@ -76,7 +76,7 @@ Coro<void> bytes_against_deadlines(Pair& ends, Read read) {
         };
         auto task = weft::create_task(read, ends.a.get(), limit);
         std::optional<At<decltype(send)>> by_timer;
-        switch (dice.below(4)) {
+        switch (dice.below(5)) {
             case 0:  // in the pass of the deadline or just before, and the socket has it first
                 by_timer.emplace(10ns, send);
                 co_await weft::yield();
@@ -91,6 +91,10 @@ Coro<void> bytes_against_deadlines(Pair& ends, Read read) {
                 break;
             case 3:  // while the reader begins
                 co_await turns(dice.below(2));
+                send();
+                break;
+            case 4:  // too late: without deferred completions whatever is sent before wins the race
+                co_await task.wait();
                 send();
                 break;
         }
