@@ -347,7 +347,8 @@ TEST_CASE("without debug mode a swallowed cancel is not reported", "[task]") {
     REQUIRE(reports->empty());
 }
 
-WEFT_TEST_CASE("a task may be a member function of an object that is passed by reference", "[task]") {
+WEFT_TEST_CASE("a task may be a member function of an object that is passed by reference",
+               "[task]") {
     struct Counter {
         int value = 3;
         Coro<int> add(int more) {

@@ -100,7 +100,9 @@ public:
     void run_for(Outcome<ItemOf<T>>& outcome, bool closing) noexcept {
         outcome_ = &outcome;
         closing_ = closing;
+        started_ = true;
     }
+    bool started() const noexcept { return started_; }
     void set_consumer(std::coroutine_handle<> consumer) noexcept { consumer_ = consumer; }
 
 private:
@@ -112,6 +114,7 @@ private:
     std::coroutine_handle<> consumer_;       // null while it waits for our return
     Outcome<ItemOf<T>>* outcome_ = nullptr;  // where the next item goes; null between two
     bool closing_ = false;
+    bool started_ = false;
 };
 
 /// Runs the generator to its next co_yield, in place like CoroAwaiter does (docs/decisions/0001).
@@ -197,10 +200,9 @@ public:
 
     explicit AsyncGenerator(Frame frame) noexcept : frame_(frame) {}
     AsyncGenerator(AsyncGenerator&& other) noexcept
-        : frame_(std::exchange(other.frame_, nullptr)), started_(other.started_) {}
+        : frame_(std::exchange(other.frame_, nullptr)) {}
     AsyncGenerator& operator=(AsyncGenerator&& other) noexcept {
         std::swap(frame_, other.frame_);
-        std::swap(started_, other.started_);
         return *this;
     }
     ~AsyncGenerator() {
@@ -209,17 +211,14 @@ public:
 
     /// The next item; empty once the coroutine has ended.
     /// Throws:   what the coroutine throws, once; RuntimeError while another task asks.
-    auto next() noexcept {
-        started_ = true;
-        return detail::GeneratorCall<detail::NextAwaiter<T>, Frame>(frame_);
-    }
+    auto next() noexcept { return detail::GeneratorCall<detail::NextAwaiter<T>, Frame>(frame_); }
 
     /// Ends it: the co_yield at which it stands throws GeneratorExit, and its clean-up, which may
     /// await (after the handler, or in a `clean_up`), is waited for. Not started: its body never
     /// runs. Idempotent.
     /// Throws:   what the clean-up throws; RuntimeError when it yields once more, or runs.
     auto aclose() noexcept {
-        if (frame_ && !started_) std::exchange(frame_, nullptr).destroy();
+        if (frame_ && !frame_.promise().started()) std::exchange(frame_, nullptr).destroy();
         return detail::GeneratorCall<detail::CloseGeneratorAwaiter<T>, Frame>(frame_);
     }
     /// The same under the name that `async_with` looks for.
@@ -227,7 +226,6 @@ public:
 
 private:
     Frame frame_;
-    bool started_ = false;
 };
 
 template <class T>

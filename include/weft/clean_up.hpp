@@ -67,9 +67,16 @@ public:
         EventLoop& loop = get_running_loop();
         loop.require_task();
         timed_.emplace(fn_, limit_);
-        task_ = loop.create_task(run_lent(*timed_), TaskOptions(std::string(), true));
+        Coro<void> body = run_lent(*timed_);
+        TaskState<void>* const state = make_task(loop, body);
+        task_ = Task<void>(state);
+        state->in_clean_up = true;  // before its first step: what it starts is spared with it
+        if (loop.is_running()) {
+            loop.add_eager(*state);
+        } else {
+            loop.add(*state);
+        }
         if (task_.done()) return false;
-        task_.core()->in_clean_up = true;
         target = &loop.suspend(handle, *this);
         task_.core()->waiters.push_back(*this);
         return true;
@@ -77,6 +84,9 @@ public:
     bool await_cancelled() const noexcept { return false; }
     auto await_resume() {
         if (task_.cancelled()) get_running_loop().throw_cancelled();  // closing, it never ran
+        // The await could not even begin; the awaiter knows nothing of it.
+        if (task_.core()->state == FutureCore::State::exception) [[unlikely]]
+            task_.result();
         return timed_->await_resume();
     }
 

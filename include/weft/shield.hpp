@@ -34,7 +34,10 @@ public:
     }
     T await_resume() {
         // Where it ended after we were cancelled and before we run, there is a result to return.
-        if (struck_ || !core_->done()) core_->loop->throw_cancelled();
+        if (struck_ || !core_->done() ||
+            (core_->state == FutureCore::State::cancelled &&
+             core_->loop->current_task()->must_cancel))
+            core_->loop->throw_cancelled();
         core_->retrieved = true;
         Outcome<T>& outcome = outcome_of<T>(*core_);
         if constexpr (std::is_copy_constructible_v<T>) {

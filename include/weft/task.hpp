@@ -113,6 +113,8 @@ template <class T>
     auto* const state = new TaskState<T>(loop, loop.next_task_id());
     if (ContextCore* const context = loop.context_here()) [[unlikely]]
         inherit_context(state, *context);
+    // What a clean-up starts belongs to it.
+    if (const TaskCore* const maker = loop.current_task()) state->in_clean_up = maker->in_clean_up;
     const auto frame = coro.release();
     frame.promise().set_outcome(state->outcome);
     frame.promise().set_root();

@@ -264,6 +264,7 @@ private:
             let_go();
             return nullptr;
         }
+        saw_cancelled_ = saw_cancelled_ && asked_;  // those of before are not its doing
         asked_ = true;
         // A child that ends as it was told to has not failed.
         if (rule_ != ChildRule::first_success_cancels) deciding_ &= ~bit(State::cancelled);

@@ -163,6 +163,7 @@ public:
     ~ItemQueue() {
         close();
         given_.for_each([](QueueWait& getter) { static_cast<Get&>(getter).forget_queue(); });
+        given_.forget_all();
     }
 
     bool empty() const noexcept { return store_.empty(); }

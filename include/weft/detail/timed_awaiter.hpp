@@ -83,10 +83,12 @@ public:
 
     /// After the resumption: was it the deadline that ended it, and nobody's cancel?
     bool timed_out() const noexcept {
+        stop_clock();
         return fired_ && !task_->must_cancel && inner_.await_cancelled();
     }
     /// Asked by a deadline around this one.
     bool await_cancelled() const noexcept {
+        stop_clock();
         return inner_.await_cancelled() && (!fired_ || task_->must_cancel);
     }
     /// If not.
@@ -98,6 +100,11 @@ protected:
     }
 
 private:
+    /// The wait is over. The awaiter may live on, in the task's next wait or longer than its task.
+    void stop_clock() const noexcept {
+        if (armed()) task_->loop->disarm(const_cast<TimedOperation&>(*this));
+    }
+
     /// A pending cancel strikes before anything begins, and ends a future that is not done. That
     /// is what a deadline that has passed is to do.
     [[gnu::cold]] bool strike_first(std::coroutine_handle<> handle) {

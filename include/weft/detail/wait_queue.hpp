@@ -147,6 +147,7 @@ public:
         });
         waiting_.forget_all();
     }
+    void forget_all() noexcept { waiting_.forget_all(); }
     template <class Visit>
     void for_each(Visit&& visit) {
         waiting_.for_each(visit);
