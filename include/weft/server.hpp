@@ -110,9 +110,9 @@ inline bool is_lost_connection(int error) noexcept {
 /// Runs the handler for a new connection.
 inline void serve(const Ref<ServerState>& server, Fd socket, int family) {
     set_no_delay(socket.get(), family);
-    ++server->connections;
     Task<void> serving = create_task(serve_connection(server, Stream(std::move(socket))));
     serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); });
+    ++server->connections;  // last: what is counted ends
 }
 
 inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -452,4 +453,42 @@ TEST_CASE("an echo in chunks is killed and cancelled after every step, and leaks
     }
     CHECK(census.leaked().empty());
     CHECK(census.vanished().empty());
+}
+
+WEFT_TEST_CASE("a reader that lagged sees an end that came with the last data", "[chunk]") {
+    for (const auto transport : support::every_transport) {
+        support::StreamPair pair = support::stream_pair(transport);
+        REQUIRE(::send(pair.far.fd(), "x", 1, 0) == 1);
+        {
+            const weft::Chunk first = co_await pair.near.read_chunk();
+            REQUIRE(first.size() == 1);
+        }
+        for (int chunk = 0; chunk < 9; ++chunk) {  // until the receive pauses
+            REQUIRE(::send(pair.far.fd(), "y", 1, 0) == 1);
+            co_await weft::sleep(std::chrono::milliseconds(1));
+        }
+        REQUIRE(::send(pair.far.fd(), "abc", 3, 0) == 3);
+        pair.far.write_eof();
+        std::size_t size = 0;
+        for (bool more = true; more;) {
+            const weft::Chunk chunk = co_await pair.near.read_chunk();
+            size += chunk.size();
+            more = !chunk.empty();
+        }
+        REQUIRE(size == 12);
+    }
+}
+
+TEST_CASE("a stream that outlives its loop is read on in another", "[chunk]") {
+    support::StreamPair pair = support::stream_pair();
+    std::string got;
+    const auto read_one = [&]() -> weft::Coro<void> {
+        const weft::Chunk chunk = co_await pair.near.read_chunk();
+        got += chunk.view();
+    };
+    REQUIRE(::send(pair.far.fd(), "a", 1, 0) == 1);
+    weft::testing::run(read_one);
+    REQUIRE(::send(pair.far.fd(), "b", 1, 0) == 1);
+    weft::testing::run(read_one);
+    REQUIRE(got == "ab");
 }

@@ -103,6 +103,7 @@ public:
     }
 
     void forget(int fd) noexcept override {
+        if (fd < 0) return;
         if (end_helped(fd)) helper_->wait_for(fd);
         forget_registration(fd);
     }

@@ -3,12 +3,9 @@
 #pragma once
 
 #include <cerrno>
-#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <exception>
-#include <new>
 #include <utility>
 
 #include "../error.hpp"
@@ -65,7 +62,7 @@ public:
 
     /// The task waits until something is there. False: it is, do not suspend.
     /// Throws:   RuntimeError when another task waits already.
-    bool wait(TaskCore& task, Suspension& what) {
+    bool wait(TaskCore& task) {
         if (reader_) [[unlikely]] {
             task.waiting_on = nullptr;
             throw_runtime_error("weft: two tasks read from one stream");
@@ -78,7 +75,6 @@ public:
             }
         }
         reader_ = &task;
-        what_ = &what;
         loop_->count_waiter();
         return true;
     }
@@ -110,39 +106,9 @@ private:
     // So many chunks may wait for a reader before the receive is paused: a peer that sends without
     // end must not fill the memory.
     static constexpr std::uint32_t most_queued = 8;
-    static constexpr std::uint32_t small_size = 4096;
-
-    /// See `try_again`. Its frame is made for the first event and used for all.
-    struct Pump {
-        struct promise_type {
-            static Pump get_return_object_on_allocation_failure() noexcept { return Pump(nullptr); }
-            Pump get_return_object() noexcept {
-                return Pump(std::coroutine_handle<promise_type>::from_promise(*this));
-            }
-            std::suspend_always initial_suspend() const noexcept { return {}; }
-            std::suspend_always final_suspend() const noexcept { return {}; }
-            void return_void() const noexcept {}
-            [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
-        };
-        explicit Pump(std::coroutine_handle<> of) noexcept : handle(of) {}
-        std::coroutine_handle<> handle;
-    };
-    struct Attempt {
-        explicit Attempt(ChunkSource& of) noexcept : source(of) {}
-        bool await_ready() const noexcept { return false; }
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<>) noexcept {
-            return source.try_again();
-        }
-        void await_resume() const noexcept {}
-        ChunkSource& source;
-    };
-    static Pump pump(ChunkSource& source) {
-        for (;;) co_await Attempt(source);
-    }
 
     ~ChunkSource() {
         while (first_) take()->release();
-        if (pump_) pump_.destroy();
     }
 
     /// True: complete at once, and booked.
@@ -162,9 +128,9 @@ private:
             (first_ ? last_->next : first_) = &block;
             last_ = &block;
             ++queued_;
-            last_size_ = block.size();
             drained_ = !more;
-        } else if (!(result == -ECANCELED && pausing_)) {
+        } else if (result != -ECANCELED || !(pausing_ || (!reader_ && *stream_fd_))) {
+            // (An end that nobody asked for: a pause, or a loop that closes before its streams.)
             has_end_ = true;
             end_ = result;
         }
@@ -193,61 +159,36 @@ private:
 
     void serve() noexcept {
         // The end of a pause comes empty-handed: the reader that came meanwhile wants more.
-        if (!has_data() && !has_end_ && !begin()) return;
+        if (!has_data() && !has_end_ && !begin_for_reader()) return;
         TaskCore& task = *std::exchange(reader_, nullptr);
         loop_->discount_waiter();
         loop_->wake(task);
     }
 
-    /// epoll: there is something to receive. It is received in the reader's own step, into the
-    /// buffer that the step before has given back. Received now, with everybody else who is ready,
-    /// it would take a buffer for each.
+    /// epoll: there is something to receive.
     void became_ready() noexcept {
-        if (!reader_) return;
-        // Small ones do not drive each other out of the cache, and then the detour is all there is.
-        if (last_size_ <= small_size) {
-            if (begin()) serve();
-            return;
-        }
-        if (!pump_) pump_ = pump(*this).handle;
-        if (!pump_) [[unlikely]] {
-            if (begin()) serve();
-            return;
-        }
-        reader_coroutine_ = std::exchange(reader_->coroutine, pump_);
-        loop_->discount_waiter();
-        loop_->wake(*reader_);
+        if (reader_ && begin_for_reader()) serve();
     }
-    /// In the reader's step: who goes on now.
-    std::coroutine_handle<> try_again() noexcept {
-        TaskCore& task = *reader_;
-        task.coroutine = reader_coroutine_;
-        if (begin()) {
-            reader_ = nullptr;
-            return reader_coroutine_;
-        }
-        task.waiting_on = what_;
-        loop_->count_waiter();
-        if (task.must_cancel) what_->cancel();
-        return std::noop_coroutine();
+    /// For one that waits already: the stream may have been closed meanwhile.
+    bool begin_for_reader() noexcept {
+        if (*stream_fd_) return begin();
+        has_end_ = true;
+        end_ = -ECANCELED;
+        return true;
     }
 
     const Fd* stream_fd_;
     EventLoop* loop_ = nullptr;
     TaskCore* reader_ = nullptr;  // waits
-    Suspension* what_ = nullptr;  // and on this
     Block* first_ = nullptr;      // arrived and not read, oldest first
     Block* last_ = nullptr;       // valid while first_ is
     std::uint32_t queued_ = 0;
-    std::uint32_t last_size_ = 0;
     int end_ = 0;  // valid with has_end_: 0 or -errno
     bool has_end_ = false;
     bool drained_ = false;   // the last receive took all there was
     bool pausing_ = false;   // cancelled because nobody reads
     bool orphaned_ = false;  // the stream is gone
-    std::coroutine_handle<> pump_;
-    std::coroutine_handle<> reader_coroutine_;
-    Fd fd_;  // an orphan's, to be closed
+    Fd fd_;                  // an orphan's, to be closed
 };
 
 }  // namespace weft::detail

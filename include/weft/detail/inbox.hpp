@@ -157,7 +157,9 @@ public:
             delete post;
             post = next;
         }
-        // Remotes may live on in other threads; the descriptor must not.
+        // Remotes may live on in other threads; the descriptor must not. (A loop that the kernel
+        // has failed may still be marked as sleeping.)
+        woke_up();
         wait_for_waker();
         event_.reset();
     }

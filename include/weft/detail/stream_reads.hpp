@@ -145,7 +145,7 @@ private:
             loop.wake(*task_);
             return true;
         }
-        return stream_->chunks->wait(*task_, *this);
+        return stream_->chunks->wait(*task_);
     }
 
     bool waits_for_chunk_ = false;
@@ -213,7 +213,7 @@ public:
             loop.wake(*task_);
             return true;
         }
-        return stream_->chunks->wait(*task_, *this);
+        return stream_->chunks->wait(*task_);
     }
     Chunk await_resume() {
         ChunkSource& chunks = *stream_->chunks;
