@@ -19,28 +19,10 @@
 
 #if !WEFT_ASAN  // there frames are not recycled, and it replaces operator new itself
 
+#include "counted_new.hpp"
+
 using namespace std::chrono_literals;
 using weft::Coro;
-
-namespace {
-
-std::size_t allocations = 0;
-
-void* counted(std::size_t size) {
-    ++allocations;
-    if (void* const block = std::malloc(size)) return block;
-    throw std::bad_alloc();
-}
-
-}  // namespace
-
-// The frames' upstream uses these too, unless the program replaces it.
-void* operator new(std::size_t size) { return counted(size); }
-void* operator new[](std::size_t size) { return counted(size); }
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete[](void* block) noexcept { std::free(block); }
-void operator delete(void* block, std::size_t) noexcept { std::free(block); }
-void operator delete[](void* block, std::size_t) noexcept { std::free(block); }
 
 namespace {
 

@@ -17,38 +17,15 @@
 #include <utility>
 #include <vector>
 
+#include "small_stack.hpp"
+
 using weft::Coro;
+
+using support::on_small_stack;
 
 namespace {
 
 constexpr std::size_t long_chain = 100'000;
-
-/// Runs `body()` in a coroutine on a loop of its own, on a thread with a stack of 1 MiB.
-template <class Body>
-void on_small_stack(Body body) {
-    struct Call {
-        Body* body;
-        std::exception_ptr failure;
-    } call{&body, nullptr};
-    const auto entry = [](void* argument) -> void* {
-        auto& self = *static_cast<Call*>(argument);
-        try {
-            weft::testing::run(*self.body);
-        } catch (...) {
-            self.failure = std::current_exception();
-        }
-        return nullptr;
-    };
-    pthread_attr_t attributes;
-    ::pthread_attr_init(&attributes);
-    ::pthread_attr_setstacksize(&attributes, std::size_t{1} << 20);
-    pthread_t thread;
-    const int error = ::pthread_create(&thread, &attributes, entry, &call);
-    ::pthread_attr_destroy(&attributes);
-    REQUIRE(error == 0);
-    ::pthread_join(thread, nullptr);
-    if (call.failure) std::rethrow_exception(call.failure);
-}
 
 /// `body` once in each of 100,000 tasks, while `start()` sets them going.
 template <class Body, class Start>
