@@ -15,7 +15,9 @@ LAYERS = [
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
                     " detail/helper_thread"),
     ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"
-               " detail/inbox detail/promise_base detail/report detail/task_core detail/guard"),
+               " detail/inbox detail/promise_base detail/report detail/task_core detail/guard remote"
+               " detail/event_loop detail/loop_callbacks detail/loop_cancel detail/loop_life detail/loop_reports"
+               " detail/loop_turn detail/loop_world"),
     ("suspension", "io sleep task future chunk detail/future_state detail/wait_queue detail/reserving_queue"
                    " detail/holder detail/element detail/ring_buffer detail/item_queue"
                    " detail/children detail/child_arguments detail/chunk_source detail/stream_reads"),

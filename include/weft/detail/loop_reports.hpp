@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// EventLoop: what it says about failures, misuse, slow steps and live tasks.
+#pragma once
+
+#include <pthread.h>
+
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "../error.hpp"
+#include "event_loop.hpp"
+#include "report.hpp"
+
+namespace weft {
+
+[[gnu::cold]] inline void EventLoop::call_exception_handler(
+    const ExceptionContext& context) noexcept {
+    if (!handler_) return detail::print_report(context);
+    // Out of its place while it runs: a handler may install another one, itself included.
+    ExceptionHandler handler = std::move(handler_);
+    handler_.reset();
+    handler_replaced_ = false;
+    try {
+        handler(context);
+    } catch (...) {
+        detail::print_report(context);
+        detail::print_report({"exception in the exception handler", std::current_exception(), {}});
+    }
+    if (!handler_replaced_) handler_ = std::move(handler);
+}
+
+[[gnu::cold]] inline void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
+    ExceptionContext context{future.is_task ? "a task failed and nobody retrieved its exception"
+                                            : "a future's exception was never retrieved",
+                             future.typed->exception(future),
+                             {}};
+    try {
+        if (future.is_task) context.task_name = static_cast<detail::TaskCore&>(future).name();
+    } catch (const std::bad_alloc&) {
+        // The name is a courtesy; the report itself must not be lost for it.
+    }
+    // A handle may outlive its loop.
+    if (is_live(future.loop)) return future.loop->call_exception_handler(context);
+    detail::print_report(context);
+}
+
+[[gnu::cold]] inline void EventLoop::refuse_other_thread(const char* call) const {
+    if (::pthread_equal(thread_, ::pthread_self())) return;
+    detail::throw_runtime_error(
+        {call, ": this event loop belongs to another thread (use call_soon_threadsafe)"});
+}
+
+[[gnu::cold, gnu::noinline]] inline void EventLoop::refuse_closed(const char* call) {
+    detail::throw_runtime_error({call, ": the event loop is closed"});
+}
+
+[[gnu::cold]] inline void EventLoop::report_slow(detail::Nanoseconds began,
+                                                 const std::string& who) noexcept {
+    const detail::Nanoseconds took = detail::monotonic_now() - began;
+    if (took < slow_callback_duration.count()) return;
+    try {
+        const std::string text =
+            detail::concat({"a step took ", detail::decimal(took / 1'000'000), " ms"});
+        call_exception_handler({text, nullptr, who});
+    } catch (const std::bad_alloc&) {
+        call_exception_handler({"a step was slow", nullptr, {}});
+    }
+}
+
+[[gnu::cold]] inline std::string EventLoop::dump() const {
+    std::string text;
+    auto& tasks = const_cast<EventLoop*>(this)->tasks_;  // for_each visits without changing
+    tasks.for_each([&](detail::TaskCore& task) {
+        detail::WaitInfo info;
+        const char* state = "";
+        if (&task == current_) {
+            state = "running";
+        } else if (!task.started) {
+            state = "not started";
+        } else if (!task.waiting_on) {
+            state = "ready";
+        } else {
+            info = task.waiting_on->describe();
+            state = "waits on ";
+        }
+        const bool on_file = info.fd >= 0;
+        const bool on_task = info.on && info.on->is_task;
+        text.append(detail::concat(
+            {"  ", task.name(), ": ", state, info.what, on_file ? " (descriptor " : "",
+             on_file ? detail::decimal(info.fd) : std::string(), on_file ? ")" : "",
+             on_task ? " " : "",
+             on_task ? static_cast<const detail::TaskCore*>(info.on)->name() : std::string(),
+             task.must_cancel ? ", cancel requested" : "", "\n"}));
+    });
+    return text;
+}
+
+[[gnu::cold, gnu::noinline]] inline void EventLoop::report_swallowed(
+    const detail::TaskCore& task) noexcept {
+    call_exception_handler({"a task swallowed its cancellation", nullptr, task.name()});
+}
+
+/// At the end of a turn, in loops with a hang limit.
+[[gnu::cold]] inline void EventLoop::check_progress() {
+    const detail::Nanoseconds now = detail::monotonic_now();
+    if (!ready_.empty() || !inbox_->empty()) {
+        last_progress_ = now;
+    } else if (now - last_progress_ >= hang_limit_) {
+        detail::throw_runtime_error({"nothing happened for ",
+                                     detail::decimal(hang_limit_ / 1'000'000),
+                                     " ms; the tasks are:\n", dump()});
+    }
+}
+
+}  // namespace weft

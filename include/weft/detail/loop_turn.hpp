@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+// EventLoop: runs, turns and steps. A turn runs what is ready, then meets the world
+// (loop_world.hpp).
+#pragma once
+
+#include <pthread.h>
+
+#include <string>
+
+#include "../clock.hpp"
+#include "../error.hpp"
+#include "event_loop.hpp"
+#include "ready_queue.hpp"
+#include "task_core.hpp"
+
+namespace weft {
+
+/// Marks the loop as this thread's running one, and puts things right however the run ends.
+struct EventLoop::RunScope {
+    explicit RunScope(EventLoop& on) : loop(on) {
+        if (loop.closed_) detail::throw_runtime_error("run: the event loop is closed");
+        if (detail::running_loop)
+            detail::throw_runtime_error("run: an event loop is already running on this thread");
+        if (!::pthread_equal(loop.thread_, ::pthread_self()))
+            detail::throw_runtime_error("run: this event loop was made on another thread");
+        loop.running_ = true;
+        loop.last_progress_ = detail::monotonic_now();
+        detail::running_loop = &loop;
+    }
+    RunScope(const RunScope&) = delete;
+    RunScope& operator=(const RunScope&) = delete;
+    ~RunScope() {
+        loop.running_ = false;
+        loop.stopping_ = false;
+        detail::running_loop = nullptr;
+    }
+    EventLoop& loop;
+};
+
+inline void EventLoop::run_forever() {
+    RunScope scope(*this);
+    constexpr auto never = detail::FutureCore::State::pending;
+    run_turns(never);
+}
+
+inline void EventLoop::run_once() {
+    RunScope scope(*this);
+    turn(true);
+}
+
+inline void EventLoop::run_once(const detail::FutureCore& future) {
+    RunScope scope(*this);
+    run_ready();
+    meet_the_world(future.done() || in_a_hurry());
+}
+
+inline void EventLoop::run_until_done(detail::FutureCore& future) {
+    if (future.loop != this) detail::throw_runtime_error("run: the future is of another loop");
+    RunScope scope(*this);
+    if (future.done()) return;
+    run_turns(future.state);
+    if (!future.done())
+        detail::throw_runtime_error("run: the event loop was stopped before the future was done");
+}
+
+inline void EventLoop::tell(detail::FutureCore& future, detail::FutureWaiter& waiter) noexcept {
+    if (waiter.target->coroutine) {
+        wake(static_cast<detail::TaskCore&>(*waiter.target));
+    } else {
+        future.add_ref();  // the callback gives it back
+        ready_.push(*waiter.target);
+    }
+}
+
+inline void EventLoop::complete(detail::FutureCore& future,
+                                detail::FutureCore::State state) noexcept {
+    future.state = state;
+    if (detail::FutureWaiter* const only = future.waiters.pop_only()) [[likely]]
+        return tell(future, *only);
+    while (detail::FutureWaiter* const waiter = future.waiters.pop_front()) tell(future, *waiter);
+}
+
+inline void EventLoop::finish(detail::TaskCore& task) noexcept {
+    using State = detail::FutureCore::State;
+    current_ = nullptr;  // destructors and handlers run outside of tasks
+    auto state = static_cast<State>(task.outcome_kind());
+    if (state == State::pending) [[unlikely]] {  // never ran, or is destroyed where it stands
+        state = State::cancelled;
+        task.waiting_on = nullptr;
+        task.root.destroy();
+    }
+    if (debug_ && state == State::value && task.delivered && task.cancel_requests > 0) [[unlikely]]
+        report_swallowed(task);
+    detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag>::erase_for_good(task);
+    complete(task, state);
+    task.release();
+}
+
+/// Leaves `current_` to its caller, which knows what comes next.
+[[gnu::always_inline]] inline void EventLoop::run_task(detail::TaskCore& task) {
+    current_ = &task;
+    if (!task.started) {
+        task.started = true;
+        if (task.must_cancel) [[unlikely]] {
+            task.must_cancel = false;
+            return finish(task);
+        }
+    }
+    task.coroutine.resume();
+    if (task.outcome_kind() != detail::OutcomeKind::empty) finish(task);
+}
+
+[[gnu::always_inline]] inline void EventLoop::run_node(detail::ReadyNode& node) {
+    ++step_;
+    if (node.coroutine) [[likely]] {
+        run_task(static_cast<detail::TaskCore&>(node));
+    } else {
+        current_ = nullptr;
+        auto& callback = static_cast<detail::CallbackNode&>(node);
+        callback.act(callback, detail::ReadyNode::Verb::run);
+    }
+}
+
+[[gnu::always_inline]] inline void EventLoop::run_chain(detail::ReadyNode* node) {
+    if (debug_) [[unlikely]]
+        return run_watched(node);
+    while (node) {
+        detail::ReadyNode* const next = node->next_ready;
+        run_node(*node);
+        node = next;
+    }
+    current_ = nullptr;
+}
+
+[[gnu::noinline]] inline void EventLoop::run_ready() { run_chain(ready_.take_all()); }
+
+/// Debug mode: the same, with a look at the clock around each step.
+[[gnu::cold, gnu::noinline]] inline void EventLoop::run_watched(detail::ReadyNode* node) {
+    while (node) {
+        detail::ReadyNode* const next = node->next_ready;
+        const std::string who =
+            node->coroutine ? static_cast<detail::TaskCore&>(*node).name() : std::string();
+        const detail::Nanoseconds began = detail::monotonic_now();
+        run_node(*node);
+        current_ = nullptr;
+        report_slow(began, who);
+        node = next;
+    }
+}
+
+/// Turns until `end` is not pending any more, or the loop is stopped; at least one.
+[[gnu::noinline]] inline void EventLoop::run_turns(const detail::FutureCore::State& end) {
+    for (;;) {
+        // 1. What was ready when the turn began, in order. What it makes ready waits for the next.
+        run_chain(ready_.take_all());
+        const bool over = stopping_ || end != detail::FutureCore::State::pending;
+        if (!ready_.empty() && nothing_else()) [[likely]] {
+            if (over) return;
+            continue;
+        }
+        meet_the_world(over || in_a_hurry());
+        if (over) return;
+    }
+}
+
+/// One turn, the same.
+inline void EventLoop::turn(bool hurry) {
+    run_ready();
+    meet_the_world(hurry || in_a_hurry());
+}
+
+}  // namespace weft

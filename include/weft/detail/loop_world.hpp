@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+// EventLoop: where a turn meets the world: the kernel, other threads and time, which may be
+// virtual.
+#pragma once
+
+#include <exception>
+
+#include "../clock.hpp"
+#include "context.hpp"
+#include "event_loop.hpp"
+#include "inbox.hpp"
+#include "std_parts.hpp"
+#include "timer_heap.hpp"
+
+namespace weft {
+
+/// The rest of a turn.
+inline void EventLoop::meet_the_world(bool hurry) {
+    // 2. and 3. New operations go to the kernel in one batch, in the same entry that collects
+    //    completions and, when nothing else is to do, sleeps until the next deadline.
+    if (hurry) {
+        if (backend_->outstanding() > 0 && backend_->has_work()) backend_->turn(0);
+    } else if (virtual_time_) {
+        advance_virtual_time();
+    } else {
+        detail::Nanoseconds timeout = detail::no_deadline;
+        if (!timers_.empty()) {
+            timeout = std::max<detail::Nanoseconds>(
+                timers_.first_deadline() - detail::monotonic_now(), 0);
+        }
+        enter_kernel(timeout);
+    }
+
+    // 4. Completions are queued by now; then what other threads posted, then due timers.
+    if (!inbox_->empty()) run_posts();
+    if (!timers_.empty()) fire_timers();
+    if (hang_limit_ > 0) [[unlikely]]
+        check_progress();
+}
+
+inline void EventLoop::fire_timers() {
+    const detail::Nanoseconds now = read_clock();
+    while (!timers_.empty() && timers_.first_deadline() <= now) {
+        detail::Timer& timer = timers_.pop();
+        timer.on_due(timer);
+    }
+}
+
+/// Time jumps only when nothing can happen without it: no task is ready, and what the kernel still
+/// has stayed silent for a moment of real time (loopback traffic arrives at once, a file does not).
+[[gnu::cold]] inline void EventLoop::advance_virtual_time() {
+    constexpr detail::Nanoseconds grace = 2'000'000;
+    if (backend_->has_work()) backend_->turn(0);
+    if (!ready_.empty()) return;
+    if (timers_.empty()) return enter_kernel(detail::no_deadline);
+    if (backend_->outstanding() > 0) {
+        enter_kernel(grace);
+        if (!ready_.empty() || !inbox_->empty() || backend_->busy() > 0) return;
+    }
+    virtual_now_ = std::max(virtual_now_, timers_.first_deadline());
+}
+
+inline void EventLoop::enter_kernel(detail::Nanoseconds timeout) {
+    arm_wake_up();
+    if (timeout == 0) return backend_->turn(0);
+    if (busy_poll_ > 0) {
+        spin(std::min(timeout, busy_poll_));
+        if (!ready_.empty() || !inbox_->empty()) return;
+    }
+    if (hang_limit_ > 0) timeout = std::min(timeout, hang_limit_);
+    // A post that arrives from here on writes to the eventfd, which the backend watches.
+    if (!inbox_->prepare_to_sleep()) return;
+    backend_->turn(timeout);
+    inbox_->woke_up();
+}
+
+inline void EventLoop::spin(detail::Nanoseconds limit) {
+    const detail::Nanoseconds end = detail::monotonic_now() + limit;
+    backend_->turn(0);
+    while (ready_.empty() && inbox_->empty() && detail::monotonic_now() < end) {
+        if (backend_->has_work()) backend_->turn(0);
+    }
+}
+
+inline void EventLoop::arm_wake_up() noexcept {
+    if (wake_up_.state != detail::Operation::State::idle) return;
+    wake_up_.fd = inbox_->event_fd();
+    wake_up_.address = &wake_up_.count;
+    wake_up_.length = sizeof wake_up_.count;
+    wake_up_.background = true;
+    if (backend_->start(wake_up_)) wake_up_.complete(wake_up_.result);
+}
+
+// The posts themselves are found in the inbox; reading the eventfd was all that mattered.
+inline void EventLoop::wake_up_arrived(detail::Operation&) noexcept {}
+
+/// Posts run as one callback of the turn, in the order in which they came.
+inline void EventLoop::run_posts() {
+    if (posts_queued_) return;
+    posts_queued_ = true;
+    ready_.push(posts_);
+}
+
+inline void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb) noexcept {
+    EventLoop& loop = *static_cast<PostBatch&>(node).loop;
+    loop.posts_queued_ = false;
+    if (verb == Verb::drop) return;  // close() empties the inbox
+    detail::Post* const first = loop.inbox_->take_all();
+    detail::Post* last = nullptr;
+    for (detail::Post* post = first; post; post = post->next) {
+        detail::ContextRef none;
+        const detail::AmbientScope scope(none);
+        try {
+            post->act(*post, detail::Post::Verb::run);
+        } catch (...) {
+            loop.call_exception_handler(
+                {"exception in a callback posted by another thread", std::current_exception(), {}});
+        }
+        last = post;
+    }
+    if (first) detail::PostPool::give_back(first, last);
+}
+
+}  // namespace weft
