@@ -34,7 +34,7 @@ public:
         if (state() != State::idle) [[unlikely]]
             leave();
     }
-    TaskCore* cancel() noexcept override;
+    inline TaskCore* cancel() noexcept override;
     void begin(std::coroutine_handle<> handle);
     std::size_t finish();
 

@@ -55,7 +55,7 @@ public:
             task_->loop->throw_cancelled();
     }
 
-    TaskCore* cancel() noexcept override;
+    inline TaskCore* cancel() noexcept override;
     WaitInfo describe() const noexcept override {
         return for_lock_ ? LockWait::describe() : WaitInfo{"condition"};
     }

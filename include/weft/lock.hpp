@@ -31,7 +31,7 @@ class ConditionWait;
 
 class LockWait : public HeldWait {
 public:
-    const Holder* awaited_holder() const noexcept override;
+    inline const Holder* awaited_holder() const noexcept override;
 
 protected:
     LockWait(Lock& lock, const std::source_location& place) noexcept;

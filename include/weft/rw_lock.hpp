@@ -38,8 +38,8 @@ public:
         if (state() != State::idle) [[unlikely]]
             leave();
     }
-    const Holder* awaited_holder() const noexcept override;
-    TaskCore* cancel() noexcept override;
+    inline const Holder* awaited_holder() const noexcept override;
+    inline TaskCore* cancel() noexcept override;
     void begin(std::coroutine_handle<> handle) {
         wait_in_queue(handle);
         if (task_->loop->debug()) [[unlikely]]

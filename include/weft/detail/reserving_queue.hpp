@@ -15,7 +15,7 @@ class ReservingQueue;
 /// The awaiter of a primitive whose grants are worth something: a lock, a permit.
 class ReservedWait : public QueueWait {
 public:
-    TaskCore* cancel() noexcept override;
+    inline TaskCore* cancel() noexcept override;
 
 protected:
     ReservedWait(ReservingQueue& queue, const char* what) noexcept

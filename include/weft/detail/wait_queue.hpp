@@ -45,7 +45,7 @@ public:
         abandoned,  // the same, because the primitive was destroyed
     };
 
-    TaskCore* cancel() noexcept override;
+    inline TaskCore* cancel() noexcept override;
     WaitInfo describe() const noexcept override { return {what_}; }
     bool await_cancelled() const noexcept {
         return state_ == State::cancelled || (state_ == State::abandoned && task_->must_cancel);
