@@ -106,16 +106,19 @@ struct AmbientCloser {
     ~AmbientCloser() {
         if (ambient_context) std::exchange(ambient_context, nullptr)->release();
     }
-    void touch() noexcept {}
 };
-inline thread_local AmbientCloser ambient_closer;
+/// In a function, so that threads which set nothing, and files which call nothing, have no part in
+/// it.
+[[gnu::noinline]] inline void close_ambient_context_with_thread() {
+    static const thread_local AmbientCloser closer;
+}
 
 /// Changes the context that holds here, which becomes one that nobody shares. One that has become
 /// empty goes: what is started then is as cheap as if there had been none.
 inline ValueRef exchange_in_context(std::uint64_t variable, ValueRef value) {
     EventLoop* const loop = EventLoop::running();
     TaskCore* const task = loop ? loop->current_task() : nullptr;
-    if (!task) ambient_closer.touch();
+    if (!task) close_ambient_context_with_thread();
     ContextCore*& slot = task ? task->make_extras().context.slot() : ambient_context;
     if (!slot) {
         slot = new ContextValues();

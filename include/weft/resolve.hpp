@@ -41,7 +41,7 @@ struct Lookup {
         if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
 
-    void run() noexcept {
+    [[gnu::cold, gnu::noinline]] void run() noexcept {
         addrinfo hints{};
         hints.ai_socktype = SOCK_STREAM;
         hints.ai_flags = AI_NUMERICSERV | (host.empty() ? AI_PASSIVE : 0);
@@ -70,7 +70,7 @@ struct Lookup {
     std::atomic<std::uint32_t> refs{1};
 
 private:
-    ~Lookup() {
+    [[gnu::cold]] ~Lookup() {
         if (found) ::freeaddrinfo(found);
     }
 };
@@ -78,12 +78,12 @@ private:
 /// Waits for the thread's answer.
 class [[nodiscard]] LookupWait final : public Suspension {
 public:
-    LookupWait(std::string host, std::uint16_t port)
+    [[gnu::cold]] LookupWait(std::string host, std::uint16_t port)
         : lookup_(new Lookup(std::move(host), port, get_running_loop().remote())) {}
     ~LookupWait() { lookup_->waiting = nullptr; }
 
     bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> handle) {
+    [[gnu::cold, gnu::noinline]] void await_suspend(std::coroutine_handle<> handle) {
         EventLoop& loop = get_running_loop();
         task_ = &loop.require_task();
         if (!task_->must_cancel) begin();
@@ -91,7 +91,7 @@ public:
         if (!lookup_->waiting) loop.wake(*task_);
     }
     bool await_cancelled() const noexcept { return !answered_; }
-    std::vector<Address> await_resume() const {
+    [[gnu::cold, gnu::noinline]] std::vector<Address> await_resume() const {
         if (!answered_) task_->loop->throw_cancelled();
         if (lookup_->error != 0) lookup_->fail();
         std::size_t count = 0;
@@ -112,13 +112,13 @@ public:
 
 private:
     /// A thread of its own with a reference of its own, which it gives on to its post.
-    void begin() {
+    [[gnu::cold]] void begin() {
         Ref<Lookup> for_thread = lookup_;
         ::pthread_detach(start_thread(&look_up_and_post, &*for_thread));
         for_thread.leak();
         lookup_->waiting = this;
     }
-    static void* look_up_and_post(void* argument) noexcept {
+    [[gnu::cold]] static void* look_up_and_post(void* argument) noexcept {
         const Ref<Lookup> lookup(static_cast<Lookup*>(argument));
         lookup->run();
         try {
@@ -160,7 +160,7 @@ inline bool is_numeric(const std::string& host) noexcept {
 /// Throws:   std::system_error (getaddrinfo, with the resolver's reason); CancelledError.
 /// Cancel:   at once; a lookup that runs is abandoned and its answer dropped. It does not hold up
 ///           the end of the loop.
-inline Coro<std::vector<Address>> getaddrinfo(std::string host, std::uint16_t port) {
+[[gnu::cold]] inline Coro<std::vector<Address>> getaddrinfo(std::string host, std::uint16_t port) {
     if (detail::is_numeric(host)) co_return std::vector<Address>(1, Address::ip(host, port));
     co_return co_await detail::look_up(std::move(host), port);
 }

@@ -39,8 +39,6 @@ namespace detail {
 
 struct ServerState {
     struct Listener {
-        Listener(Fd listening, const Address& at) noexcept
-            : socket(std::move(listening)), address(at) {}
         Fd socket;
         Address address;
         Task<void> accepting;
@@ -132,7 +130,7 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     }
 }
 
-inline Fd listen_on(const Address& address, const ServerOptions& options) {
+[[gnu::cold]] inline Fd listen_on(const Address& address, const ServerOptions& options) {
     Fd socket = open_socket(address.family());
     const int on = 1;
     // A restarted server must not wait for its predecessor's connections to time out.
@@ -206,16 +204,18 @@ private:
 namespace detail {
 
 /// Listens on all of `addresses` and starts to accept.
-[[gnu::noinline]] inline Server serve_on(const std::vector<Address>& addresses,
-                                         Callback<Coro<void>(Stream)>& handler,
-                                         const ServerOptions& options) {
+[[gnu::cold, gnu::noinline]] inline Server serve_on(const std::vector<Address>& addresses,
+                                                    Callback<Coro<void>(Stream)>& handler,
+                                                    const ServerOptions& options) {
     Ref<ServerState> state(new ServerState);
     state->handler = std::move(handler);
     state->all_ended = get_running_loop().create_future<void>();
-    for (const Address& address : addresses) {
-        Fd socket = listen_on(address, options);
-        const Address bound = Address::of_socket(socket.get());
-        state->listeners.emplace_back(std::move(socket), bound);
+    // Made at its full size: no growth, whose code is longer than this function.
+    state->listeners = std::vector<ServerState::Listener>(addresses.size());
+    for (std::size_t index = 0; index < addresses.size(); ++index) {
+        ServerState::Listener& listener = state->listeners[index];
+        listener.socket = listen_on(addresses[index], options);
+        listener.address = Address::of_socket(listener.socket.get());
     }
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
         Task<void>& accepting = state->listeners[index].accepting;
@@ -229,8 +229,9 @@ namespace detail {
 }
 
 /// The untyped rest of `weft::start_server`.
-inline Coro<Server> start_server(Callback<Coro<void>(Stream)> handler, std::string host,
-                                 std::uint16_t port, ServerOptions options) {
+[[gnu::cold]] inline Coro<Server> start_server(Callback<Coro<void>(Stream)> handler,
+                                               std::string host, std::uint16_t port,
+                                               ServerOptions options) {
     const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
     co_return serve_on(addresses, handler, options);
 }

@@ -87,7 +87,7 @@ public:
         info_.name = "uring";
     }
 
-    ~UringBackend() override {
+    [[gnu::cold]] ~UringBackend() override {
         ::io_uring_queue_exit(&ring_);
         for (Block* const block : lent_) {
             if (block) block->release();

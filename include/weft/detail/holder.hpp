@@ -90,14 +90,15 @@ private:
 /// Empty for a place that was not given.
 [[gnu::cold]] inline std::string at_place(const std::source_location& place) {
     if (place.line() == 0) return {};
-    return std::string(" at ") + place.file_name() + ":" + std::to_string(place.line());
+    return concat({" at ", place.file_name(), ":", decimal(place.line())});
 }
 
 [[gnu::cold]] inline std::string text_of_wait(const TaskCore& task, const TaskCore& other) {
     const auto* const wait = dynamic_cast<const HeldWait*>(task.waiting_on);
-    if (!wait) return task.name() + " awaits " + other.name();
-    return task.name() + " waits" + at_place(wait->place()) + " for a " + wait->describe().what +
-           " that " + other.name() + " has taken" + at_place(wait->awaited_holder()->place());
+    if (!wait) return concat({task.name(), " awaits ", other.name()});
+    return concat({task.name(), " waits", at_place(wait->place()), " for a ", wait->describe().what,
+                   " that ", other.name(), " has taken",
+                   at_place(wait->awaited_holder()->place())});
 }
 
 /// Debug mode, when `task` begins to wait: does the chain of who waits for whom lead back to it?

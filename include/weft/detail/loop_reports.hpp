@@ -69,30 +69,36 @@ namespace weft {
     }
 }
 
+namespace detail {
+/// A task's line of `EventLoop::dump`.
+[[gnu::cold, gnu::noinline]] inline std::string text_of_task(const TaskCore& task, bool running) {
+    WaitInfo info;
+    const char* state = "";
+    if (running) {
+        state = "running";
+    } else if (!task.started) {
+        state = "not started";
+    } else if (!task.waiting_on) {
+        state = "ready";
+    } else {
+        info = task.waiting_on->describe();
+        state = "waits on ";
+    }
+    const bool on_file = info.fd >= 0;
+    const bool on_task = info.on && info.on->is_task;
+    return concat({"  ", task.name(), ": ", state, info.what, on_file ? " (descriptor " : "",
+                   on_file ? decimal(info.fd) : std::string(), on_file ? ")" : "",
+                   on_task ? " " : "",
+                   on_task ? static_cast<const TaskCore*>(info.on)->name() : std::string(),
+                   task.must_cancel ? ", cancel requested" : "", "\n"});
+}
+}  // namespace detail
+
 [[gnu::cold]] inline std::string EventLoop::dump() const {
     std::string text;
     auto& tasks = const_cast<EventLoop*>(this)->tasks_;  // for_each visits without changing
     tasks.for_each([&](detail::TaskCore& task) {
-        detail::WaitInfo info;
-        const char* state = "";
-        if (&task == current_) {
-            state = "running";
-        } else if (!task.started) {
-            state = "not started";
-        } else if (!task.waiting_on) {
-            state = "ready";
-        } else {
-            info = task.waiting_on->describe();
-            state = "waits on ";
-        }
-        const bool on_file = info.fd >= 0;
-        const bool on_task = info.on && info.on->is_task;
-        text.append(detail::concat(
-            {"  ", task.name(), ": ", state, info.what, on_file ? " (descriptor " : "",
-             on_file ? detail::decimal(info.fd) : std::string(), on_file ? ")" : "",
-             on_task ? " " : "",
-             on_task ? static_cast<const detail::TaskCore*>(info.on)->name() : std::string(),
-             task.must_cancel ? ", cancel requested" : "", "\n"}));
+        text.append(detail::text_of_task(task, &task == current_));
     });
     return text;
 }

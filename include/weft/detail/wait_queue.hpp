@@ -250,9 +250,9 @@ inline void QueueWait::wait_in(WaitQueue& queue, std::coroutine_handle<> handle)
     if (waiters == 0 || !last->task().loop->debug()) return;
     EventLoop& loop = *last->task().loop;
     try {
-        const std::string text = std::string("a ") + last->what() + " was destroyed while " +
-                                 std::to_string(waiters) +
-                                 (waiters > 1 ? " tasks waited for it" : " task waited for it");
+        const std::string text = concat(
+            {"a ", last->what(), " was destroyed while ", decimal(static_cast<long long>(waiters)),
+             waiters > 1 ? " tasks waited for it" : " task waited for it"});
         loop.call_exception_handler({text, nullptr, last->task().name()});
     } catch (const std::bad_alloc&) {
         loop.call_exception_handler({"an object was destroyed with waiters", nullptr, {}});
