@@ -197,6 +197,32 @@ public:
     bool cancel(detail::TaskCore& task, std::string_view message);
     /// The task's pending request strikes what it waits on.
     void pass_on_cancel(detail::TaskCore& task) noexcept;
+    /// A cancel on its way from task to task, for as long as the call lasts that passes it on.
+    /// Whoever passes one on to several tasks remembers the number: while that is under way, a
+    /// cancel that comes to him has come back to where it was before.
+    class CancelWay {
+    public:
+        // Not inline: g++ warns of the pointer to a local, not seeing that it goes in time.
+        [[gnu::noinline]] explicit CancelWay(EventLoop& loop) noexcept
+            : loop_(loop), outer_(loop.way_), number_(++loop.ways_) {
+            loop.way_ = this;
+        }
+        CancelWay(const CancelWay&) = delete;
+        CancelWay& operator=(const CancelWay&) = delete;
+        ~CancelWay() { loop_.way_ = outer_; }
+
+    private:
+        friend class EventLoop;
+        EventLoop& loop_;
+        CancelWay* outer_;
+        std::uint32_t number_;
+    };
+    std::uint32_t cancel_way() const noexcept { return way_ ? way_->number_ : 0; }
+    bool under_way(std::uint32_t number) const noexcept {
+        const CancelWay* at = way_;
+        while (at && at->number_ != number) at = at->outer_;
+        return at != nullptr;
+    }
     /// Cancels every task, each once; those in a `clean_up` only when told to. Whoever awaits
     /// another task is told by that one's end.
     void cancel_all(bool in_clean_up_too) noexcept;
@@ -345,6 +371,8 @@ private:
     PostBatch posts_{*this};
     detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> tasks_;
     std::uint32_t last_task_id_ = 0;
+    std::uint32_t ways_ = 0;
+    CancelWay* way_ = nullptr;
     detail::Nanoseconds virtual_now_ = 0;
     detail::Nanoseconds busy_poll_ = 0;
     detail::Nanoseconds hang_limit_ = 0;
@@ -536,16 +564,26 @@ inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 [[gnu::noinline]] inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
     // Brent's cycle detection: tasks may await each other in a circle, which nobody can leave
     // unless one of them is let go.
+    const CancelWay way(*this);
     detail::TaskCore* at = &task;
+    detail::TaskCore* from = nullptr;
+    bool was_asked = false;
     detail::TaskCore* landmark = at;
     std::size_t steps = 0;
     std::size_t stretch = 1;
     while (at->waiting_on) {
         detail::TaskCore* const next = at->waiting_on->cancel();
         if (!next) return;
+        if (next == at) [[unlikely]] {
+            // It says that the cancel came back to it. That was no request more.
+            if (--at->cancel_requests == 0 || (from && !was_asked)) at->must_cancel = false;
+            return (from ? from : at)->waiting_on->let_go();
+        }
         if (next == landmark) return at->waiting_on->let_go();
+        was_asked = next->must_cancel;
         request_cancel(*next);
         copy_cancel_message(*at, *next);
+        from = at;
         at = next;
         if (++steps == stretch) {
             landmark = at;
