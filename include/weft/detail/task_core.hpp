@@ -68,6 +68,18 @@ concept LooksAtCancel = requires(const Awaiter& awaiter) {
     noexcept->std::same_as<bool>;
 };
 
+/// An await that has succeeded and whose `await_resume` was not called yet can be undone: another
+/// child of a race has won. `holds_result` is asked like `await_cancelled`, after a wait or after
+/// `await_ready` said true: would `await_resume` give a result? Then that, or `give_back` (which
+/// hands an item, a permit or a lock to whoever is next), is called, once.
+template <class Awaiter>
+concept GivesBack = requires(Awaiter& awaiter) {
+    { awaiter.holds_result() }
+    noexcept->std::same_as<bool>;
+    { awaiter.give_back() }
+    noexcept;
+};
+
 /// In a future's list: a task that awaits it, or a done-callback.
 /// `target` has a coroutine in the first case and is a CallbackNode in the second, whose `act`
 /// gives back a reference to the future that it was queued with (see EventLoop::complete).
