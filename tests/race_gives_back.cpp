@@ -8,11 +8,13 @@
 #include <weft/gather.hpp>
 #include <weft/lifo_queue.hpp>
 #include <weft/lock.hpp>
+#include <weft/move_on_after.hpp>
 #include <weft/notify.hpp>
 #include <weft/oneshot.hpp>
 #include <weft/priority_queue.hpp>
 #include <weft/queue.hpp>
 #include <weft/race.hpp>
+#include <weft/rate_limiter.hpp>
 #include <weft/rw_lock.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/testing/catch.hpp>
@@ -108,6 +110,13 @@ struct OfNotify {
     std::size_t count() { return notify.statistics().permit ? 1 : 0; }
     weft::Notify notify;
 };
+struct OfRate {
+    OfRate() { (void)limiter.try_acquire(); }
+    auto start() { return limiter.acquire(); }
+    // The token itself comes with time, one second after it was taken.
+    std::size_t count() { return limiter.available(); }
+    weft::RateLimiter limiter{1, 1};
+};
 struct OfWatch {
     auto start() { return updates.next(); }
     void grant() { watch.set(1); }
@@ -149,8 +158,17 @@ Coro<void> other_ways() {
     {
         Kind kind;
         kind.grant();
-        auto winner = co_await weft::race(weft::sleep(0s), weft::wait_for(kind.start(), 1s));
-        REQUIRE((winner.index() == 0 ? 1u : 0u) == kind.count());
+        OfQueue first;
+        first.grant();
+        auto winner = co_await weft::race(first.start(), weft::wait_for(kind.start(), 1s));
+        REQUIRE(winner.index() == 0);
+        REQUIRE(kind.count() == 1);
+    }
+    {
+        Kind kind;
+        weft::get_running_loop().call_later(1s, [&] { kind.grant(); });
+        auto winner = co_await weft::race(gives(1, 1s), weft::move_on_after(2s, kind.start()));
+        REQUIRE(winner.index() + kind.count() == 1);
     }
     for (const bool gather : {false, true}) {
         Kind kind;
@@ -196,6 +214,21 @@ WEFT_TEST_CASE("a loser of the same turn gives back a permit or a lock", "[race]
 }
 WEFT_TEST_CASE("a loser of the same turn leaves news to whoever looks next", "[race]") {
     co_await each_against_a_queue<OfNotify, OfWatch, OfBroadcast>();
+}
+
+WEFT_TEST_CASE("a loser of the same turn gives back the tokens of a rate limiter", "[race]") {
+    for (const auto when : {0s, 1s}) {
+        OfRate rate;
+        OfQueue queue;
+        if (when == 0s) {
+            co_await weft::sleep(1s);
+            queue.grant();
+        } else {
+            weft::get_running_loop().call_later(1s, [&] { queue.grant(); });
+        }
+        auto winner = co_await weft::race(queue.start(), rate.start());
+        REQUIRE(winner.index() + rate.count() == 1);
+    }
 }
 
 WEFT_TEST_CASE("an item that a loser gives back is the next one, before later ones", "[race]") {
