@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // task_group, TaskGroup: tasks that end before the block ends that started them.
+// Long because: the members, the wait for them, and the ways on which a cancel goes between them
+// and the parent are one piece of state.
 #pragma once
 
 #include <coroutine>
