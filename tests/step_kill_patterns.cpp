@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// retry, RateLimiter, Singleflight and context variables, cut off after every turn.
+// retry, RateLimiter, Singleflight, map_limit and context variables, cut off after every turn.
 #include <weft/context_var.hpp>
+#include <weft/map_limit.hpp>
 #include <weft/move_on_after.hpp>
 #include <weft/rate_limiter.hpp>
 #include <weft/retry.hpp>
@@ -94,8 +95,45 @@ Coro<void> contexts(int& alive) {
     }
 }
 
+/// Items, arguments and results are counted; some calls clean up, one swallows its cancel, and in
+/// the second round one fails while others run.
+Coro<void> maps(int& alive) {
+    for (const bool fails : {false, true}) {
+        std::vector<std::unique_ptr<Alive>> items;
+        for (int i = 0; i < 7; ++i) items.push_back(std::make_unique<Alive>(alive));
+        int calls = 0;
+        auto fn = [&](std::unique_ptr<Alive>& item,
+                      const Alive& shared) -> Coro<std::unique_ptr<Alive>> {
+            const Alive local(shared);
+            const int call = calls++;
+            if (call == 1) co_return std::move(item);  // without a stop
+            bool cancelled = false;
+            try {
+                co_await weft::sleep((1 + call % 3) * 1s);
+            } catch (const weft::CancelledError&) {
+                cancelled = true;
+            }
+            if (cancelled) co_await weft::yield();
+            if (cancelled && call != 3) throw weft::CancelledError();
+            if (fails && call == 4) throw std::runtime_error("expected");
+            co_return std::move(item);
+        };
+        std::string end;
+        try {
+            auto results = co_await weft::map_limit(std::move(items), 3, fn, Alive(alive));
+            for (auto& result : results) end += result ? 'r' : '-';
+        } catch (const std::runtime_error& error) {
+            end = error.what();
+        }
+        if (end != (fails ? "expected" : "rrrrrrr")) throw std::logic_error("map_limit: " + end);
+    }
+}
+
 }  // namespace
 
+TEST_CASE("a map with a limit can be cut off after every turn", "[step_kill]") {
+    REQUIRE(cut_everywhere(maps) > 8);
+}
 TEST_CASE("retries can be cut off after every turn", "[step_kill]") {
     REQUIRE(cut_everywhere(retries) > 5);
 }

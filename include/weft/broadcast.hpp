@@ -85,6 +85,7 @@ public:
         : QueueWait("broadcast recv"), core_(&core), position_(&position) {}
     bool await_ready() const noexcept { return core_->has_item(*position_) || core_->closed; }
     void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    void give_back() const noexcept {}  // the position moves on only once it was taken
     /// The position moves on only once the item is copied: an exception or a frame that is
     /// destroyed loses nothing.
     Received<T> await_resume() {

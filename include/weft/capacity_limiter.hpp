@@ -41,6 +41,7 @@ public:
     }
     using ReservedWait::wait_in_queue;
     void finish();
+    bool holds_result() const noexcept { return ReservedWait::holds_result() && !refused_; }
 
 private:
     friend class weft::CapacityLimiter;
@@ -61,6 +62,7 @@ public:
     void await_suspend(std::coroutine_handle<> handle) {
         begin(limiter_, borrower_).wait_in_queue(handle);
     }
+    void give_back() noexcept;
     Guard await_resume() {
         finish();
         if constexpr (!std::is_void_v<Guard>) return Guard(limiter_, borrower_);
@@ -122,10 +124,10 @@ public:
     ///           CancelledError.
     /// Cancel:   lossless: leaves the queue, or returns with the token (and the cancel strikes at
     ///           the next suspension: hold it in a guard).
-    auto acquire() noexcept { return detail::CapacityAwaiter<void>(*this, nullptr); }
+    auto acquire() noexcept { return detail::CapacityAwaiter<void>(*this, maker()); }
     /// `auto token = co_await limiter.scoped();` gives it back at the end of the scope.
     /// Cancel:   like `acquire`.
-    auto scoped() noexcept { return detail::CapacityAwaiter<Guard>(*this, nullptr); }
+    auto scoped() noexcept { return detail::CapacityAwaiter<Guard>(*this, maker()); }
     /// For a borrower that is not the current task. Cancel:   like `acquire`.
     auto acquire_on_behalf_of(const void* borrower) noexcept {
         return detail::CapacityAwaiter<void>(*this, borrower);
@@ -180,6 +182,11 @@ private:
     template <class>
     friend class detail::CapacityAwaiter;
 
+    /// The task that asks, also where a race or a gather then waits for it in a task of its own.
+    static const void* maker() noexcept {
+        const EventLoop* const loop = EventLoop::running();
+        return loop ? loop->current_task() : nullptr;
+    }
     static const void* self() { return &get_running_loop().require_task(); }
 
     bool give_back(const void* borrower) noexcept {
@@ -219,6 +226,11 @@ template <class Guard>
 bool CapacityAwaiter<Guard>::await_ready() {
     if (!borrower_) borrower_ = CapacityLimiter::self();
     return limiter_.try_acquire_on_behalf_of(borrower_);
+}
+
+template <class Guard>
+void CapacityAwaiter<Guard>::give_back() noexcept {
+    if (!end_wait()) limiter_.give_back(borrower_);
 }
 
 }  // namespace detail

@@ -55,6 +55,12 @@ public:
             task_->loop->throw_cancelled();
     }
 
+    bool holds_result() const noexcept {
+        return LockWait::holds_result() && !orphaned_ && !cancelled_;
+    }
+    /// The news goes to the next task; the lock stays ours, as after every `wait`.
+    void give_back() noexcept;
+
     inline TaskCore* cancel() noexcept override;
     WaitInfo describe() const noexcept override {
         return for_lock_ ? LockWait::describe() : WaitInfo{"condition"};
@@ -225,6 +231,13 @@ inline void ConditionWait::ask_for_lock() noexcept {
         if (!condition_->waiting_.empty()) condition_->notify_first();
     }
     return nullptr;
+}
+
+[[gnu::cold]] inline void ConditionWait::give_back() noexcept {
+    const bool has_news = notice().linked();
+    if (has_news) notice().unlink();
+    leave_queue();
+    if (has_news && !condition_->waiting_.empty()) condition_->notify_first();
 }
 
 /// The frame is destroyed.

@@ -125,7 +125,8 @@ Coro<std::vector<Settled<Stored<T>>>> settle_range(R range) {
 /// Cancel:   cancels every child and waits for them; if none of them gave in to it, the results are
 ///           returned and the cancel strikes at the next suspension.
 /// Lifetime: operations (`sleep`, `io::recv`, ...) written into the call end with it: when it
-///           throws early they are cancelled and awaited first.
+///           throws early they are cancelled and awaited first. An item, permit or lock that one
+///           of them was granted goes back then; `gather(return_exceptions, ...)` returns all.
 template <detail::ChildArgument... A>
 auto gather(A&&... children) {
     return detail::in_place_if_borrowing<A...>(detail::gather_each(

@@ -64,6 +64,7 @@ public:
         : lock_(lock), place_(place) {}
     bool await_ready() noexcept;
     void await_suspend(std::coroutine_handle<> handle) { begin(lock_, place_).begin(handle); }
+    void give_back() noexcept;
     Guard await_resume() {
         finish();
         if constexpr (!std::is_void_v<Guard>) return Guard(lock_);
@@ -131,6 +132,8 @@ public:
 private:
     friend class detail::LockWait;
     friend class detail::ConditionWait;
+    template <class>
+    friend class detail::LockAwaiter;
 
     /// The caller has seen to the holder's name, if it had one.
     void pass_on() noexcept {
@@ -174,6 +177,11 @@ inline const detail::Holder* detail::LockWait::awaited_holder() const noexcept {
 template <class Guard>
 bool detail::LockAwaiter<Guard>::await_ready() noexcept {
     return lock_.try_acquire(place_);
+}
+
+template <class Guard>
+void detail::LockAwaiter<Guard>::give_back() noexcept {
+    if (!end_wait() && lock_.locked()) lock_.release();
 }
 
 }  // namespace weft

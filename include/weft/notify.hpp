@@ -43,6 +43,7 @@ public:
     explicit NotifyAwaiter(Notify& notify) noexcept : notify_(notify) {}
     bool await_ready() noexcept;
     void await_suspend(std::coroutine_handle<> handle) { begin(notify_).wait_in_queue(handle); }
+    void give_back() noexcept;
     void await_resume() { finish(); }
 
 private:
@@ -101,5 +102,9 @@ inline detail::NotifyWait::NotifyWait(Notify& notify) noexcept : ReservedWait(no
 }
 
 inline bool detail::NotifyAwaiter::await_ready() noexcept { return notify_.try_notified(); }
+
+inline void detail::NotifyAwaiter::give_back() noexcept {
+    if (!end_wait()) notify_.notify_one();
+}
 
 }  // namespace weft

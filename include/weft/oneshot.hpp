@@ -42,6 +42,8 @@ public:
         : QueueWait("oneshot recv"), core_(&core) {}
     bool await_ready() const noexcept { return core_->finished; }
     void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    bool holds_result() const noexcept { return QueueWait::holds_result() && core_->value; }
+    void give_back() const noexcept {}  // it is in the core still
     T await_resume() {
         finish_wait();
         if (!core_->value) [[unlikely]]

@@ -117,10 +117,12 @@ Coro<Winner<Stored<T>>> race_range(R range) {
 ///     auto winner = co_await weft::race(ask(mirror), ask(other_mirror));
 ///     use(*winner, winner.index());
 ///
-/// Success comes in the order of completion. What a loser returns all the same, because it was
-/// done in the same instant, is destroyed: a descriptor closes itself, a lock is unlocked. Bytes
-/// that a losing `recv` has taken are in its buffer, and nobody knows how many: race operations
-/// that are over with the race, or `wait` for tasks.
+/// Success comes in the order of completion. A loser may be done in the same instant. What an
+/// operation on an object of this library was granted goes back then, as if it had not been: an
+/// item to the front of its queue, a permit or lock to whoever is next, news to the next `recv`.
+/// What cannot go back is destroyed: a coroutine's result, an accepted connection; an item that was
+/// put stays put; and bytes that a losing `recv` has taken are in its buffer, where nobody knows
+/// how many. Where that matters use `race_all`, which returns those results too.
 /// Returns:  a `Winner<T>` if all results are of one type, else a std::variant with an alternative
 ///           for each child; `index()` of both tells who won.
 /// Throws:   when all fail, an ExceptionGroup of their errors, in the order of the arguments (a

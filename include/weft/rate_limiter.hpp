@@ -39,6 +39,9 @@ public:
             task_->loop->throw_cancelled();
     }
 
+    bool holds_result() const noexcept { return !cancelled_; }
+    inline void give_back() noexcept;
+
     inline TaskCore* cancel() noexcept override;
     WaitInfo describe() const noexcept override { return {"rate limiter"}; }
 
@@ -170,6 +173,11 @@ inline void RateAwaiter::await_suspend(std::coroutine_handle<> handle) {
     limiter_->loop_ = &loop;
     limiter_->waiting_.push_back(*this);
     if (!limiter_->armed()) limiter_->serve();
+}
+
+inline void RateAwaiter::give_back() noexcept {
+    limiter_->full_at_ -= limiter_->cost(tokens_);
+    if (!limiter_->waiting_.empty()) limiter_->serve();
 }
 
 inline TaskCore* RateAwaiter::cancel() noexcept {

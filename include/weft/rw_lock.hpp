@@ -64,6 +64,7 @@ public:
     void await_suspend(std::coroutine_handle<> handle) {
         begin(lock_, access, place_).begin(handle);
     }
+    void give_back() noexcept;
     Guard await_resume() {
         finish();
         if constexpr (!std::is_void_v<Guard>) return Guard(lock_);
@@ -224,6 +225,16 @@ bool RwLockAwaiter<access, Guard>::await_ready() noexcept {
         return lock_.try_acquire_read();
     } else {
         return lock_.try_acquire_write(place_);
+    }
+}
+
+template <Access access, class Guard>
+void RwLockAwaiter<access, Guard>::give_back() noexcept {
+    if (end_wait()) return;
+    if constexpr (access == Access::read) {
+        if (lock_.readers() > 0) lock_.release_read();
+    } else {
+        if (lock_.written()) lock_.release_write();
     }
 }
 

@@ -45,6 +45,7 @@ public:
     explicit SemaphoreAwaiter(Semaphore& semaphore) noexcept : semaphore_(semaphore) {}
     bool await_ready() noexcept;
     void await_suspend(std::coroutine_handle<> handle) { begin(semaphore_).wait_in_queue(handle); }
+    void give_back() noexcept;
     Guard await_resume() {
         finish();
         if constexpr (!std::is_void_v<Guard>) return Guard(semaphore_);
@@ -108,6 +109,11 @@ protected:
 
 private:
     friend class detail::SemaphoreWait;
+    template <class>
+    friend class detail::SemaphoreAwaiter;
+    void give_back() noexcept {
+        if (available_ < most_) release();
+    }
     std::size_t available_;  // 0 while anybody waits
     std::size_t most_;
 };
@@ -125,13 +131,17 @@ inline detail::SemaphoreWait::SemaphoreWait(Semaphore& semaphore) noexcept
 
 /// The frame is destroyed between the grant and its resumption.
 [[gnu::cold]] inline void detail::SemaphoreWait::give_back() noexcept {
-    auto& semaphore = static_cast<Semaphore&>(queue());
-    if (semaphore.available_ < semaphore.most_) semaphore.release();
+    static_cast<Semaphore&>(queue()).give_back();
 }
 
 template <class Guard>
 bool detail::SemaphoreAwaiter<Guard>::await_ready() noexcept {
     return semaphore_.try_acquire();
+}
+
+template <class Guard>
+void detail::SemaphoreAwaiter<Guard>::give_back() noexcept {
+    if (!end_wait()) semaphore_.give_back();
 }
 
 }  // namespace weft

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // task_group, TaskGroup: tasks that end before the block ends that started them.
+// Long because: the members, the wait for them, and the ways on which a cancel goes between them
+// and the parent are one piece of state.
 #pragma once
 
 #include <coroutine>
@@ -183,19 +185,49 @@ private:
         if (!child.done()) loop_->cancel(child, {});
     }
     void abort() noexcept {
+        const EventLoop::CancelWay way(*loop_);
+        const std::uint16_t requests = parent_->cancel_requests;
+        const bool asked = parent_->must_cancel;
         if (detail::TaskCore* const last = abort_all_but_last()) cancel_child(*last);
+        // A child that awaits the parent has passed it on: it is ours, and nobody else's.
+        parent_->cancel_requests = requests;
+        parent_->must_cancel = asked;
     }
     /// Returns the last one, for the loop to go on with: a chain of groups in groups may be longer
     /// than the stack is deep.
     detail::TaskCore* abort_all_but_last() noexcept {
         aborting_ = true;
-        detail::TaskCore* last = nullptr;
+        abort_way_ = loop_->cancel_way();
+        asking_ = nullptr;
         members_.for_each([&](detail::GroupMember& member) {
             if (!member.waits()) return;
-            if (last) cancel_child(*last);
-            last = member.task;
+            if (asking_) cancel_child(*asking_);
+            asking_ = member.task;
         });
-        return last;
+        return asking_;
+    }
+    /// The parent waits for the children now, and children that were asked to end before wait for
+    /// the parent: they are let go.
+    [[gnu::cold]] void break_circles() noexcept {
+        members_.for_each([&](detail::GroupMember& member) {
+            detail::TaskCore* at = member.task;
+            const detail::TaskCore* landmark = at;
+            for (std::size_t steps = 0, stretch = 1; member.waits() && at->waiting_on;) {
+                detail::FutureCore* const on =
+                    const_cast<detail::FutureCore*>(at->waiting_on->describe().on);
+                if (!on || !on->is_task || on == landmark) return;
+                if (on == parent_) {
+                    if (at->must_cancel) at->waiting_on->let_go();
+                    return;
+                }
+                at = static_cast<detail::TaskCore*>(on);
+                if (++steps == stretch) {
+                    landmark = at;
+                    steps = 0;
+                    stretch *= 2;
+                }
+            }
+        });
     }
     void interrupt_body() noexcept {
         if (body_ended_ || asked_parent_) return;
@@ -208,6 +240,9 @@ private:
     detail::TaskCore* joiner_ = nullptr;  // the parent, while it waits for the children
     detail::IntrusiveList<detail::GroupMember> members_;
     detail::IntrusiveList<detail::GroupMember> failed_;  // in the order of their ends
+    // The child that a cancel is just being passed on to. Valid while the abort is under way.
+    detail::TaskCore* asking_ = nullptr;
+    std::uint32_t abort_way_ = 0;
     std::uint16_t requests_before_;  // the parent's cancel requests that are older than the group
     bool aborting_ = false;
     bool asked_parent_ = false;  // one of its cancel requests is ours
@@ -224,14 +259,27 @@ public:
     void await_suspend(std::coroutine_handle<> handle) {
         detail::TaskCore& task = group_.loop_->suspend(handle, *this);
         group_.joiner_ = &task;
+        if (group_.aborting_) [[unlikely]]
+            group_.break_circles();
         if (task.must_cancel) [[unlikely]]
             group_.loop_->pass_on_cancel(task);
     }
     void await_resume() const noexcept {}
 
     detail::TaskCore* cancel() noexcept override {
+        if (group_.aborting_) {
+            // A child waits for us, in a circle.
+            if (group_.loop_->under_way(group_.abort_way_)) return group_.parent_;
+            group_.join_cancelled_ = true;
+            return nullptr;
+        }
         group_.join_cancelled_ = true;
-        return group_.aborting_ ? nullptr : group_.abort_all_but_last();
+        return group_.abort_all_but_last();
+    }
+    /// Whoever of the children leads here is let go, this one in no case: they would outlive it.
+    void let_go() noexcept override {
+        if (!group_.loop_->under_way(group_.abort_way_)) return;
+        if (group_.asking_->waiting_on) group_.asking_->waiting_on->let_go();
     }
     detail::WaitInfo describe() const noexcept override { return {"a task group"}; }
 

@@ -76,8 +76,9 @@ private:
     void enter() {
         EventLoop& loop = get_running_loop();
         task_ = &loop.require_task();
-        requests_before_ = task_->cancel_requests;
-        pending_before_ = task_->must_cancel;
+        // One that has not struck yet strikes inside: for us it is like one that comes inside.
+        requests_before_ = static_cast<std::uint16_t>(
+            task_->cancel_requests - (task_->must_cancel && task_->cancel_requests > 0 ? 1 : 0));
         delivered_before_ = task_->delivered;
         phase_ = Phase::inside;
         if (deadline == detail::no_deadline) return;
@@ -115,6 +116,8 @@ private:
             extras->cancel_message.clear();
         }
         if (task.cancel_requests < UINT16_MAX) ++task.cancel_requests;
+        requests_with_ours_ = task.cancel_requests;
+        other_pending_ = task.must_cancel;
         task.must_cancel = true;
         task.loop->pass_on_cancel(task);
     }
@@ -124,15 +127,19 @@ private:
         strike();
     }
 
-    /// Takes our request back. Is nobody else's left? A cancel that was pending when the body began
-    /// is somebody else's too, although it is in the number of that time. While there is one,
-    /// whatever is pending stays: to strike a task twice is better than to lose its cancel.
+    /// Takes our request back, whatever the body has taken back of others'. Is nobody else's left?
+    /// Then nothing is pending either. Otherwise what is pending stays where somebody else has a
+    /// part in it: it was made when another one was still to strike, or another came since.
     bool withdraw() noexcept {
         detail::TaskCore& task = *task_;
-        if (task.cancel_requests > requests_before_) --task.cancel_requests;
-        if (task.cancel_requests > requests_before_ || pending_before_) return false;
-        if (task.must_cancel && ahead_) expired_ = false;  // the body never stopped
-        task.must_cancel = false;
+        const bool ours_alone = task.cancel_requests <= requests_with_ours_ && !other_pending_;
+        if (task.must_cancel && ahead_ && task.cancel_requests <= requests_with_ours_) {
+            expired_ = false;  // the body never stopped
+        }
+        if (task.cancel_requests > 0) --task.cancel_requests;
+        const bool others = task.cancel_requests > requests_before_;
+        if (!others || ours_alone) task.must_cancel = false;
+        if (others) return false;
         task.delivered = delivered_before_;
         return true;
     }
@@ -161,9 +168,10 @@ private:
     bool expired_ = false;
     bool ahead_ = false;  // the request was made while the body ran
     bool ours_ = false;
-    bool pending_before_ = false;
+    bool other_pending_ = false;  // somebody's request was still to strike when ours was made
     bool delivered_before_ = false;
-    std::uint16_t requests_before_ = 0;
+    std::uint16_t requests_before_ = 0;     // those that had struck when the body began
+    std::uint16_t requests_with_ours_ = 0;  // when ours was made
 };
 
 namespace detail {

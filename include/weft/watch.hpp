@@ -52,6 +52,7 @@ class WatchWait : public QueueWait {
 public:
     bool await_ready() const noexcept { return core_->closed || core_->version != *seen_; }
     void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    void give_back() const noexcept {}  // it counts as seen only once it was taken
 
 protected:
     WatchWait(WatchCore<T>& core, std::uint64_t& seen) noexcept

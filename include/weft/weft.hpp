@@ -34,6 +34,7 @@
 #include "priority_queue.hpp"
 #include "queue.hpp"
 #include "race.hpp"
+#include "race_all.hpp"
 #include "rate_limiter.hpp"
 #include "retry.hpp"
 #include "run.hpp"

@@ -148,12 +148,20 @@ Stored<T> take_stored(Outcome<T>& outcome, bool shared) {
 
 // --- starting a child ---
 
-/// Awaits an operation and keeps the answer. A cancelled one is looked at and not resumed: an
-/// exception that nobody will see would cost more than most operations.
+/// An operation whose result can stay in it until it is clear who gets it: it must be the awaiter
+/// itself, for one that `operator co_await` makes goes with the driver.
+template <class A>
+inline constexpr bool keeps_its_result =
+    GivesBack<A>&& std::is_same_v<decltype(awaiter_of(std::declval<A>())), A&>;
+
+/// Awaits an operation and keeps the answer, or leaves it in the operation. A cancelled one is
+/// looked at and not resumed: an exception that nobody will see would cost more than most
+/// operations.
 template <class Awaiter, class T>
 class [[nodiscard]] Look {
 public:
-    Look(Awaiter& awaiter, Outcome<T>& outcome) noexcept : awaiter_(awaiter), outcome_(outcome) {}
+    Look(Awaiter& awaiter, Outcome<T>& outcome, Awaiter** holding) noexcept
+        : awaiter_(awaiter), outcome_(outcome), holding_(holding) {}
 
     bool await_ready() { return awaiter_.await_ready(); }
     auto await_suspend(std::coroutine_handle<> handle) {
@@ -163,6 +171,12 @@ public:
     void await_resume() {
         if constexpr (LooksAtCancel<Awaiter>) {
             if (suspended_ && awaiter_.await_cancelled()) return;
+        }
+        if constexpr (GivesBack<Awaiter>) {
+            if (holding_ && awaiter_.holds_result()) {
+                *holding_ = &awaiter_;
+                return;
+            }
         }
         if constexpr (std::is_void_v<T>) {
             awaiter_.await_resume();
@@ -175,15 +189,21 @@ public:
 private:
     Awaiter& awaiter_;
     Outcome<T>& outcome_;
+    Awaiter** holding_;  // null: results are taken at once
     bool suspended_ = false;
 };
 
 /// The task of an operation. It fails as the operation does, and returns when it was cancelled.
 template <class A, class T>
-Coro<void> drive(A& operation, Outcome<T>& outcome, ChildNode& node) {
+Coro<void> drive(A& operation, Outcome<T>& outcome, A*& holding, ChildNode& node) {
     auto&& awaiter = awaiter_of(static_cast<A&&>(operation));
-    co_await Look<std::remove_reference_t<decltype(awaiter)>, T>(awaiter, outcome);
-    if (outcome.empty()) node.said = FutureCore::State::cancelled;
+    using Awaiter = std::remove_reference_t<decltype(awaiter)>;
+    if constexpr (keeps_its_result<A>) {
+        co_await Look<Awaiter, T>(awaiter, outcome, &holding);
+    } else {
+        co_await Look<Awaiter, T>(awaiter, outcome, nullptr);
+    }
+    if (outcome.empty() && !holding) node.said = FutureCore::State::cancelled;
 }
 
 /// Throws:   RuntimeError when `child` cannot be waited for here.
@@ -228,18 +248,45 @@ template <class A>
 class Child<Borrowed<A>> {
 public:
     using Result = AwaitResult<A>;
+
+    Child() noexcept = default;
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+    /// What nobody took goes back to where it came from.
+    ~Child() {
+        if constexpr (keeps_its_result<A>) {
+            if (holding_) holding_->give_back();
+        }
+    }
+
     void start(Children& children, Borrowed<A> child) {
         ChildNode& node = children.reserve();
         node.borrowed = true;
-        const Task<void> task =
-            children.loop().create_task(drive<A, Result>(*child.operation, outcome_, node));
+        const Task<void> task = children.loop().create_task(
+            drive<A, Result>(*child.operation, outcome_, holding_, node));
         task.core()->add_ref();
         children.watch(node, task.core());
     }
-    Stored<Result> take(ChildNode&) { return take_stored<Result>(outcome_, false); }
+    Stored<Result> take(ChildNode&) {
+        if constexpr (keeps_its_result<A>) {
+            if (holding_) {
+                A& operation = *std::exchange(holding_, nullptr);
+                if constexpr (std::is_void_v<Result>) {
+                    operation.await_resume();
+                    return Void();
+                } else if constexpr (std::is_reference_v<Result>) {
+                    return std::addressof(operation.await_resume());
+                } else {
+                    return operation.await_resume();
+                }
+            }
+        }
+        return take_stored<Result>(outcome_, false);
+    }
 
 private:
     Outcome<Result> outcome_;
+    A* holding_ = nullptr;  // it has its result still
 };
 
 /// Starts it unless one before could not be started.

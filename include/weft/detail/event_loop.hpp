@@ -175,6 +175,32 @@ public:
     bool cancel(detail::TaskCore& task, std::string_view message);
     /// The task's pending request strikes what it waits on.
     void pass_on_cancel(detail::TaskCore& task) noexcept;
+    /// A cancel on its way from task to task, for as long as the call lasts that passes it on.
+    /// Whoever passes one on to several tasks remembers the number: while that is under way, a
+    /// cancel that comes to him has come back to where it was before.
+    class CancelWay {
+    public:
+        // Not inline: g++ warns of the pointer to a local, not seeing that it goes in time.
+        [[gnu::noinline]] explicit CancelWay(EventLoop& loop) noexcept
+            : loop_(loop), outer_(loop.way_), number_(++loop.ways_) {
+            loop.way_ = this;
+        }
+        CancelWay(const CancelWay&) = delete;
+        CancelWay& operator=(const CancelWay&) = delete;
+        ~CancelWay() { loop_.way_ = outer_; }
+
+    private:
+        friend class EventLoop;
+        EventLoop& loop_;
+        CancelWay* outer_;
+        std::uint32_t number_;
+    };
+    std::uint32_t cancel_way() const noexcept { return way_ ? way_->number_ : 0; }
+    bool under_way(std::uint32_t number) const noexcept {
+        const CancelWay* at = way_;
+        while (at && at->number_ != number) at = at->outer_;
+        return at != nullptr;
+    }
     /// Cancels every task, each once; those in a `clean_up` only when told to. Whoever awaits
     /// another task is told by that one's end.
     void cancel_all(bool in_clean_up_too) noexcept;
@@ -323,6 +349,8 @@ private:
     PostBatch posts_{*this};
     detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> tasks_;
     std::uint32_t last_task_id_ = 0;
+    std::uint32_t ways_ = 0;
+    CancelWay* way_ = nullptr;
     detail::Nanoseconds virtual_now_ = 0;
     detail::Nanoseconds busy_poll_ = 0;
     detail::Nanoseconds hang_limit_ = 0;

@@ -53,12 +53,18 @@ public:
     }
     void forget_queue() noexcept { queue_ = nullptr; }
 
+    bool holds_result() const noexcept { return has_item_; }
+    /// The item is the next one again, or goes to the getter that waits longest.
+    void give_back() noexcept {
+        if (has_item_) return_item();
+    }
+
 protected:
     explicit GetWait(ItemQueue<T, Store>& queue, const char* what) noexcept
         : QueueWait(what, QueueWait::Unset()), queue_(&queue) {}
     ~GetWait() {
         if (has_item_) [[unlikely]]
-            give_back();
+            return_item();
     }
 
     /// For `await_resume`. False: the queue is shut down and empty.
@@ -86,8 +92,7 @@ private:
         has_item_ = false;
         std::destroy_at(std::addressof(item_));
     }
-    /// The frame is destroyed with an item that nobody has seen.
-    [[gnu::cold, gnu::noinline]] void give_back() noexcept;
+    [[gnu::cold, gnu::noinline]] void return_item() noexcept;
 
     ItemQueue<T, Store>* queue_;  // null when it was destroyed since it gave us an item
     union {
@@ -291,7 +296,7 @@ void GetWait<T, Store>::await_suspend(std::coroutine_handle<> handle) {
 }
 
 template <class T, class Store>
-void GetWait<T, Store>::give_back() noexcept {
+void GetWait<T, Store>::return_item() noexcept {
     if (granted_and_not_taken()) leave_given();
     if (queue_) queue_->give_back(std::move(*std::addressof(item_)));
     drop_item();

@@ -40,16 +40,26 @@ inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 [[gnu::noinline]] inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
     // Brent's cycle detection: tasks may await each other in a circle, which nobody can leave
     // unless one of them is let go.
+    const CancelWay way(*this);
     detail::TaskCore* at = &task;
+    detail::TaskCore* from = nullptr;
+    bool was_asked = false;
     detail::TaskCore* landmark = at;
     std::size_t steps = 0;
     std::size_t stretch = 1;
     while (at->waiting_on) {
         detail::TaskCore* const next = at->waiting_on->cancel();
         if (!next) return;
+        if (next == at) [[unlikely]] {
+            // It says that the cancel came back to it. That was no request more.
+            if (--at->cancel_requests == 0 || (from && !was_asked)) at->must_cancel = false;
+            return (from ? from : at)->waiting_on->let_go();
+        }
         if (next == landmark) return at->waiting_on->let_go();
+        was_asked = next->must_cancel;
         request_cancel(*next);
         copy_cancel_message(*at, *next);
+        from = at;
         at = next;
         if (++steps == stretch) {
             landmark = at;

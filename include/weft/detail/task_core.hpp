@@ -35,7 +35,8 @@ struct WaitInfo {
 /// 3. `cancel()` may come any time between 1 and 2, any number of times, and asks for an end. It
 ///    leads to 2 exactly like a completion does, now or later. It must not resume anything. When
 ///    what is awaited is a task it only returns that one, and the loop goes on with it: a chain of
-///    tasks may be longer than the stack is deep.
+///    tasks may be longer than the stack is deep. To return its own task means: the cancel came
+///    back here (see EventLoop::CancelWay); whoever led it here is let go, if he can be.
 /// 4. `await_resume` looks at the answer: cancelled (then it calls `EventLoop::throw_cancelled`)
 ///    or completed anyway (then it returns the result, and the request, which is still pending in
 ///    the task, strikes at the next suspension). That is the lossless rule.
@@ -65,6 +66,18 @@ template <class Awaiter>
 concept LooksAtCancel = requires(const Awaiter& awaiter) {
     { awaiter.await_cancelled() }
     noexcept->std::same_as<bool>;
+};
+
+/// An await that has succeeded and whose `await_resume` was not called yet can be undone: another
+/// child of a race has won. `holds_result` is asked like `await_cancelled`, after a wait or after
+/// `await_ready` said true: would `await_resume` give a result? Then that, or `give_back` (which
+/// hands an item, a permit or a lock to whoever is next), is called, once.
+template <class Awaiter>
+concept GivesBack = requires(Awaiter& awaiter) {
+    { awaiter.holds_result() }
+    noexcept->std::same_as<bool>;
+    { awaiter.give_back() }
+    noexcept;
 };
 
 /// In a future's list: a task that awaits it, or a done-callback.

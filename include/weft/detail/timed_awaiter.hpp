@@ -93,6 +93,12 @@ public:
     }
     /// If not.
     decltype(auto) result() { return inner_.await_resume(); }
+    /// See GivesBack.
+    bool holds_result() const noexcept requires GivesBack<Inner> {
+        stop_clock();
+        return inner_.holds_result();
+    }
+    void give_back() noexcept requires GivesBack<Inner> { inner_.give_back(); }
 
 protected:
     ~TimedOperation() {
@@ -173,6 +179,11 @@ public:
             refused_by_->loop->throw_cancelled();
         return inner_.await_resume();
     }
+    /// See GivesBack.
+    bool holds_result() const noexcept requires GivesBack<Inner> {
+        return end() == End::completed && inner_.holds_result();
+    }
+    void give_back() noexcept requires GivesBack<Inner> { inner_.give_back(); }
 
 protected:
     ~TimedBody() = default;

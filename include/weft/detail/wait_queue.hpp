@@ -51,6 +51,9 @@ public:
         return state_ == State::cancelled || (state_ == State::abandoned && task_->must_cancel);
     }
 
+    /// For awaiters that give back (see GivesBack).
+    bool holds_result() const noexcept { return state_ <= State::granted; }
+
     // For queues.
 
     TaskCore& task() const noexcept { return *task_; }
@@ -170,6 +173,7 @@ public:
     LazyWait& operator=(const LazyWait&) = delete;
 
     bool await_cancelled() const noexcept { return began_ && wait_.await_cancelled(); }
+    bool holds_result() const noexcept { return !began_ || wait_.holds_result(); }
 
 protected:
     LazyWait() noexcept {}
@@ -186,6 +190,13 @@ protected:
         if (began_) wait_.finish();
     }
     bool began() const noexcept { return began_; }
+    /// For `give_back`. The node gives back what it was granted. False: there was no wait.
+    bool end_wait() noexcept {
+        if (!began_) return false;
+        began_ = false;
+        std::destroy_at(&wait_);
+        return true;
+    }
     Wait& wait() noexcept { return wait_; }
 
 private:
