@@ -119,13 +119,13 @@ public:
                 }
             }
         }
-        put_in_line(op);
-        return false;
+        return put_in_line(op);
     }
 
     void cancel(Operation& op) noexcept override {
         if (op.state == Operation::State::idle || op.cancelling) return;
-        if (op.code == OpCode::close) return;  // a descriptor is closed or it leaks
+        if (op.backend_bits == postponed) return;  // completed, waits in `finished_`
+        if (op.code == OpCode::close) return;      // a descriptor is closed or it leaks
         op.cancelling = true;
         ++cancelling_;
         const bool waits = op.state == Operation::State::queued;
@@ -147,19 +147,29 @@ public:
         }
     }
 
-    void postpone(Operation&) noexcept override {}  // `start` completes nothing
+    /// (`start` completes nothing but refusals.)
+    [[gnu::cold]] void postpone(Operation& op) noexcept override {
+        ++count_of(op);
+        op.state = Operation::State::in_flight;
+        op.backend_bits = postponed;
+        finished_.push_back(op);
+    }
     void forget(int) noexcept override {}
 
     bool has_work() const noexcept override {
-        return !queued_.empty() || !cancels_.empty() || !starved_.empty() ||
-               ::io_uring_sq_ready(&ring_) > 0 || ::io_uring_cq_ready(&ring_) > 0 ||
-               (sq_flags() & (uring_sq_taskrun | overflow)) != 0;
+        return !queued_.empty() || !cancels_.empty() || !starved_.empty() || !asked_.empty() ||
+               !finished_.empty() || ::io_uring_sq_ready(&ring_) > 0 ||
+               ::io_uring_cq_ready(&ring_) > 0 || (sq_flags() & (uring_sq_taskrun | overflow)) != 0;
     }
 
     void turn(Nanoseconds timeout) override {
         if (lent_count_ < lend_) lend_buffers();
         if (!starved_.empty()) [[unlikely]]
             timeout = feed_starved(timeout);
+        if (!asked_.empty()) [[unlikely]]
+            ask_again();
+        if (!finished_.empty()) [[unlikely]]
+            timeout = 0;
         fill_submissions();
         if (timeout == 0 || !queued_.empty() || !cancels_.empty() ||
             ::io_uring_cq_ready(&ring_) > 0) {
@@ -169,19 +179,18 @@ public:
                 enter(::io_uring_submit_and_get_events(&ring_));
             }
         } else {
-            // A cancel finds nothing while its target is on the way from one queue of the kernel to
-            // the next; then only another one ends it.
-            constexpr Nanoseconds patience = 10'000'000;
             if (!asked_.empty()) timeout = std::min(timeout, patience);
             __kernel_timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
             io_uring_cqe* first = nullptr;
             enter(::io_uring_submit_and_wait_timeout(
                 &ring_, &first, 1, timeout == no_deadline ? nullptr : &limit, nullptr));
-            if (::io_uring_cq_ready(&ring_) == 0) {
-                while (!asked_.empty()) cancels_.push_back(asked_.pop_front());
-            }
+            if (::io_uring_cq_ready(&ring_) == 0) turns_asked_ = most_turns_asked;
         }
+        // What is postponed from here on waits for the next turn.
+        Operation* const last = finished_.empty() ? nullptr : &finished_.back();
         reap();
+        if (last) [[unlikely]]
+            tell_finished(*last);
     }
 
 private:
@@ -193,7 +202,8 @@ private:
     // And the lane that the operation belongs to.
     static constexpr std::uint8_t lane_in = 4;
     static constexpr std::uint8_t lane_out = 8;
-    static constexpr std::uint8_t pooled = 16;  // receives into a buffer of the pool
+    static constexpr std::uint8_t pooled = 16;     // receives into a buffer of the pool
+    static constexpr std::uint8_t postponed = 32;  // complete, see `postpone`
 
     static constexpr std::size_t largest_tracked = std::size_t{1} << 24;
     static constexpr unsigned overflow = IORING_SQ_CQ_OVERFLOW;
@@ -308,15 +318,21 @@ private:
         return true;
     }
 
-    [[gnu::noinline]] void put_in_line(Operation& op) noexcept {
+    /// True: refused.
+    [[gnu::noinline]] bool put_in_line(Operation& op) noexcept {
         op.backend_bits = as_itself;
         Operation** const lane = choose_lane(op);
         if (op.code == OpCode::recv_pooled) op.backend_bits |= pooled;
         if (lane) {
             if (*lane) [[unlikely]] {
+                if ((op.backend_bits & lane_in) && would_wait_for_ever(op, **lane)) {
+                    --count_of(op);
+                    op.result = -EBUSY;
+                    return true;
+                }
                 op.state = Operation::State::queued;
                 held_.push_back(op);
-                return;
+                return false;
             }
             *lane = &op;
         } else if (is_busy(op)) {
@@ -325,8 +341,25 @@ private:
         // A close has to end others first, which is the batch's work.
         io_uring_sqe* entry = nullptr;
         if (queued_.empty() && op.code != OpCode::close) entry = ::io_uring_get_sqe(&ring_);
-        if (entry) return launch(*entry, op);
-        enqueue(op);
+        if (entry) {
+            launch(*entry, op);
+        } else {
+            enqueue(op);
+        }
+        return false;
+    }
+
+    /// Behind a receive that stands on its own: it ends with the connection, and takes all there
+    /// is.
+    [[gnu::cold]] bool would_wait_for_ever(const Operation& op, const Operation& first) noexcept {
+        bool stands = first.code == OpCode::recv_pooled && !first.cancelling;
+        if (!stands && held_standing_) {
+            held_.for_each([&](const Operation& other) {
+                stands = stands || (other.fd == op.fd && other.code == OpCode::recv_pooled);
+            });
+        }
+        if (op.code == OpCode::recv_pooled) held_standing_ = true;
+        return stands;
     }
 
     void enqueue(Operation& op) noexcept {
@@ -428,11 +461,33 @@ private:
             io_uring_sqe* const entry = free_entry();
             if (!entry) return false;
             Operation& op = cancels_.pop_front();
+            if (asked_.empty()) turns_asked_ = 0;
             asked_.push_back(op);
             ::io_uring_prep_cancel(entry, &op, 0);
             prepare_unattended(*entry);
         }
         return true;
+    }
+
+    // A cancel finds nothing while its target is on the way from one queue of the kernel to the
+    // next; then only another one ends it. So it is repeated after a sleep in which nothing came,
+    // or, in a loop that does not sleep, after so many turns.
+    static constexpr Nanoseconds patience = 10'000'000;
+    static constexpr int most_turns_asked = 64;
+
+    [[gnu::cold, gnu::noinline]] void ask_again() noexcept {
+        if (++turns_asked_ <= most_turns_asked) return;
+        while (!asked_.empty()) cancels_.push_back(asked_.pop_front());
+    }
+
+    /// What was complete when the turn began, through `last`.
+    [[gnu::cold, gnu::noinline]] void tell_finished(const Operation& last) noexcept {
+        for (bool more = true; more;) {
+            Operation& op = finished_.pop_front();
+            more = &op != &last;
+            --count_of(op);
+            op.complete(op.result);
+        }
     }
 
     /// Before a close: whoever still uses the number is cancelled, or the peer would never see the
@@ -632,13 +687,30 @@ private:
         return *std::exchange(lent_[number], nullptr);
     }
 
+    // Operation::flags of a pooled receive, asked for once: is it multishot?
+    static constexpr std::uint32_t receives_once = 1;
+    static constexpr std::uint32_t receives_again = 2;
+
+    /// Multishot on TCP alone. Elsewhere kernels of the field lose an end that comes together with
+    /// data (liburing#1549, from Linux 6.0 on, fixed in 2026): after the data the kernel takes the
+    /// socket for empty and waits for an event, which the end has made already. TCP at its end
+    /// says that there is more. On Unix sockets a one-shot receive costs no more (decision 0006).
+    [[gnu::noinline]] std::uint32_t kind_of_receive(int fd) const noexcept {
+        if (!lent_ring_ || !multishot_) return receives_once;
+        int family = 0;
+        socklen_t size = sizeof family;
+        const bool known = ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0;
+        const bool tcp = known && (family == AF_INET || family == AF_INET6);
+        return tcp ? receives_again : receives_once;
+    }
+
     void prepare_pooled(io_uring_sqe& entry, Operation& op) noexcept {
         std::memset(&entry, 0, sizeof entry);
         entry.opcode = IORING_OP_RECV;
         entry.fd = op.fd;
-        // Not with a multishot: on Unix sockets the kernel then loses an end that is there already
-        // (Linux 6.18: data arrives, the 0 never does).
-        if (op.expect_wait && !(lent_ring_ && multishot_)) entry.ioprio = poll_first_;
+        if (op.flags == 0) op.flags = kind_of_receive(op.fd);
+        const bool stands = op.flags == receives_again;
+        if (op.expect_wait && !stands) entry.ioprio = poll_first_;
         if (!lent_ring_) {
             entry.addr =
                 reinterpret_cast<std::uintptr_t>(static_cast<Block*>(op.address)->memory());
@@ -650,7 +722,7 @@ private:
             lend_buffers();
         }
         entry.flags = IOSQE_BUFFER_SELECT;
-        if (multishot_) {
+        if (stands) {
             entry.ioprio |= static_cast<std::uint16_t>(uring_recv_multishot);
         } else {
             entry.len = Block::capacity;
@@ -733,10 +805,11 @@ private:
 
     io_uring ring_{};
     OperationList queued_;
-    OperationList cancels_;  // in flight, and to be cancelled in the next batch
-    OperationList asked_;    // in flight, and the kernel was told to cancel them
-    OperationList others_;   // in flight without a lane
-    OperationList held_;     // wait for the one in their lane
+    OperationList cancels_;   // in flight, and to be cancelled in the next batch
+    OperationList asked_;     // in flight, and the kernel was told to cancel them
+    OperationList others_;    // in flight without a lane
+    OperationList held_;      // wait for the one in their lane
+    OperationList finished_;  // postponed
     std::vector<Lanes> lanes_;
     OperationList starved_;  // found no buffer
     io_uring_buf_ring* lent_ring_ = nullptr;
@@ -747,6 +820,8 @@ private:
     std::uint32_t held_for_long_ = 0;
     std::uint32_t average_size_ = 0;  // of what arrives in one
     int turns_without_ = 0;
+    int turns_asked_ = 0;         // since the first of `asked_` came
+    bool held_standing_ = false;  // there was a recv_pooled in `held_`
     bool multishot_ = false;
     bool linux_5_19_ = false;
     bool linux_6_0_ = false;
