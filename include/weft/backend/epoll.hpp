@@ -59,7 +59,8 @@ public:
                 return true;
             }
         } else if ((op.code == OpCode::recv || op.code == OpCode::recv_pooled) && known &&
-                   known->drained && (known->registered & EPOLLIN)) [[likely]] {
+                   known->drained && (known->registered & EPOLLIN) && known->waiters.empty())
+            [[likely]] {
             // Its turn comes with an event, behind whoever waits already.
             ++count_of(op);
             wait_for_event(op, *known);
@@ -241,6 +242,7 @@ private:
         Descriptor* const descriptor = know(op.fd);
         if (!descriptor) [[unlikely]]
             return -errno;
+        if (!descriptor->waiters.empty() && follows_chunks(op, *descriptor)) return -EBUSY;
         if (op.code == OpCode::read || op.code == OpCode::write) {
             // Such a descriptor would never be ready.
             if (!descriptor->file.allows(op.code)) return -EBADF;
@@ -255,6 +257,16 @@ private:
             if (result != would_block) return result;
         }
         return arm(op, *descriptor);
+    }
+
+    /// As on the ring, where the receive that it would come after ends with the connection.
+    [[gnu::noinline]] static bool follows_chunks(const Operation& op, Descriptor& of) noexcept {
+        if (op.code != OpCode::recv && op.code != OpCode::read && op.code != OpCode::recv_pooled)
+            return false;
+        bool chunks = false;
+        of.waiters.for_each(
+            [&](const Operation& other) { chunks = chunks || other.code == OpCode::recv_pooled; });
+        return chunks;
     }
 
     /// An attempt must not block and should not be known to fail. What stands before us in line

@@ -7,6 +7,7 @@
 #include <liburing.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -119,13 +120,13 @@ public:
                 }
             }
         }
-        put_in_line(op);
-        return false;
+        return put_in_line(op);
     }
 
     void cancel(Operation& op) noexcept override {
         if (op.state == Operation::State::idle || op.cancelling) return;
-        if (op.code == OpCode::close) return;  // a descriptor is closed or it leaks
+        if (op.backend_bits == postponed) return;  // completed, waits in `finished_`
+        if (op.code == OpCode::close) return;      // a descriptor is closed or it leaks
         op.cancelling = true;
         ++cancelling_;
         const bool waits = op.state == Operation::State::queued;
@@ -147,19 +148,29 @@ public:
         }
     }
 
-    void postpone(Operation&) noexcept override {}  // `start` completes nothing
+    /// (`start` completes nothing but refusals.)
+    [[gnu::cold]] void postpone(Operation& op) noexcept override {
+        ++count_of(op);
+        op.state = Operation::State::in_flight;
+        op.backend_bits = postponed;
+        finished_.push_back(op);
+    }
     void forget(int) noexcept override {}
 
     bool has_work() const noexcept override {
-        return !queued_.empty() || !cancels_.empty() || !starved_.empty() ||
-               ::io_uring_sq_ready(&ring_) > 0 || ::io_uring_cq_ready(&ring_) > 0 ||
-               (sq_flags() & (uring_sq_taskrun | overflow)) != 0;
+        return !queued_.empty() || !cancels_.empty() || !starved_.empty() || !asked_.empty() ||
+               !finished_.empty() || ::io_uring_sq_ready(&ring_) > 0 ||
+               ::io_uring_cq_ready(&ring_) > 0 || (sq_flags() & (uring_sq_taskrun | overflow)) != 0;
     }
 
     void turn(Nanoseconds timeout) override {
         if (lent_count_ < lend_) lend_buffers();
         if (!starved_.empty()) [[unlikely]]
             timeout = feed_starved(timeout);
+        if (!asked_.empty()) [[unlikely]]
+            ask_again();
+        if (!finished_.empty()) [[unlikely]]
+            timeout = 0;
         fill_submissions();
         if (timeout == 0 || !queued_.empty() || !cancels_.empty() ||
             ::io_uring_cq_ready(&ring_) > 0) {
@@ -169,19 +180,18 @@ public:
                 enter(::io_uring_submit_and_get_events(&ring_));
             }
         } else {
-            // A cancel finds nothing while its target is on the way from one queue of the kernel to
-            // the next; then only another one ends it.
-            constexpr Nanoseconds patience = 10'000'000;
             if (!asked_.empty()) timeout = std::min(timeout, patience);
             __kernel_timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
             io_uring_cqe* first = nullptr;
             enter(::io_uring_submit_and_wait_timeout(
                 &ring_, &first, 1, timeout == no_deadline ? nullptr : &limit, nullptr));
-            if (::io_uring_cq_ready(&ring_) == 0) {
-                while (!asked_.empty()) cancels_.push_back(asked_.pop_front());
-            }
+            if (::io_uring_cq_ready(&ring_) == 0) turns_asked_ = most_turns_asked;
         }
+        // What is postponed from here on waits for the next turn.
+        Operation* const last = finished_.empty() ? nullptr : &finished_.back();
         reap();
+        if (last) [[unlikely]]
+            tell_finished(*last);
     }
 
 private:
@@ -193,7 +203,8 @@ private:
     // And the lane that the operation belongs to.
     static constexpr std::uint8_t lane_in = 4;
     static constexpr std::uint8_t lane_out = 8;
-    static constexpr std::uint8_t pooled = 16;  // receives into a buffer of the pool
+    static constexpr std::uint8_t pooled = 16;     // receives into a buffer of the pool
+    static constexpr std::uint8_t postponed = 32;  // complete, see `postpone`
 
     static constexpr std::size_t largest_tracked = std::size_t{1} << 24;
     static constexpr unsigned overflow = IORING_SQ_CQ_OVERFLOW;
@@ -308,15 +319,21 @@ private:
         return true;
     }
 
-    [[gnu::noinline]] void put_in_line(Operation& op) noexcept {
+    /// True: refused.
+    [[gnu::noinline]] bool put_in_line(Operation& op) noexcept {
         op.backend_bits = as_itself;
         Operation** const lane = choose_lane(op);
         if (op.code == OpCode::recv_pooled) op.backend_bits |= pooled;
         if (lane) {
             if (*lane) [[unlikely]] {
+                if ((op.backend_bits & lane_in) && would_wait_for_ever(op, **lane)) {
+                    --count_of(op);
+                    op.result = -EBUSY;
+                    return true;
+                }
                 op.state = Operation::State::queued;
                 held_.push_back(op);
-                return;
+                return false;
             }
             *lane = &op;
         } else if (is_busy(op)) {
@@ -325,8 +342,25 @@ private:
         // A close has to end others first, which is the batch's work.
         io_uring_sqe* entry = nullptr;
         if (queued_.empty() && op.code != OpCode::close) entry = ::io_uring_get_sqe(&ring_);
-        if (entry) return launch(*entry, op);
-        enqueue(op);
+        if (entry) {
+            launch(*entry, op);
+        } else {
+            enqueue(op);
+        }
+        return false;
+    }
+
+    /// Behind a receive that stands on its own: it ends with the connection, and takes all there
+    /// is.
+    [[gnu::cold]] bool would_wait_for_ever(const Operation& op, const Operation& first) noexcept {
+        bool stands = first.code == OpCode::recv_pooled && !first.cancelling;
+        if (!stands && held_standing_) {
+            held_.for_each([&](const Operation& other) {
+                stands = stands || (other.fd == op.fd && other.code == OpCode::recv_pooled);
+            });
+        }
+        if (op.code == OpCode::recv_pooled) held_standing_ = true;
+        return stands;
     }
 
     void enqueue(Operation& op) noexcept {
@@ -428,11 +462,33 @@ private:
             io_uring_sqe* const entry = free_entry();
             if (!entry) return false;
             Operation& op = cancels_.pop_front();
+            if (asked_.empty()) turns_asked_ = 0;
             asked_.push_back(op);
             ::io_uring_prep_cancel(entry, &op, 0);
             prepare_unattended(*entry);
         }
         return true;
+    }
+
+    // A cancel finds nothing while its target is on the way from one queue of the kernel to the
+    // next; then only another one ends it. So it is repeated after a sleep in which nothing came,
+    // or, in a loop that does not sleep, after so many turns.
+    static constexpr Nanoseconds patience = 10'000'000;
+    static constexpr int most_turns_asked = 64;
+
+    [[gnu::cold, gnu::noinline]] void ask_again() noexcept {
+        if (++turns_asked_ <= most_turns_asked) return;
+        while (!asked_.empty()) cancels_.push_back(asked_.pop_front());
+    }
+
+    /// What was complete when the turn began, through `last`.
+    [[gnu::cold, gnu::noinline]] void tell_finished(const Operation& last) noexcept {
+        for (bool more = true; more;) {
+            Operation& op = finished_.pop_front();
+            more = &op != &last;
+            --count_of(op);
+            op.complete(op.result);
+        }
     }
 
     /// Before a close: whoever still uses the number is cancelled, or the peer would never see the
@@ -632,13 +688,81 @@ private:
         return *std::exchange(lent_[number], nullptr);
     }
 
+    // Operation::flags of a pooled receive, asked for once: is it multishot?
+    static constexpr std::uint32_t receives_once = 1;
+    static constexpr std::uint32_t receives_again = 2;
+
+    /// Kernels of the field lose an end that comes together with data on everything but TCP
+    /// (liburing#1549, from Linux 6.0 on, fixed in 2026): after the data the socket is taken for
+    /// empty and the receive waits for an event, which the end has made already. (TCP at its end
+    /// says that there is more.) So on Unix sockets the kernel is tried first.
+    [[gnu::noinline]] std::uint32_t kind_of_receive(int fd) const noexcept {
+        if (!lent_ring_ || !multishot_) return receives_once;
+        int family = 0;
+        socklen_t size = sizeof family;
+        if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) return receives_once;
+        if (family == AF_INET || family == AF_INET6) return receives_again;
+        return family == AF_UNIX && keeps_unix_ends() ? receives_again : receives_once;
+    }
+
+    /// Asked once a process, by whoever first reads chunks from a Unix socket.
+    [[gnu::cold]] static bool keeps_unix_ends() noexcept {
+        static const bool keeps = !uring_feature_disabled("unix_multishot") && try_unix_end();
+        return keeps;
+    }
+    /// Data and an end arrive before the receive runs again: both must be told. (Work that is
+    /// deferred makes sure that it does not run between the two.)
+    [[gnu::cold, gnu::noinline]] static bool try_unix_end() noexcept {
+        bool told = false;
+        io_uring ring{};
+        io_uring_params params{};
+        params.flags = uring_setup_single_issuer | uring_setup_defer_taskrun;
+        if (::io_uring_queue_init_params(4, &ring, &params) != 0) return false;
+        void* memory = nullptr;
+        int ends[2] = {-1, -1};
+        char text[8];
+        io_uring_buf_reg how{};
+        how.ring_entries = 2;
+        if (::posix_memalign(&memory, 4096, how.ring_entries * sizeof(io_uring_buf)) == 0) {
+            std::memset(memory, 0, how.ring_entries * sizeof(io_uring_buf));
+            how.ring_addr = reinterpret_cast<std::uintptr_t>(memory);
+            if (::io_uring_register_buf_ring(&ring, &how, 0) == 0 &&
+                ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
+                auto* const buffers = static_cast<io_uring_buf_ring*>(memory);
+                for (unsigned short number = 0; number < 2; ++number) {
+                    ::io_uring_buf_ring_add(buffers, text + 4 * number, 4, number, 1, number);
+                }
+                ::io_uring_buf_ring_advance(buffers, 2);
+                io_uring_sqe& entry = *::io_uring_get_sqe(&ring);
+                ::io_uring_prep_recv(&entry, ends[0], nullptr, 0, 0);
+                entry.flags = IOSQE_BUFFER_SELECT;
+                entry.ioprio = uring_recv_multishot;
+                const bool began = ::io_uring_submit(&ring) == 1 &&
+                                   ::send(ends[1], text, 1, MSG_NOSIGNAL) == 1 &&
+                                   ::shutdown(ends[1], SHUT_WR) == 0;
+                io_uring_cqe* completion = nullptr;
+                while (began && ::io_uring_submit_and_get_events(&ring) >= 0 &&
+                       ::io_uring_peek_cqe(&ring, &completion) == 0) {
+                    told = completion->res == 0;
+                    ::io_uring_cqe_seen(&ring, completion);
+                }
+            }
+        }
+        ::io_uring_queue_exit(&ring);
+        std::free(memory);
+        for (const int end : ends) {
+            if (end >= 0) ::close(end);
+        }
+        return told;
+    }
+
     void prepare_pooled(io_uring_sqe& entry, Operation& op) noexcept {
         std::memset(&entry, 0, sizeof entry);
         entry.opcode = IORING_OP_RECV;
         entry.fd = op.fd;
-        // Not with a multishot: on Unix sockets the kernel then loses an end that is there already
-        // (Linux 6.18: data arrives, the 0 never does).
-        if (op.expect_wait && !(lent_ring_ && multishot_)) entry.ioprio = poll_first_;
+        if (op.flags == 0) op.flags = kind_of_receive(op.fd);
+        const bool stands = op.flags == receives_again;
+        if (op.expect_wait && !stands) entry.ioprio = poll_first_;
         if (!lent_ring_) {
             entry.addr =
                 reinterpret_cast<std::uintptr_t>(static_cast<Block*>(op.address)->memory());
@@ -650,7 +774,7 @@ private:
             lend_buffers();
         }
         entry.flags = IOSQE_BUFFER_SELECT;
-        if (multishot_) {
+        if (stands) {
             entry.ioprio |= static_cast<std::uint16_t>(uring_recv_multishot);
         } else {
             entry.len = Block::capacity;
@@ -733,10 +857,11 @@ private:
 
     io_uring ring_{};
     OperationList queued_;
-    OperationList cancels_;  // in flight, and to be cancelled in the next batch
-    OperationList asked_;    // in flight, and the kernel was told to cancel them
-    OperationList others_;   // in flight without a lane
-    OperationList held_;     // wait for the one in their lane
+    OperationList cancels_;   // in flight, and to be cancelled in the next batch
+    OperationList asked_;     // in flight, and the kernel was told to cancel them
+    OperationList others_;    // in flight without a lane
+    OperationList held_;      // wait for the one in their lane
+    OperationList finished_;  // postponed
     std::vector<Lanes> lanes_;
     OperationList starved_;  // found no buffer
     io_uring_buf_ring* lent_ring_ = nullptr;
@@ -747,6 +872,8 @@ private:
     std::uint32_t held_for_long_ = 0;
     std::uint32_t average_size_ = 0;  // of what arrives in one
     int turns_without_ = 0;
+    int turns_asked_ = 0;         // since the first of `asked_` came
+    bool held_standing_ = false;  // there was a recv_pooled in `held_`
     bool multishot_ = false;
     bool linux_5_19_ = false;
     bool linux_6_0_ = false;
