@@ -109,7 +109,7 @@ public:
     Task<T> create_task(Coro<T> coro);
 
     /// The loop's clock: monotonic, or virtual under test.
-    TimePoint time() const noexcept { return detail::to_time_point(read_clock()); }
+    TimePoint time() const noexcept { return detail::to_time_point(peek_clock()); }
 
     // --- reporting ---
 
@@ -246,7 +246,9 @@ public:
         }
         return step_time_;
     }
-    detail::Nanoseconds read_clock() const noexcept {
+    /// Now. The turn's newest reading is also what its due timers are found with, see fire_timers.
+    detail::Nanoseconds read_clock() noexcept { return newest_reading_ = peek_clock(); }
+    detail::Nanoseconds peek_clock() const noexcept {
         return virtual_time_ ? virtual_now_ : detail::monotonic_now();
     }
     void arm(detail::Timer& timer, detail::Nanoseconds deadline) {
@@ -300,7 +302,7 @@ private:
     void spin(detail::Nanoseconds limit);
     void advance_virtual_time();
     void run_posts();
-    void fire_timers();
+    void fire_timers(bool hurry);
     void check_progress();
     static void request_cancel(detail::TaskCore& task) noexcept;
     static void copy_cancel_message(const detail::TaskCore& from, detail::TaskCore& to) noexcept;
@@ -342,6 +344,7 @@ private:
     bool closed_ = false;
     bool posts_queued_ = false;
     detail::Nanoseconds step_time_ = 0;
+    detail::Nanoseconds newest_reading_ = 0;  // 0: none since timers were last looked at
     detail::TimerHeap timers_;
     std::unique_ptr<detail::Backend> backend_;
     detail::Ref<detail::Inbox> inbox_;

@@ -25,21 +25,24 @@ inline void EventLoop::meet_the_world(bool hurry) {
     } else {
         detail::Nanoseconds timeout = detail::no_deadline;
         if (!timers_.empty()) {
-            timeout = std::max<detail::Nanoseconds>(
-                timers_.first_deadline() - detail::monotonic_now(), 0);
+            timeout = std::max<detail::Nanoseconds>(timers_.first_deadline() - read_clock(), 0);
+            hurry = timeout == 0;
         }
         enter_kernel(timeout);
     }
 
     // 4. Completions are queued by now; then what other threads posted, then due timers.
     if (!inbox_->empty()) run_posts();
-    if (!timers_.empty()) fire_timers();
+    if (!timers_.empty()) fire_timers(hurry);
     if (hang_limit_ > 0) [[unlikely]]
         check_progress();
 }
 
-inline void EventLoop::fire_timers() {
-    const detail::Nanoseconds now = read_clock();
+/// A turn that did not sleep and in which a step has read the clock does not read it again: a timer
+/// that has come due since then is found by the next turn.
+inline void EventLoop::fire_timers(bool hurry) {
+    const detail::Nanoseconds now = hurry && newest_reading_ > 0 ? newest_reading_ : peek_clock();
+    newest_reading_ = 0;
     while (!timers_.empty() && timers_.first_deadline() <= now) {
         detail::Timer& timer = timers_.pop();
         timer.on_due(timer);
