@@ -153,7 +153,7 @@ inline TaskCore* BarrierWait::cancel() noexcept {
 }
 
 inline std::size_t BarrierWait::finish() {
-    const bool barrier_lives = linked();
+    const bool barrier_lives = granted_and_not_taken() && linked();
     finish_detachable();
     if (barrier_lives) barrier().one_has_left();
     if (broken_) throw BrokenBarrierError("weft: the barrier was reset or aborted");

@@ -51,7 +51,7 @@ public:
     void begin(std::coroutine_handle<> handle) {
         wait_in_queue(handle);
         if (task_->loop->debug()) [[unlikely]]
-            report_deadlock(*task_);
+            return report_deadlock(*task_);
     }
     void finish() { finish_wait(); }
 };
@@ -138,10 +138,16 @@ private:
     /// The caller has seen to the holder's name, if it had one.
     void pass_on() noexcept {
         if (empty()) return holder_.set_nobody();
-        const auto& next = static_cast<detail::LockWait&>(front());
+        if (front().task().loop->debug()) [[unlikely]]
+            return pass_on_named();
         holder_.set_nameless();
-        if (next.task().loop->debug()) [[unlikely]]
-            holder_.set(&next.task(), next.place());
+        grant_first();
+    }
+    // As a whole out of line: what is left needs no register that outlives a call, and the frames
+    // that it becomes part of save none.
+    [[gnu::cold, gnu::noinline]] void pass_on_named() noexcept {
+        const auto& next = static_cast<detail::LockWait&>(front());
+        holder_.set(&next.task(), next.place());
         grant_first();
     }
     [[gnu::cold]] void release_named() {

@@ -168,6 +168,10 @@ public:
         ready_.push(task);
     }
     void push(detail::ReadyNode& node) noexcept { ready_.push(node); }
+    /// Tasks that are linked by `next_ready`, and wait on nothing any more.
+    void wake_chain(detail::TaskCore& first, detail::TaskCore& last) noexcept {
+        ready_.push_chain(first, last);
+    }
     /// Handles outlive loops: is there still somebody to run what would be queued?
     static bool accepts(const EventLoop* loop) noexcept { return is_live(loop) && !loop->closed_; }
     /// Delivers the current task's cancel request.

@@ -61,7 +61,7 @@ public:
 
 protected:
     explicit GetWait(ItemQueue<T, Store>& queue, const char* what) noexcept
-        : QueueWait(what, QueueWait::Unset()), queue_(&queue) {}
+        : QueueWait(what), queue_(&queue) {}
     ~GetWait() {
         if (has_item_) [[unlikely]]
             return_item();
@@ -123,7 +123,7 @@ public:
 protected:
     template <class U>
     PutWait(ItemQueue<T, Store>& queue, U&& item, const char* what)
-        : QueueWait(what, QueueWait::Unset()), queue_(&queue), item_(std::forward<U>(item)) {}
+        : QueueWait(what), queue_(&queue), item_(std::forward<U>(item)) {}
     ~PutWait() = default;
 
     /// For `await_resume`. False: the queue is shut down.

@@ -42,6 +42,17 @@ public:
         tail_ = &node;
     }
 
+    /// `first` leads to `last` by their links.
+    void push_chain(ReadyNode& first, ReadyNode& last) noexcept {
+        last.next_ready = nullptr;
+        if (head_) {
+            tail_->next_ready = &first;
+        } else {
+            head_ = &first;
+        }
+        tail_ = &last;
+    }
+
     /// The whole queue as a chain; what is pushed from now on waits for the next turn.
     ReadyNode* take_all() noexcept {
         ReadyNode* const first = head_;

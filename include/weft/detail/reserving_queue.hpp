@@ -40,6 +40,8 @@ protected:
     ReservingQueue& queue() const noexcept { return *queue_; }
 
 private:
+    void wait_in_queue_checked(std::coroutine_handle<> handle);
+
     ReservingQueue* queue_;
 };
 
@@ -132,7 +134,14 @@ inline TaskCore* ReservedWait::cancel() noexcept {
 }
 
 inline void ReservedWait::wait_in_queue(std::coroutine_handle<> handle) {
-    if (!queue_->empty()) check_same_loop(queue_->front());
+    if (get_running_loop().debug()) [[unlikely]]
+        return wait_in_queue_checked(handle);
+    if (stop_here(handle)) queue_->push_back(*this);
+}
+
+[[gnu::cold, gnu::noinline]] inline void ReservedWait::wait_in_queue_checked(
+    std::coroutine_handle<> handle) {
+    check_same_loop(*queue_);
     if (stop_here(handle)) queue_->push_back(*this);
 }
 
