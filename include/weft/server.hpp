@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -109,7 +110,12 @@ inline bool is_lost_connection(int error) noexcept {
 inline void serve(const Ref<ServerState>& server, Fd socket, int family) {
     set_no_delay(socket.get(), family);
     Task<void> serving = create_task(serve_connection(server, Stream(std::move(socket))));
-    serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); });
+    try {
+        serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); });
+    } catch (...) {
+        serving.cancel();  // nobody would count it
+        throw;
+    }
     ++server->connections;  // last: what is counted ends
 }
 
@@ -125,8 +131,21 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
         } catch (const std::system_error& error) {
             if (server->closed) co_return;
             short_of = accept_failed(error.code().value(), reported);
+        } catch (const std::bad_alloc&) {
+            // For the connection, which is lost, or for the words of another error.
+            if (server->closed) co_return;
+            short_of = accept_failed(ENOMEM, reported);
         }
-        if (short_of) co_await sleep(pause);
+        for (int turns = 1; short_of; turns *= 2) {
+            try {
+                co_await sleep(pause);
+                short_of = false;
+            } catch (const std::bad_alloc&) {
+                // Not even for a timer: turns are counted instead, and to ask again gets rarer.
+                if (turns > 512) turns = 512;
+            }
+            for (int turn = 0; short_of && turn < turns; ++turn) co_await yield();
+        }
     }
 }
 
