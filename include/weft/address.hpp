@@ -92,6 +92,11 @@ public:
         if (family() == AF_INET6) return ntohs(v6_.sin6_port);
         return 0;
     }
+    /// Does nothing to an address that has none.
+    void set_port(std::uint16_t port) noexcept {
+        if (family() == AF_INET) v4_.sin_port = htons(port);
+        if (family() == AF_INET6) v6_.sin6_port = htons(port);
+    }
     /// "127.0.0.1:80", "[::1]:80", "unix:/run/x", "" for no address.
     [[gnu::cold, gnu::noinline]] std::string to_string() const {
         char text[INET6_ADDRSTRLEN];

@@ -170,6 +170,29 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     return socket;
 }
 
+/// Fills the listeners that there are. A port that the kernel is to choose is the same for all.
+/// False: what it chose for the first is taken at another address.
+[[gnu::cold]] inline bool listen_on_each(std::vector<ServerState::Listener>& listeners,
+                                         const std::vector<Address>& addresses,
+                                         const ServerOptions& options) {
+    std::uint16_t chosen = 0;
+    for (std::size_t index = 0; index < addresses.size(); ++index) {
+        ServerState::Listener& listener = listeners[index];
+        Address address = addresses[index];
+        const bool choose = address.port() == 0;
+        if (choose && chosen != 0) address.set_port(chosen);
+        try {
+            listener.socket = listen_on(address, options);
+        } catch (const std::system_error& error) {
+            if (!choose || chosen == 0 || error.code().value() != EADDRINUSE) throw;
+            return false;
+        }
+        listener.address = Address::of_socket(listener.socket.get());
+        if (choose) chosen = listener.address.port();
+    }
+    return true;
+}
+
 }  // namespace detail
 
 /// A listening server. Letting go of it closes it: no more connections are taken, those that are
@@ -229,12 +252,12 @@ namespace detail {
     Ref<ServerState> state(new ServerState);
     state->handler = std::move(handler);
     state->all_ended = get_running_loop().create_future<void>();
-    // Made at its full size: no growth, whose code is longer than this function.
-    state->listeners = std::vector<ServerState::Listener>(addresses.size());
-    for (std::size_t index = 0; index < addresses.size(); ++index) {
-        ServerState::Listener& listener = state->listeners[index];
-        listener.socket = listen_on(addresses[index], options);
-        listener.address = Address::of_socket(listener.socket.get());
+    constexpr int most_tries = 64;
+    for (int tries = 1;; ++tries) {
+        // Made at its full size: no growth, whose code is longer than this function.
+        state->listeners = std::vector<ServerState::Listener>(addresses.size());
+        if (listen_on_each(state->listeners, addresses, options)) break;
+        if (tries == most_tries) throw_system_error(EADDRINUSE, "bind: no port is free for all");
     }
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
         Task<void>& accepting = state->listeners[index].accepting;
@@ -259,8 +282,8 @@ namespace detail {
 
 /// Listens on `host` and `port` and runs `handler(Stream)`, a function that returns a Coro<void>,
 /// as a task for each connection. A handler that throws is reported through the loop's exception
-/// handler and disturbs nobody else. Port 0: the kernel chooses one. Empty host: every local
-/// address.
+/// handler and disturbs nobody else. Port 0: the kernel chooses one, the same for all addresses of
+/// the host. Empty host: every local address.
 /// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
 template <class Handler>
     requires std::is_invocable_r_v < Coro<void>, std::decay_t<Handler>

@@ -71,7 +71,20 @@ private:
 
 Gate gate;
 
+int ports_taken = 0;  // so many binds to a port that was asked for find it taken
+
 }  // namespace
+
+extern "C" int bind(int fd, const sockaddr* address, socklen_t size) noexcept {
+    using Bind = int (*)(int, const sockaddr*, socklen_t);
+    static const auto libc = reinterpret_cast<Bind>(::dlsym(RTLD_NEXT, "bind"));
+    if (ports_taken > 0 && weft::Address::from(address, size).port() != 0) {
+        --ports_taken;
+        errno = EADDRINUSE;
+        return -1;
+    }
+    return libc(fd, address, size);
+}
 
 extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo* hints,
                            addrinfo** found) {
@@ -283,6 +296,24 @@ WEFT_TEST_CASE("an empty host means every local address") {
     Server server = co_await weft::start_server(&echo, "", 0);
     const bool served = co_await answers(Address::ip("127.0.0.1", server.port()));
     CHECK(served);
+}
+
+WEFT_TEST_CASE("port 0 is one port for every address of the host, also when some are taken") {
+    for (const int taken : {0, 3}) {
+        CAPTURE(taken);
+        ports_taken = taken;
+        Server server = co_await weft::start_server(&echo, "two.test", 0);
+        CHECK(ports_taken == 0);
+        for (const char* const host : {"127.0.0.2", "127.0.0.1"}) {
+            const bool served = co_await answers(Address::ip(host, server.port()));
+            CHECK(served);
+        }
+    }
+    ports_taken = 1'000;
+    const auto error = co_await error_of(weft::start_server(&echo, "two.test", 0));
+    ports_taken = 0;
+    REQUIRE(error.has_value());
+    CHECK(error->code() == std::errc::address_in_use);
 }
 
 WEFT_TEST_CASE("with reuse_port two servers share a port") {
