@@ -111,8 +111,8 @@ weft::Coro<void> fires_on_coroutine(benchmark::State& state) {
     for (auto _ : state) co_await weft::move_on_after(1ns, sleeps());
 }
 
-// What the kernel's part of a cancelled receive costs: by hand, in the two entries that it takes when
-// the cancel is decided on after the receive has begun, and then with a deadline that decides.
+// What the kernel's part of a cancelled receive costs: by hand, in the two entries that it takes
+// when the cancel is decided on after the receive has begun, and then with a deadline that decides.
 struct SocketPair {
     SocketPair() {
         if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
