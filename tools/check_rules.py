@@ -89,6 +89,17 @@ def directives_have_lines_of_their_own(name, lines):
                 yield number, "a directive (labels, builds, timeout) that does not begin its line is not read"
 
 
+OVERRIDE_DEFINED_ELSEWHERE = re.compile(r"\)\s*(const\s*)?(noexcept\s*)?override;")
+
+
+def overrides_are_inline_from_the_start(name, lines):
+    """The first virtual function that is declared without `inline` is the class's key function: its vtable and all
+    that this refers to then come out in every file that includes the header, used or not."""
+    for number, line in enumerate(lines, 1):
+        if OVERRIDE_DEFINED_ELSEWHERE.search(line) and not line.lstrip().startswith(("inline ", "//")):
+            yield number, "an override that is defined further down is declared `inline`"
+
+
 def finished(name, lines):
     for number, line in enumerate(lines, 1):
         if match := UNFINISHED.search(line):
@@ -110,6 +121,7 @@ RULES = [
     (HEADER_FILES, no_slow_headers),
     (HEADER_FILES, macros_in_config_alone),
     (HEADER_FILES, assertions_only_look),
+    (HEADER_FILES, overrides_are_inline_from_the_start),
     (ALL_SOURCES, finished),
     (ALL_SOURCES, directives_have_lines_of_their_own),
 ]
