@@ -105,8 +105,9 @@ public:
     /// Reads what there is, up to 16 KiB of it, into a buffer of the loop's: no memory to provide,
     /// none behind a connection that waits, and on the ring a receive that stands instead of one
     /// for each read. From the first call on the stream receives on its own, up to a bound, while
-    /// nobody reads; the other reads go on working. When the Stream goes, its descriptor is closed
-    /// in the loop's next turn (`close` waits for it).
+    /// nobody reads; its other reads go on working. An `io::recv` or `io::read` on its number may
+    /// be refused with EBUSY from then on: it would wait behind that receive for ever. When the
+    /// Stream goes, its descriptor is closed in the loop's next turn (`close` waits for it).
     /// Returns:  a Chunk; empty: the peer closed.
     /// Throws:   std::system_error (recv); CancelledError; RuntimeError when another task waits for
     ///           data of this stream.
