@@ -6,6 +6,7 @@
 #include <weft/sleep.hpp>
 #include <weft/task.hpp>
 #include <weft/testing/catch.hpp>
+#include <weft/wait_for.hpp>
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -57,6 +58,22 @@ TEST_CASE("two tasks that are always ready delay a due timer by one turn", "[loo
         }
         co_await other;
         REQUIRE(overdue <= 2);
+    });
+}
+
+TEST_CASE("deadlines that are set in every turn delay a due timer by two turns", "[loop]") {
+    // (The turn's due timers are found with the reading that such a deadline was made of.)
+    weft::run([]() -> Coro<void> {
+        EventLoop& loop = weft::get_running_loop();
+        bool over = false;
+        auto timer = loop.call_later(200us, [&over] { over = true; });
+        int overdue = 0;
+        while (!over) {
+            overdue += loop.time() >= timer.when() ? 1 : 0;
+            auto step = []() -> Coro<void> { co_await weft::yield(); };
+            co_await weft::wait_for(step(), 1h);
+        }
+        REQUIRE(overdue <= 3);
     });
 }
 
