@@ -114,3 +114,24 @@ WEFT_TEST_CASE("28: a pending cancel strikes a wait that would suspend", "[event
     REQUIRE(passed);
     REQUIRE(task.cancelled());
 }
+
+TEST_CASE("an event that tasks of two loops of one thread wait for wakes each in its own loop",
+          "[event]") {
+    weft::EventLoop one;
+    weft::EventLoop other;
+    if (one.debug()) return;  // refused there
+    weft::Event event;
+    auto waits = [&]() -> Coro<void> { co_await event.wait(); };
+    auto in_one = one.create_task(waits());
+    auto in_other = other.create_task(waits());
+    auto in_one_too = one.create_task(waits());
+    one.run_once();
+    other.run_once();
+    event.set();
+    one.run_once();
+    REQUIRE(in_one.done());
+    REQUIRE(in_one_too.done());
+    REQUIRE_FALSE(in_other.done());
+    other.run_once();
+    REQUIRE(in_other.done());
+}

@@ -257,6 +257,8 @@ inline void WaitQueue::grant_everyone() noexcept {
     TaskCore* last = &first;
     waiting_.for_each([&](QueueWait& waiter) {
         TaskCore& task = waiter.grant_unwoken();
+        if (task.loop != first.loop) [[unlikely]]  // debug mode refuses it
+            return task.loop->wake(task);
         last->next_ready = &task;  // the first one's leads to itself for a moment
         last = &task;
     });
