@@ -10,6 +10,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 
+namespace all_test {
+
 using namespace children;
 
 WEFT_TEST_CASE("all gives the results like gather", "[all]") {
@@ -104,3 +106,5 @@ WEFT_TEST_CASE("a cancel while all waits for clean-up does not cut it short, and
     REQUIRE(log == "a");
     REQUIRE(hit);
 }
+
+}  // namespace all_test

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What must not allocate, once warm: neither from the heap nor fresh frames from upstream.
+// program: own
 #include <weft/coro.hpp>
 #include <weft/future.hpp>
 #include <weft/loop.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Deadlines and generators allocate nothing, once warm: neither from the heap nor fresh frames.
+// program: own
 #include <weft/async_generator.hpp>
 #include <weft/coro.hpp>
 #include <weft/future.hpp>

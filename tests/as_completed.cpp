@@ -8,6 +8,8 @@
 
 #include "children.hpp"
 
+namespace as_completed_test {
+
 using namespace children;
 using weft::Task;
 
@@ -145,3 +147,5 @@ WEFT_TEST_CASE("as_completed of nothing is over at once", "[as_completed]") {
     auto one = co_await calls.next();
     REQUIRE(one.result() == 5);
 }
+
+}  // namespace as_completed_test

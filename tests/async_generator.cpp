@@ -20,6 +20,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace async_generator_test {
+
 using namespace std::chrono_literals;
 using weft::AsyncGenerator;
 using weft::CancelledError;
@@ -328,3 +330,5 @@ TEST_CASE("a million items use no more stack than one", "[generator]") {
     pthread_join(thread, nullptr);
     pthread_attr_destroy(&attributes);
 }
+
+}  // namespace async_generator_test

@@ -14,6 +14,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace barrier_test {
+
 using support::end_of;
 using support::some_turns;
 using weft::Barrier;
@@ -185,3 +187,5 @@ WEFT_TEST_CASE("28: a pending cancel strikes an arrival that would wait, and it 
     REQUIRE(task.cancelled());
     REQUIRE(barrier.n_waiting() == 0);
 }
+
+}  // namespace barrier_test

@@ -17,6 +17,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace broadcast_test {
+
 using probe::Alive;
 using support::turns;
 using weft::Broadcast;
@@ -252,3 +254,5 @@ TEST_CASE("cut off after every turn, broadcasts leak nothing", "[broadcast]") {
                                         [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }
+
+}  // namespace broadcast_test

@@ -22,6 +22,8 @@
 #include <random>
 #include <string>
 
+namespace cancel_storm_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::TaskGroup;
@@ -208,3 +210,5 @@ TEST_CASE("random cancels over random compositions lose nothing", "[cancel]") {
         weft::testing::run(one_round(seed));
     }
 }
+
+}  // namespace cancel_storm_test

@@ -15,6 +15,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace capacity_limiter_test {
+
 using support::end_of;
 using support::some_turns;
 using weft::CapacityLimiter;
@@ -173,3 +175,5 @@ TEST_CASE("the set of borrowers agrees with std::set", "[limiter]") {
         for (const int& item : items) REQUIRE(set.contains(&item) == (model.count(&item) > 0));
     }
 }
+
+}  // namespace capacity_limiter_test

@@ -18,6 +18,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace channel_test {
+
 using probe::Alive;
 using support::turns;
 using weft::CancelledError;
@@ -274,3 +276,5 @@ TEST_CASE("cut off after every turn, channels leak nothing", "[channel]") {
                                         [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }
+
+}  // namespace channel_test

@@ -18,6 +18,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace clean_up_test {
+
 using namespace std::chrono_literals;
 using weft::CancelledError;
 using weft::clean_up;
@@ -272,3 +274,5 @@ TEST_CASE("a loop that is torn down by force destroys a clean-up before what it 
     REQUIRE(in_order);
     REQUIRE(alive == 0);
 }
+
+}  // namespace clean_up_test

@@ -16,6 +16,8 @@
 
 #include "probe.hpp"
 
+namespace clock_test {
+
 using namespace std::chrono_literals;
 using probe::message_of;
 using weft::Coro;
@@ -180,3 +182,5 @@ TEST_CASE("the clock of an ordinary loop is the monotonic clock", "[clock]") {
     REQUIRE(loop_time >= before);
     REQUIRE(weft::Clock::now() >= loop_time);
 }
+
+}  // namespace clock_test

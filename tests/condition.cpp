@@ -15,6 +15,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace condition_test {
+
 using support::end_of;
 using support::some_turns;
 using weft::CancelledError;
@@ -321,3 +323,5 @@ WEFT_TEST_CASE("67: a wait that was ended without an exception has the lock as w
     REQUIRE(locked);
     REQUIRE_FALSE(scene.condition.locked());
 }
+
+}  // namespace condition_test

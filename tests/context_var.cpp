@@ -16,6 +16,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace context_var_test {
+
 using namespace std::chrono_literals;
 using weft::ContextVar;
 using weft::Coro;
@@ -217,3 +219,5 @@ WEFT_TEST_CASE("a task that uses no variable has nothing of them", "[context]") 
     co_await child;
     co_await inherits;
 }
+
+}  // namespace context_var_test

@@ -18,6 +18,8 @@
 
 #include "probe.hpp"
 
+namespace coro_test {
+
 using namespace std::chrono_literals;
 using probe::message_of;
 using weft::Coro;
@@ -320,3 +322,5 @@ WEFT_TEST_CASE("TaskOptions come last, after any arguments", "[coro]") {
     REQUIRE(five.name() == "four");
     co_await five;
 }
+
+}  // namespace coro_test

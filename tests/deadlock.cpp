@@ -16,6 +16,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace deadlock_test {
+
 using namespace std::chrono_literals;
 using support::contains;
 using support::some_turns;
@@ -216,3 +218,5 @@ WEFT_TEST_CASE("without debug mode nothing is reported, and nothing is kept", "[
     co_await end(tasks);
     REQUIRE(reports->empty());
 }
+
+}  // namespace deadlock_test

@@ -12,6 +12,8 @@
 
 #include "probe.hpp"
 
+namespace eager_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::EventLoop;
@@ -140,3 +142,5 @@ WEFT_TEST_CASE("an eager task started from a callback leaves no task current", "
     REQUIRE(inside);
     REQUIRE_FALSE(after);
 }
+
+}  // namespace eager_test

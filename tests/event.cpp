@@ -8,6 +8,8 @@
 
 #include "sync.hpp"
 
+namespace event_test {
+
 using support::some_turns;
 using weft::CancelledError;
 using weft::Coro;
@@ -135,3 +137,5 @@ TEST_CASE("an event that tasks of two loops of one thread wait for wakes each in
     other.run_once();
     REQUIRE(in_other.done());
 }
+
+}  // namespace event_test

@@ -15,6 +15,8 @@
 
 #include "probe.hpp"
 
+namespace exception_group_test {
+
 using weft::ExceptionGroup;
 
 namespace {
@@ -188,3 +190,5 @@ TEST_CASE("for_each visits every single exception, depth first", "[exception_gro
     nested().for_each([&](const std::exception_ptr&) { ++count; });
     REQUIRE(count == 5);
 }
+
+}  // namespace exception_group_test

@@ -14,6 +14,8 @@
 
 #include "probe.hpp"
 
+namespace future_test {
+
 using namespace std::chrono_literals;
 using probe::message_of;
 using weft::Coro;
@@ -253,3 +255,5 @@ WEFT_TEST_CASE("ending a wait by a cancel leaves the future to its other waiters
     const int value = co_await other;
     REQUIRE(value == 4);
 }
+
+}  // namespace future_test

@@ -12,6 +12,8 @@
 
 #include "probe.hpp"
 
+namespace future_callbacks_test {
+
 using weft::Coro;
 using weft::EventLoop;
 using weft::Future;
@@ -193,3 +195,5 @@ WEFT_TEST_CASE("a future dropped before it is done destroys its callbacks unrun"
     co_await weft::yield();
     REQUIRE_FALSE(ran);
 }
+
+}  // namespace future_callbacks_test

@@ -13,6 +13,8 @@
 
 #include "probe.hpp"
 
+namespace future_results_test {
+
 using probe::message_of;
 using weft::Coro;
 using weft::EventLoop;
@@ -278,3 +280,5 @@ TEST_CASE("what a done-callback of a closed loop captured is destroyed", "[futur
     }
     REQUIRE(alive == 0);
 }
+
+}  // namespace future_results_test

@@ -16,6 +16,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 
+namespace gather_test {
+
 using namespace children;
 using weft::Future;
 using weft::Task;
@@ -382,3 +384,5 @@ WEFT_TEST_CASE("a task that gathers its own waiter can still be cancelled", "[ga
     const auto end = co_await end_of(waiter);
     REQUIRE(end == "c");
 }
+
+}  // namespace gather_test

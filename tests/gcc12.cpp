@@ -2,6 +2,7 @@
 // builds: -O0 -O1
 // What g++ 12 breaks in expressions that contain co_await, row by row: ours must be safe, a user's
 // is as listed.
+// program: own
 #include <weft/future.hpp>
 #include <weft/loop.hpp>
 #include <weft/sleep.hpp>

@@ -21,6 +21,8 @@
 
 #include "probe.hpp"
 
+namespace inbox_test {
+
 using namespace std::chrono_literals;
 using probe::message_of;
 using weft::Coro;
@@ -347,3 +349,5 @@ TEST_CASE("each thread has a running loop of its own", "[inbox]") {
     const bool good = loop.run_until_complete(body());
     REQUIRE(good);
 }
+
+}  // namespace inbox_test

@@ -12,6 +12,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace latch_test {
+
 using weft::Coro;
 using weft::Latch;
 
@@ -79,3 +81,5 @@ WEFT_TEST_CASE("28: an arrival counts although its wait is cancelled", "[latch]"
     REQUIRE(latch.statistics().waiters == 0);
     co_await latch.arrive_and_wait();
 }
+
+}  // namespace latch_test

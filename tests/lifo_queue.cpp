@@ -10,6 +10,8 @@
 
 #include "awaiting.hpp"
 
+namespace lifo_queue_test {
+
 using weft::Coro;
 
 WEFT_TEST_CASE("the newest item of a lifo queue is the next one out", "[queue]") {
@@ -31,3 +33,5 @@ WEFT_TEST_CASE("a putter that waits puts on top of a full lifo queue, the oldest
     while (!queue.empty()) order += std::to_string(queue.get_nowait());
     REQUIRE(order == "2341");
 }
+
+}  // namespace lifo_queue_test

@@ -15,6 +15,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace lock_test {
+
 using namespace std::chrono_literals;
 using support::contains;
 using support::end_of;
@@ -278,3 +280,5 @@ WEFT_TEST_CASE("a lock that was acquired in debug mode is released outside of it
     }
     loop.set_debug(false);
 }
+
+}  // namespace lock_test

@@ -20,6 +20,8 @@
 
 #include "probe.hpp"
 
+namespace loop_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::EventLoop;
@@ -398,3 +400,5 @@ TEST_CASE("a stop in the turn in which the task ends is no error", "[loop]") {
     const int again = loop.run_until_complete(body());
     REQUIRE(again == 3);
 }
+
+}  // namespace loop_test

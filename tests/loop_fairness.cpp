@@ -16,6 +16,8 @@
 
 #include "probe.hpp"
 
+namespace loop_fairness_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::EventLoop;
@@ -173,3 +175,5 @@ WEFT_TEST_CASE("callbacks that schedule themselves do not starve a sleeping task
     co_await weft::sleep(1ms);
     REQUIRE(runs == 1000);
 }
+
+}  // namespace loop_fairness_test

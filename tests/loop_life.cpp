@@ -17,6 +17,8 @@
 
 #include "probe.hpp"
 
+namespace loop_life_test {
+
 using namespace std::chrono_literals;
 using probe::message_of;
 using weft::Coro;
@@ -331,3 +333,5 @@ TEST_CASE("1000 rounds of pending work close without a leftover", "[loop]") {
     }
     REQUIRE(alive == 0);
 }
+
+}  // namespace loop_life_test

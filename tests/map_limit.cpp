@@ -20,6 +20,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace map_limit_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::map_limit;
@@ -315,3 +317,5 @@ WEFT_TEST_CASE("0 at a time is refused", "[map_limit]") {
     }
     REQUIRE(refused);
 }
+
+}  // namespace map_limit_test

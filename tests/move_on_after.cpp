@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // move_on_after: an empty result instead of an exception, and no exception inside either.
+// program: own
 #include <dlfcn.h>
 
 #include <weft/future.hpp>
@@ -21,6 +22,8 @@
 #include "descriptors.hpp"
 #include "probe.hpp"
 #include "stream_pairs.hpp"
+
+namespace move_on_after_test {
 
 using namespace std::chrono_literals;
 using weft::CancelledError;
@@ -173,3 +176,5 @@ WEFT_TEST_CASE("a loop with move_on_after(0s) does not keep the thread for itsel
     REQUIRE(rounds < 10);
     co_await task;
 }
+
+}  // namespace move_on_after_test

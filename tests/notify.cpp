@@ -10,6 +10,8 @@
 
 #include "sync.hpp"
 
+namespace notify_test {
+
 using support::some_turns;
 using weft::Coro;
 using weft::Notify;
@@ -120,3 +122,5 @@ WEFT_TEST_CASE("28: a pending cancel takes a permit that is there, and strikes a
     REQUIRE(task.cancelled());
     REQUIRE(scene.notify.statistics().waiters == 0);
 }
+
+}  // namespace notify_test

@@ -15,6 +15,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace once_cell_test {
+
 using namespace std::chrono_literals;
 using support::end_of;
 using support::some_turns;
@@ -144,3 +146,5 @@ WEFT_TEST_CASE("an initialiser that does not suspend needs no turn of the loop",
     REQUIRE_FALSE(others_ran);
     co_await task;
 }
+
+}  // namespace once_cell_test

@@ -17,6 +17,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace oneshot_test {
+
 using namespace std::chrono_literals;
 using probe::Alive;
 using support::turns;
@@ -223,3 +225,5 @@ TEST_CASE("cut off after every turn, oneshots leak nothing", "[oneshot]") {
                                         [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }
+
+}  // namespace oneshot_test

@@ -16,6 +16,8 @@
 #include "cut_everywhere.hpp"
 #include "probe.hpp"
 
+namespace pool_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::EventLoop;
@@ -343,3 +345,5 @@ Coro<void> pooled(int& alive) {
 TEST_CASE("a pool can be cut off after every turn", "[pool][step_kill]") {
     REQUIRE(support::cut_everywhere(pooled) > 8);
 }
+
+}  // namespace pool_test

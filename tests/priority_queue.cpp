@@ -16,6 +16,8 @@
 
 #include "awaiting.hpp"
 
+namespace priority_queue_test {
+
 using weft::Coro;
 
 namespace {
@@ -85,3 +87,5 @@ WEFT_TEST_CASE("an item goes to a getter that waits, whatever its priority", "[q
     REQUIRE(got == 9);
     REQUIRE(queue.size() == 1);
 }
+
+}  // namespace priority_queue_test

@@ -14,6 +14,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace queue_test {
+
 using namespace std::chrono_literals;
 using support::turns;
 using weft::Coro;
@@ -319,3 +321,5 @@ WEFT_TEST_CASE("an immediate shutdown with nothing in progress ends join at once
     co_await weft::yield();
     REQUIRE(join.done());
 }
+
+}  // namespace queue_test

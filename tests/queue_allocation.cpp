@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Queues and channels do not allocate to wait, to wake or to hand over, nor for an item.
+// program: own
 #include <weft/broadcast.hpp>
 #include <weft/channel.hpp>
 #include <weft/lifo_queue.hpp>

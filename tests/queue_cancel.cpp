@@ -16,6 +16,8 @@
 #include "probe.hpp"
 #include "queue_model.hpp"
 
+namespace queue_cancel_test {
+
 using namespace std::chrono_literals;
 using probe::Alive;
 using support::Elsewhere;
@@ -390,3 +392,5 @@ TEST_CASE("cut off after every turn, by the loop's end and by a cancel, queues l
                                         [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }
+
+}  // namespace queue_cancel_test

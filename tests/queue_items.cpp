@@ -16,6 +16,8 @@
 
 #include "awaiting.hpp"
 
+namespace queue_items_test {
+
 using support::turns;
 using weft::Coro;
 using weft::Task;
@@ -182,3 +184,5 @@ WEFT_TEST_CASE("an item whose move throws on the way out is the next one still",
         REQUIRE(item->value == expected);
     }
 }
+
+}  // namespace queue_items_test

@@ -10,6 +10,8 @@
 
 #include "queue_model.hpp"
 
+namespace queue_random_test {
+
 using weft::Coro;
 
 namespace {
@@ -46,3 +48,5 @@ WEFT_TEST_CASE("a priority queue of items whose move may throw does what its mod
                "[queue]") {
     co_await many_histories<weft::PriorityQueue<support::Item<false>>>(support::Order::priority);
 }
+
+}  // namespace queue_random_test

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // race: the first success, losers that are cancelled and awaited, and no exception on the way.
+// program: own
 #include <weft/fd.hpp>
 #include <weft/gather.hpp>
 #include <weft/io.hpp>

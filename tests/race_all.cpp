@@ -15,6 +15,8 @@
 
 #include "children.hpp"
 
+namespace race_all_test {
+
 using namespace children;
 using weft::Fd;
 using weft::MutableBuffer;
@@ -144,3 +146,5 @@ WEFT_TEST_CASE("race_all that succeeds in spite of its cancel returns, then the 
     REQUIRE(value == 5);
     REQUIRE(hit);
 }
+
+}  // namespace race_all_test

@@ -27,6 +27,8 @@
 
 #include "children.hpp"
 
+namespace race_gives_back_test {
+
 using namespace children;
 
 namespace {
@@ -349,3 +351,5 @@ WEFT_TEST_CASE("in random races no item and no permit is lost", "[race]") {
     REQUIRE(got > 300);
     REQUIRE(acquired > 100);
 }
+
+}  // namespace race_gives_back_test

@@ -14,6 +14,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace rate_limiter_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::EventLoop;
@@ -165,3 +167,5 @@ WEFT_TEST_CASE("rates and amounts that make no sense are refused", "[rate_limite
     REQUIRE_THROWS_AS(limiter.try_acquire(3), std::invalid_argument);
     co_return;
 }
+
+}  // namespace rate_limiter_test

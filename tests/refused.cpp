@@ -20,6 +20,8 @@
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 
+namespace refused_test {
+
 using namespace support;
 
 namespace {
@@ -199,3 +201,5 @@ TEST_CASE("an empty WEFT_BACKEND is like none", "[refused]") {
     });
     CHECK(contains(text, "hello!|"));
 }
+
+}  // namespace refused_test

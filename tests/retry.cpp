@@ -15,6 +15,8 @@
 
 #include "probe.hpp"
 
+namespace retry_test {
+
 using namespace std::chrono_literals;
 using weft::CancelledError;
 using weft::Coro;
@@ -202,3 +204,5 @@ WEFT_TEST_CASE("options that make no sense are refused before the first call", "
     }
     REQUIRE(calls == 0);
 }
+
+}  // namespace retry_test

@@ -14,6 +14,8 @@
 
 #include "probe.hpp"
 
+namespace runner_test {
+
 using namespace std::chrono_literals;
 using probe::message_of;
 using weft::Coro;
@@ -374,3 +376,5 @@ TEST_CASE("a loop that only sleeps, but wakes in time, does not reach its hang l
     options.hang_limit = std::chrono::milliseconds(10);
     REQUIRE_NOTHROW(weft::run(sleep_often(10), options));
 }
+
+}  // namespace runner_test

@@ -12,6 +12,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace rw_lock_test {
+
 using support::some_turns;
 using weft::Coro;
 using weft::RwLock;
@@ -163,3 +165,5 @@ WEFT_TEST_CASE("debug mode knows the writer", "[rw_lock]") {
     REQUIRE_FALSE(lock.statistics().owner);
     loop.set_debug(false);
 }
+
+}  // namespace rw_lock_test

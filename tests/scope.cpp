@@ -17,6 +17,8 @@
 #include "probe.hpp"
 #include "stream_pairs.hpp"
 
+namespace scope_test {
+
 using namespace std::chrono_literals;
 using weft::async_with;
 using weft::CancelledError;
@@ -200,3 +202,5 @@ WEFT_TEST_CASE("a resource with a close() needs no release function", "[scope]")
     REQUIRE(text == "bye");
     REQUIRE(end == 0);
 }
+
+}  // namespace scope_test

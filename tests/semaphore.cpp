@@ -14,6 +14,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace semaphore_test {
+
 using support::some_turns;
 using weft::BoundedSemaphore;
 using weft::CancelledError;
@@ -189,3 +191,5 @@ WEFT_TEST_CASE("a permit's guard moves, and releases once", "[semaphore]") {
     }
     REQUIRE(semaphore.statistics().available == 1);
 }
+
+}  // namespace semaphore_test

@@ -12,6 +12,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 
+namespace shield_test {
+
 using namespace children;
 using weft::Task;
 
@@ -170,3 +172,5 @@ WEFT_TEST_CASE("ensure_future starts coroutines and callables and returns future
     REQUIRE(one == 1);
     REQUIRE(two == 2);
 }
+
+}  // namespace shield_test

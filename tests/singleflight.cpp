@@ -12,6 +12,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace singleflight_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using Flights = weft::Singleflight<std::string, int>;
@@ -130,3 +132,5 @@ WEFT_TEST_CASE("when the last caller has gone the call is cancelled", "[singlefl
     REQUIRE(value == 3);
     REQUIRE(service.alive == 0);
 }
+
+}  // namespace singleflight_test

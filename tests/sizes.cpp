@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What awaiters, handles and a suspended task weigh. Sizes may shrink; growing needs a reason.
+// program: own
 #include <weft/coro.hpp>
 #include <weft/future.hpp>
 #include <weft/io.hpp>

@@ -19,6 +19,8 @@
 
 #include "small_stack.hpp"
 
+namespace stack_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::EventLoop;
@@ -206,3 +208,5 @@ TEST_CASE("closing a loop over a chain of tasks, each awaiting the next, uses no
     REQUIRE(tasks[0].cancelled());
     REQUIRE(tasks[long_chain - 1].cancelled());
 }
+
+}  // namespace stack_test

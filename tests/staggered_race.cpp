@@ -10,6 +10,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 
+namespace staggered_race_test {
+
 using namespace children;
 
 namespace {
@@ -136,3 +138,5 @@ WEFT_TEST_CASE("attempts may be callables", "[staggered_race]") {
     auto winner = co_await weft::staggered_race(attempts, 1s);
     REQUIRE(*winner == 4);
 }
+
+}  // namespace staggered_race_test

@@ -16,6 +16,8 @@
 
 #include "probe.hpp"
 
+namespace step_kill_test {
+
 using namespace std::chrono_literals;
 using probe::Alive;
 using weft::CancelledError;
@@ -261,3 +263,5 @@ TEST_CASE("timers and callbacks can be cut off after every turn", "[step_kill]")
 TEST_CASE("tasks deaf to one cancel can be cut off after every turn", "[step_kill]") {
     REQUIRE(cut_everywhere(one_cancel_is_not_enough) > 2);
 }
+
+}  // namespace step_kill_test

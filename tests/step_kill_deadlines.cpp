@@ -25,6 +25,8 @@
 #include "probe.hpp"
 #include "stream_pairs.hpp"
 
+namespace step_kill_deadlines_test {
+
 using namespace std::chrono_literals;
 using probe::Alive;
 using support::cut_everywhere;
@@ -249,3 +251,5 @@ TEST_CASE("generators can be cut off after every turn", "[step_kill]") {
 TEST_CASE("generators with deadlines can be cut off after every turn", "[step_kill]") {
     REQUIRE(cut_everywhere(generators_with_deadlines) > 20);
 }
+
+}  // namespace step_kill_deadlines_test

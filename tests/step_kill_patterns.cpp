@@ -19,6 +19,8 @@
 #include "cut_everywhere.hpp"
 #include "probe.hpp"
 
+namespace step_kill_patterns_test {
+
 using namespace std::chrono_literals;
 using probe::Alive;
 using support::cut_everywhere;
@@ -146,3 +148,5 @@ TEST_CASE("shared calls can be cut off after every turn", "[step_kill]") {
 TEST_CASE("tasks with context variables can be cut off after every turn", "[step_kill]") {
     REQUIRE(cut_everywhere(contexts) > 4);
 }
+
+}  // namespace step_kill_patterns_test

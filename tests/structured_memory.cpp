@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What groups and gathers must not keep or allocate: memory is flat over a million children.
+// program: own
 #include <weft/gather.hpp>
 #include <weft/race.hpp>
 #include <weft/task_group.hpp>

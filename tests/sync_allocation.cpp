@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // 70: no primitive allocates to wait, to wake or to hand off; and what awaiters weigh.
+// program: own
 #include <weft/barrier.hpp>
 #include <weft/capacity_limiter.hpp>
 #include <weft/condition.hpp>

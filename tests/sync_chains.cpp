@@ -19,6 +19,8 @@
 
 #include "small_stack.hpp"
 
+namespace sync_chains_test {
+
 using weft::Coro;
 
 using support::on_small_stack;
@@ -114,3 +116,5 @@ TEST_CASE("10,000 cancelled waiters leave in any order", "[stack]") {
         REQUIRE_FALSE(lock.locked());
     });
 }
+
+}  // namespace sync_chains_test

@@ -21,6 +21,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace sync_destroyed_test {
+
 using support::contains;
 using support::end_of;
 using support::some_turns;
@@ -283,3 +285,5 @@ WEFT_TEST_CASE("70: a waiter that cancels its siblings when it wakes up takes no
     on_event.clear();
     on_permit.clear();
 }
+
+}  // namespace sync_destroyed_test

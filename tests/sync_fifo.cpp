@@ -13,6 +13,8 @@
 
 #include "interleave.hpp"
 
+namespace sync_fifo_test {
+
 using support::Dice;
 using support::FifoModel;
 using weft::Coro;
@@ -185,3 +187,5 @@ WEFT_TEST_CASE("a capacity limiter agrees with the model in 3,000 interleavings"
     const std::string failure = co_await support::for_seeds(3'000, round);
     REQUIRE(failure == "");
 }
+
+}  // namespace sync_fifo_test

@@ -24,6 +24,8 @@
 #include "probe.hpp"
 #include "sync.hpp"
 
+namespace sync_teardown_test {
+
 using namespace std::chrono_literals;
 using support::some_turns;
 using weft::CancelledError;
@@ -301,3 +303,5 @@ TEST_CASE("64: frames that are destroyed between grant and resumption pass the g
         REQUIRE(many.n_waiting() == 0);
     }
 }
+
+}  // namespace sync_teardown_test

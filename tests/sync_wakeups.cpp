@@ -21,6 +21,8 @@
 
 #include "interleave.hpp"
 
+namespace sync_wakeups_test {
+
 using support::Dice;
 using support::expect;
 using weft::CancelledError;
@@ -460,3 +462,5 @@ WEFT_TEST_CASE("a cell's value is made once and reaches all in 3,000 interleavin
     const std::string failure = co_await support::for_seeds(3'000, round);
     REQUIRE(failure == "");
 }
+
+}  // namespace sync_wakeups_test

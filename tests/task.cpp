@@ -14,6 +14,8 @@
 
 #include "probe.hpp"
 
+namespace task_test {
+
 using namespace std::chrono_literals;
 using weft::AnyTask;
 using weft::CancelledError;
@@ -362,3 +364,5 @@ WEFT_TEST_CASE("a task may be a member function of an object that is passed by r
     REQUIRE(sum == 7);
     REQUIRE(counter.value == 7);
 }
+
+}  // namespace task_test

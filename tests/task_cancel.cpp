@@ -13,6 +13,8 @@
 
 #include "probe.hpp"
 
+namespace task_cancel_test {
+
 using namespace std::chrono_literals;
 using weft::CancelledError;
 using weft::Coro;
@@ -289,3 +291,5 @@ WEFT_TEST_CASE("a child's failure during a cancelled join wins, then the cancel 
     co_await parent;
     REQUIRE(log == "clean-up failed, cancelled");
 }
+
+}  // namespace task_cancel_test

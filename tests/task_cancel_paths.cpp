@@ -12,6 +12,8 @@
 
 #include "probe.hpp"
 
+namespace task_cancel_paths_test {
+
 using namespace std::chrono_literals;
 using weft::CancelledError;
 using weft::Coro;
@@ -292,3 +294,5 @@ TEST_CASE("a loop with a circle of tasks that await each other can be destroyed"
     }
     REQUIRE(alive == 0);
 }
+
+}  // namespace task_cancel_paths_test

@@ -14,6 +14,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 
+namespace task_group_test {
+
 using namespace children;
 using weft::Task;
 using weft::task_group;
@@ -373,3 +375,5 @@ WEFT_TEST_CASE("exponential spawners are stopped", "[task_group]") {
     REQUIRE(made == 511);
     REQUIRE(weft::all_tasks().size() == 1);
 }
+
+}  // namespace task_group_test

@@ -11,6 +11,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 
+namespace task_group_cancel_test {
+
 using namespace children;
 using weft::Task;
 using weft::task_group;
@@ -418,3 +420,5 @@ WEFT_TEST_CASE("eager children that are done at once keep no node", "[task_group
     REQUIRE_FALSE(other);
     co_await weft::yield();  // the callback refers to this frame
 }
+
+}  // namespace task_group_cancel_test

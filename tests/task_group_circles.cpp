@@ -12,6 +12,8 @@
 
 #include "children.hpp"
 
+namespace task_group_circles_test {
+
 using namespace children;
 using weft::Task;
 using weft::TaskGroup;
@@ -197,3 +199,5 @@ WEFT_TEST_CASE("tasks outside that wait for a group's task twice wait for its cl
     co_await task.wait();
     REQUIRE(log == "ab12");
 }
+
+}  // namespace task_group_circles_test

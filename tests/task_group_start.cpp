@@ -10,6 +10,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 
+namespace task_group_start_test {
+
 using namespace children;
 using weft::Task;
 using weft::task_group;
@@ -165,3 +167,5 @@ WEFT_TEST_CASE("a group that fails cancels a child that is not ready yet", "[tas
     REQUIRE(end == "{sibling}");
     REQUIRE(weft::current_task().cancelling() == 0);
 }
+
+}  // namespace task_group_start_test

@@ -11,6 +11,8 @@
 
 #include "probe.hpp"
 
+namespace task_uncancel_test {
+
 using namespace std::chrono_literals;
 using weft::AnyTask;
 using weft::CancelledError;
@@ -158,3 +160,5 @@ WEFT_TEST_CASE("a withdrawn request of a task that has not started lets it run",
     co_await task;
     REQUIRE(ran);
 }
+
+}  // namespace task_uncancel_test

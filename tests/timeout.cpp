@@ -15,6 +15,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace timeout_test {
+
 using namespace std::chrono_literals;
 using weft::CancelledError;
 using weft::Coro;
@@ -486,3 +488,5 @@ WEFT_TEST_CASE("timeout keeps the callable and its arguments", "[timeout]") {
     const int answer = co_await weft::timeout(2s, &Service::ask, &service, 41);
     REQUIRE(answer == 42);
 }
+
+}  // namespace timeout_test

@@ -10,6 +10,8 @@
 
 #include "children.hpp"
 
+namespace timeout_requests_test {
+
 using namespace children;
 using weft::CancelledError;
 using weft::Timeout;
@@ -165,3 +167,5 @@ WEFT_TEST_CASE("cancels that struck before the scope change nothing in it", "[ti
         REQUIRE_FALSE(outcome.struck);
     }
 }
+
+}  // namespace timeout_requests_test

@@ -23,6 +23,8 @@
 
 #include "probe.hpp"
 
+namespace together_test {
+
 using namespace std::chrono_literals;
 using weft::AsyncGenerator;
 using weft::CancelledError;
@@ -237,3 +239,5 @@ WEFT_TEST_CASE("a queue that goes after its item was handed over is no reason fo
     REQUIRE(item == 7);
     REQUIRE(reports->empty());
 }
+
+}  // namespace together_test

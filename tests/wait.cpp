@@ -9,6 +9,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 
+namespace wait_test {
+
 using namespace children;
 using weft::Task;
 
@@ -149,3 +151,5 @@ WEFT_TEST_CASE("futures, tasks and handles of any type can be waited for", "[wai
     auto found = co_await weft::wait(futures);
     REQUIRE(found.done.size() == 2);
 }
+
+}  // namespace wait_test

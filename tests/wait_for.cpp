@@ -16,6 +16,8 @@
 #include "descriptors.hpp"
 #include "probe.hpp"
 
+namespace wait_for_test {
+
 using namespace std::chrono_literals;
 using weft::CancelledError;
 using weft::Coro;
@@ -351,3 +353,5 @@ WEFT_TEST_CASE("the limit counts from the await on, not from the call", "[wait_f
     REQUIRE(timed_out);
     REQUIRE(loop.time() - began == 2s);
 }
+
+}  // namespace wait_for_test

@@ -16,6 +16,8 @@
 #include "awaiting.hpp"
 #include "probe.hpp"
 
+namespace watch_test {
+
 using probe::Alive;
 using support::turns;
 using weft::Coro;
@@ -270,3 +272,5 @@ TEST_CASE("cut off after every turn, watches leak nothing", "[watch]") {
                                         [](const Task<void>& task) { REQUIRE(task.done()); });
     REQUIRE(alive == 0);
 }
+
+}  // namespace watch_test

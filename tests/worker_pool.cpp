@@ -17,6 +17,8 @@
 #include "cut_everywhere.hpp"
 #include "probe.hpp"
 
+namespace worker_pool_test {
+
 using namespace std::chrono_literals;
 using weft::Coro;
 using weft::OnFailure;
@@ -303,3 +305,5 @@ Coro<void> pooled(int& alive) {
 TEST_CASE("a worker pool can be cut off after every turn", "[worker_pool][step_kill]") {
     REQUIRE(support::cut_everywhere(pooled) > 5);
 }
+
+}  // namespace worker_pool_test

@@ -78,7 +78,7 @@ def assertions_only_look(name, lines):
                 yield number, "a side effect inside an assertion"
 
 
-DIRECTIVE = re.compile(r"\S.*// (labels|builds|timeout|run): |^// .*\S (labels|builds|timeout): ")
+DIRECTIVE = re.compile(r"\S.*// (labels|builds|timeout|run|program): |^// .*\S (labels|builds|timeout|program): ")
 
 
 def directives_have_lines_of_their_own(name, lines):
@@ -86,7 +86,22 @@ def directives_have_lines_of_their_own(name, lines):
     if name.startswith(("tests/", "examples/")) and name.endswith(".cpp"):
         for number, line in enumerate(lines[:10], 1):
             if line.startswith("//") and DIRECTIVE.search(line):
-                yield number, "a directive (labels, builds, timeout) that does not begin its line is not read"
+                yield number, "a directive (labels, builds, timeout, program) that does not begin its line is not read"
+
+
+def tests_have_a_namespace_of_their_own(name, lines):
+    """Files of tests are compiled together, so what they define must not meet."""
+    path = pathlib.PurePath(name)
+    if not re.fullmatch(r"tests/(contract/)?\w+\.cpp", name) or path.name == "catch_main.cpp":
+        return
+    if any(line.startswith("// program: own") for line in lines[:10]):
+        return
+    for number, line in enumerate(lines, 1):
+        if re.search(r'extern "C"|RTLD_NEXT|thrown\.hpp', line):
+            yield number, "replaces a function of libc for all tests of its program: `// program: own`"
+    space = f"namespace {path.stem}_test"
+    if space + " {" not in lines or lines[-1] != "}  // " + space:
+        yield 1, f"what follows the includes stands in `{space}`, up to the end"
 
 
 OVERRIDE_DEFINED_ELSEWHERE = re.compile(r"\)\s*(const\s*)?(noexcept\s*)?override;")
@@ -124,6 +139,7 @@ RULES = [
     (HEADER_FILES, overrides_are_inline_from_the_start),
     (ALL_SOURCES, finished),
     (ALL_SOURCES, directives_have_lines_of_their_own),
+    (ALL_SOURCES, tests_have_a_namespace_of_their_own),
 ]
 
 

@@ -6,6 +6,8 @@
 
 #include "stage.hpp"
 
+namespace cancel_test {
+
 using namespace support;
 using weft::create_task;
 namespace io = weft::io;
@@ -23,11 +25,11 @@ weft::Coro<bool> works_after(Stage& stage, Kind kind) {
     if (again.done()) co_return false;
     if (kind == Kind::connect) {  // the kernel tries again after a second: not waited for here
         again.cancel();
-        const End end = co_await end_of(again);
+        const End end = co_await ending(again);
         co_return end == End::cancelled;
     }
     stage.release(kind);
-    const End end = co_await end_of(again);
+    const End end = co_await ending(again);
     co_return end == End::value;
 }
 
@@ -60,7 +62,7 @@ WEFT_TEST_CASE("a task cancelled before its first step has CancelledError as its
         CAPTURE(name_of(kind));
         weft::Task<long> task = performing(stage, kind);
         CHECK(task.cancel());
-        const End end = co_await end_of(task);
+        const End end = co_await ending(task);
         CHECK(end == End::cancelled);
     }
     CHECK(stage.untouched());
@@ -98,7 +100,7 @@ WEFT_TEST_CASE("an operation cancelled in the turn that began it does not happen
         weft::Task<long> task = performing(stage, kind);
         co_await weft::yield();
         task.cancel();
-        const End end = co_await end_of(task);
+        const End end = co_await ending(task);
         CHECK(end == End::cancelled);
         const bool works = co_await works_after(stage, kind);
         CHECK(works);
@@ -114,7 +116,7 @@ WEFT_TEST_CASE("an operation cancelled in flight does not happen", "[cancel]") {
             co_await turns(after);
             REQUIRE_FALSE(task.done());
             task.cancel();
-            const End end = co_await end_of(task);
+            const End end = co_await ending(task);
             CHECK(end == End::cancelled);
             const bool works = co_await works_after(stage, kind);
             CHECK(works);
@@ -142,7 +144,7 @@ WEFT_TEST_CASE("two cancels of one operation are one CancelledError", "[cancel]"
             co_await turns(3);
             CHECK(task.cancel());
             CHECK(task.cancel());
-            const End end = co_await end_of(task);
+            const End end = co_await ending(task);
             CHECK(end == End::value);
             CHECK(struck == 1);
             CHECK(counted == 2);
@@ -172,7 +174,7 @@ WEFT_TEST_CASE("a task that survives a cancel can wait and be cancelled again", 
                 co_await turns(4);
             }
         }
-        const End end = co_await end_of(task);
+        const End end = co_await ending(task);
         CHECK(end == End::value);
         const bool works = co_await works_after(stage, kind);
         CHECK(works);
@@ -252,7 +254,7 @@ WEFT_TEST_CASE("the bytes of a cancelled read go to the next reader", "[cancel]"
         co_await turns(4);
         ends.b.reset();  // the others see the end
         for (auto& reader : readers) {
-            const End end = co_await end_of(reader);
+            const End end = co_await ending(reader);
             if (end == End::value) got += reader.result();
         }
         CHECK(got == "data");
@@ -271,7 +273,7 @@ WEFT_TEST_CASE("a cancel of one of many operations leaves the others alone", "[c
     co_await turns(2);
     for (Pair& pair : pairs) put(pair.b.get(), "x");
     for (std::size_t index = 0; index < tasks.size(); ++index) {
-        const End end = co_await end_of(tasks[index]);
+        const End end = co_await ending(tasks[index]);
         if (index % 2 == 0) {
             CHECK(end == End::cancelled);
         } else {
@@ -314,3 +316,5 @@ WEFT_TEST_CASE("a message reaches the CancelledError that an operation throws", 
     co_await task.wait();
     CHECK(message == "the reason");
 }
+
+}  // namespace cancel_test

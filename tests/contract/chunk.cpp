@@ -23,10 +23,12 @@
 #include "../support/awaiting.hpp"
 #include "../support/stream_pairs.hpp"
 
+namespace chunk_test {
+
 namespace {
 
 using support::End;
-using support::end_of;
+using support::ending;
 using support::every_transport;
 using support::stream_pair;
 using support::StreamPair;
@@ -165,7 +167,7 @@ WEFT_TEST_CASE("a cancelled read_chunk leaves the data to the next read") {
         auto reading = create_task(read_text(ends.near));
         co_await turns(3);
         reading.cancel();
-        End end = co_await end_of(reading);
+        End end = co_await ending(reading);
         CHECK(end == End::cancelled);
         put(ends.far, "after");
         co_await turns(3);
@@ -175,7 +177,7 @@ WEFT_TEST_CASE("a cancelled read_chunk leaves the data to the next read") {
         auto plain = create_task([&]() -> Coro<std::string> { return ends.near.read_line(); });
         co_await turns(3);
         plain.cancel();
-        end = co_await end_of(plain);
+        end = co_await ending(plain);
         CHECK(end == End::cancelled);
         put(ends.far, "a line\n");
         text = co_await read_text(ends.near);
@@ -189,7 +191,7 @@ WEFT_TEST_CASE("a cancel before the first suspension strikes, and the stream sta
         weft::get_running_loop().cancel(*weft::get_running_loop().current_task(), {});
         const Chunk chunk = co_await ends.near.read_chunk();
     });
-    const End end = co_await end_of(reading);
+    const End end = co_await ending(reading);
     CHECK(end == End::cancelled);
     put(ends.far, "x");
     const std::string text = co_await read_text(ends.near);
@@ -224,7 +226,7 @@ WEFT_TEST_CASE("ten thousand chunks that race cancels lose no byte", "[storm]") 
             }
             co_await turns(below(3));
             if (!cancel_first) reading.cancel();
-            const End end = co_await end_of(reading);
+            const End end = co_await ending(reading);
             if (end == End::value) got += reading.result();
             completed += end == End::value;
             cancelled += end == End::cancelled;
@@ -252,7 +254,7 @@ WEFT_TEST_CASE("a stream that goes with a receive pending lets its peer see the 
             auto reading = create_task(read_text(near));
             co_await turns(3);
             reading.cancel();
-            const End end = co_await end_of(reading);
+            const End end = co_await ending(reading);
             CHECK(end == End::cancelled);
         }
         // Also in a loop that never sleeps.
@@ -269,11 +271,11 @@ WEFT_TEST_CASE("close ends a read_chunk that waits, and the peer sees the end at
         auto reading = create_task(read_text(ends.near));
         co_await turns(3);
         co_await ends.near.close();
-        const End end = co_await end_of(reading);
+        const End end = co_await ending(reading);
         CHECK(end == End::closed);
         CHECK(is_at_its_end(ends.far.fd()));
         auto again = create_task(read_text(ends.near));
-        const End refused = co_await end_of(again);
+        const End refused = co_await ending(again);
         CHECK(refused == End::failed);
     }
 }
@@ -351,7 +353,7 @@ WEFT_TEST_CASE("a broken connection is an error of the read") {
     const linger none{1, 0};  // a reset instead of an end
     ::setsockopt(ends.far.fd(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
     co_await ends.far.close();
-    const End end = co_await end_of(reading);
+    const End end = co_await ending(reading);
     CHECK(end == End::failed);
 }
 
@@ -371,7 +373,7 @@ WEFT_TEST_CASE("an error that the kernel reports once reaches a plain read and a
         ::setsockopt(ends.far.fd(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
         co_await ends.far.close();
         if (!writes) {
-            const End end = co_await end_of(reading);
+            const End end = co_await ending(reading);
             CHECK(end == End::failed);
             continue;
         }
@@ -492,3 +494,5 @@ TEST_CASE("a stream that outlives its loop is read on in another", "[chunk]") {
     weft::testing::run(read_one);
     REQUIRE(got == "ab");
 }
+
+}  // namespace chunk_test

@@ -7,6 +7,8 @@
 
 #include "stage.hpp"
 
+namespace close_test {
+
 using namespace support;
 using weft::create_task;
 namespace io = weft::io;
@@ -37,7 +39,7 @@ WEFT_TEST_CASE("close ends every operation on the descriptor with ECANCELED", "[
         int closed = 0;
         int sent = 0;
         for (auto& task : waiting) {
-            const End end = co_await end_of(task);
+            const End end = co_await ending(task);
             if (end == End::closed) ++closed;
             if (end == End::value) ++sent;
         }
@@ -61,7 +63,7 @@ WEFT_TEST_CASE("a reader in the same turn as the close gets ECANCELED and the pe
             co_await turns(between);
             auto closer = create_task([fd]() -> weft::Coro<void> { co_await io::close(fd); });
             (void)ends.a.release();
-            const End end = co_await end_of(reader);
+            const End end = co_await ending(reader);
             CHECK(end == End::closed);
             co_await closer;
             const Failure broken = co_await failure([&] { return io::write(ends.b.get(), "x"); });
@@ -91,7 +93,7 @@ WEFT_TEST_CASE("a closed descriptor's reader never sees the next file of that nu
                 const Fd reused(again);
                 CHECK(again == fd);
                 co_await turns(after);
-                const End end = co_await end_of(reader);
+                const End end = co_await ending(reader);
                 CHECK(end == End::closed);
                 if (end == End::value) continue;
                 const std::string intact = co_await read_some(again, 64);
@@ -119,7 +121,7 @@ WEFT_TEST_CASE("data that arrives in the turn of a close is not read from the ne
             co_await closer;
             const int again = ::fcntl(fresh.a.get(), F_DUPFD_CLOEXEC, fd);
             const Fd reused(again);
-            const End end = co_await end_of(reader);
+            const End end = co_await ending(reader);
             if (end == End::value) {
                 CHECK(reader.result() == "late");
             } else {
@@ -144,7 +146,7 @@ WEFT_TEST_CASE("a writer whose descriptor is closed never writes into the next f
         co_await io::close(fd);
         const Fd reused(::fcntl(fresh.a.get(), F_DUPFD_CLOEXEC, fd));
         CHECK(reused.get() == fd);
-        const End end = co_await end_of(writer);
+        const End end = co_await ending(writer);
         CHECK(end == End::closed);
         co_await turns(3);
         CHECK(drain(fresh.b.get()) == "");
@@ -172,7 +174,7 @@ WEFT_TEST_CASE("a file operation of a closed descriptor does not reach the next 
             CHECK(reused.get() == fd);
             int wrote = 0;
             for (auto& writer : writers) {
-                const End end = co_await end_of(writer);
+                const End end = co_await ending(writer);
                 if (end == End::value) ++wrote;
                 CHECK((end == End::value || end == End::closed ||
                        (before == 0 && end == End::failed)));
@@ -239,7 +241,7 @@ WEFT_TEST_CASE("an operation begun after the close in one turn fails", "[close]"
     auto reader = create_task(read_some(fd, 4));
     co_await closer;
     // EBADF, or ECANCELED where the close is still on its way.
-    const End end = co_await end_of(reader);
+    const End end = co_await ending(reader);
     CHECK((end == End::failed || end == End::closed));
     const Failure failed = co_await failure([&] { return io::poll(fd, POLLIN); });
     CHECK(failed.error == EBADF);
@@ -252,7 +254,7 @@ WEFT_TEST_CASE("close leaves operations on a duplicate of the descriptor alone",
     auto reader = create_task(recv_some(ends.a.get(), 8));
     co_await turns(3);
     co_await io::close(std::move(ends.a));
-    const End ended = co_await end_of(reader);
+    const End ended = co_await ending(reader);
     CHECK(ended == End::closed);
     co_await turns(3);
     CHECK_FALSE(other.done());
@@ -278,3 +280,5 @@ WEFT_TEST_CASE("a number that comes back a thousand times wakes its new reader e
         }
     }
 }
+
+}  // namespace close_test

@@ -11,6 +11,8 @@
 
 #include <weft/weft.hpp>
 
+namespace connect_full_test {
+
 namespace {
 
 weft::Fd unix_socket(int flags) {
@@ -48,3 +50,5 @@ WEFT_TEST_CASE("a connect to a full queue, cancelled after any turn, is cancelle
         }
     }
 }
+
+}  // namespace connect_full_test

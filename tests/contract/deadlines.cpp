@@ -18,6 +18,8 @@
 #include "descriptors.hpp"
 #include "stream_pairs.hpp"
 
+namespace deadlines_test {
+
 using namespace std::chrono_literals;
 using namespace support;
 using weft::Coro;
@@ -225,3 +227,5 @@ WEFT_TEST_CASE("a line that a deadline cut is still whole for the next reader", 
     REQUIRE(timed_out);
     REQUIRE(line == "hello, world\n");
 }
+
+}  // namespace deadlines_test

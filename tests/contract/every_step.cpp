@@ -10,6 +10,8 @@
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 
+namespace every_step_test {
+
 using namespace support;
 using weft::create_task;
 using weft::testing::DescriptorCensus;
@@ -163,7 +165,7 @@ weft::Coro<void> close_under_readers() {
     co_await turns(2);
     co_await io::close(std::move(ends->a));
     for (auto& reader : readers) {
-        const End end = co_await end_of(reader);
+        const End end = co_await ending(reader);
         require(end == End::closed, "a reader was not woken by the close");
     }
     const std::string last = co_await receive(ends->b.get(), 1);
@@ -256,3 +258,5 @@ TEST_CASE("a scenario cancelled after k turns ends and leaks nothing, for every 
         CHECK(leaked == "");
     }
 }
+
+}  // namespace every_step_test

@@ -11,6 +11,8 @@
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 
+namespace files_threads_test {
+
 using namespace support;
 using weft::create_task;
 namespace io = weft::io;
@@ -53,7 +55,7 @@ WEFT_TEST_CASE("file operations cancelled at random end, and leak nothing", "[fi
         for (std::size_t index = round % 2 ? 1 : 0; index < tasks.size(); index += 2)
             tasks[index].cancel();
         for (auto& task : tasks) {
-            const End end = co_await end_of(task);
+            const End end = co_await ending(task);
             CHECK((end == End::value || end == End::cancelled));
             ++(end == End::value ? completed : cancelled);
         }
@@ -78,7 +80,7 @@ WEFT_TEST_CASE("a long write cancelled while it runs is done or did not happen",
             checked(::fstat(file.get(), &status), "fstat");
         }
         task.cancel();
-        const End end = co_await end_of(task);
+        const End end = co_await ending(task);
         CHECK((end == End::value || end == End::cancelled));
         checked(::fstat(file.get(), &status), "fstat");
         const std::size_t written = end == End::value ? task.result() : 0;
@@ -96,7 +98,7 @@ WEFT_TEST_CASE("a file closed under its operations ends them", "[files]") {
         co_await turns(1 + round % 4);
         co_await io::close(std::move(file));
         for (auto& task : tasks) {
-            const End end = co_await end_of(task);
+            const End end = co_await ending(task);
             CHECK((end == End::value || end == End::closed));
         }
     }
@@ -115,3 +117,5 @@ TEST_CASE("a loop destroyed in the middle of file operations waits for the threa
     }
     CHECK(before.leaked() == "");
 }
+
+}  // namespace files_threads_test

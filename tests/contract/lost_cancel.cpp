@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A cancel that the kernel did not find, in a loop that sleeps and in one that never does.
+// program: own
 #include <weft/config.hpp>
 
 #if WEFT_HAS_URING && __has_include(<liburing.h>)
@@ -46,7 +47,7 @@ WEFT_TEST_CASE("a cancel that was not found is asked again by a loop that sleeps
     co_await turns(3);
     cancels_to_lose = is_uring() ? 2 : 0;
     reading.cancel();
-    const End end = co_await end_of(reading);
+    const End end = co_await ending(reading);
     CHECK(end == End::cancelled);
     CHECK(cancels_to_lose == 0);
 }

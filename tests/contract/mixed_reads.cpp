@@ -13,8 +13,10 @@
 #include "awaiting.hpp"
 #include "stream_pairs.hpp"
 
+namespace mixed_reads_test {
+
 using support::End;
-using support::end_of;
+using support::ending;
 using support::every_transport;
 using support::failure;
 using support::Failure;
@@ -89,7 +91,7 @@ WEFT_TEST_CASE("a refusal is an error however often it is asked for in one step"
         });
         co_await turns(count % 4);
         other.cancel();
-        const End end = co_await end_of(other);
+        const End end = co_await ending(other);
         CHECK((end == End::value || end == End::cancelled));
     }
     put(ends.far, "x");
@@ -124,7 +126,7 @@ WEFT_TEST_CASE("a low-level read in line is served when the reader of chunks bef
     auto reading = create_task(read_text, std::ref(ends.near));
     co_await turns(3);
     co_await ends.near.close();
-    const End end = co_await end_of(reading);
+    const End end = co_await ending(reading);
     CHECK(end == End::closed);
     // The number's next owner is not refused for what stood there before.
     StreamPair next = stream_pair();
@@ -150,7 +152,7 @@ WEFT_TEST_CASE("two readers of chunks at once: the second is refused, also after
         first.cancel();
         auto third = create_task(read_text, std::ref(ends.near));
         put(ends.far, "x");
-        const End end = co_await end_of(first);
+        const End end = co_await ending(first);
         CHECK(end == End::cancelled);
         const std::string text = co_await third;
         CHECK(text == "x");
@@ -227,3 +229,5 @@ WEFT_TEST_CASE("an end that comes with data that nobody waits for is there after
         CHECK(end.empty());
     }
 }
+
+}  // namespace mixed_reads_test

@@ -10,6 +10,8 @@
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 
+namespace operations_test {
+
 using namespace support;
 using weft::create_task;
 namespace io = weft::io;
@@ -298,3 +300,5 @@ WEFT_TEST_CASE("several polls on one descriptor all wake", "[operations]") {
     }
     CHECK(drain(ends.a.get()) == "x");
 }
+
+}  // namespace operations_test

@@ -14,6 +14,8 @@
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 
+namespace pressure_test {
+
 using namespace support;
 using weft::create_task;
 namespace io = weft::io;
@@ -159,7 +161,7 @@ WEFT_TEST_CASE("a thousand cancels in one turn are all answered", "[pressure]") 
     std::size_t received = 0;
     for (auto& reader : readers) reader.cancel();
     for (auto& reader : readers) {
-        const End end = co_await end_of(reader);
+        const End end = co_await ending(reader);
         if (end == End::value) received += reader.result().size();
     }
     CHECK(received + drain(ends.a.get()).size() == 10);
@@ -324,3 +326,5 @@ WEFT_TEST_CASE("lengths over 2 GiB are cut and not wrapped", "[pressure]") {
         co_await io::write(null.get(), weft::ConstBuffer(reserve.data(), std::size_t{1} << 32));
     CHECK(whole == 0x7ffff000);
 }
+
+}  // namespace pressure_test

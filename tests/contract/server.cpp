@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Servers, open_connection and name lookup: what their comments promise (SEMANTICS 86 to 91).
+// program: own
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -28,6 +29,8 @@
 #include <weft/testing/step_kill.hpp>
 #include <weft/weft.hpp>
 #include "../support/stream_pairs.hpp"
+
+namespace server_test {
 
 // --- a resolver that does what the tests need: this definition comes before that of libc ---------
 
@@ -657,3 +660,5 @@ TEST_CASE("answers that arrive while the loop closes are dropped, 200 rounds") {
 }
 
 }  // namespace
+
+}  // namespace server_test

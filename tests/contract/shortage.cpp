@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Out of memory or of descriptors, in reads of chunks and in servers: an error, a pause, never an
 // end.
+// program: own
 #include <weft/io.hpp>
 #include <weft/server.hpp>
 #include <weft/stream.hpp>

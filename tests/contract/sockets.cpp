@@ -9,6 +9,8 @@
 
 #include "stage.hpp"
 
+namespace sockets_test {
+
 using namespace support;
 using weft::create_task;
 namespace io = weft::io;
@@ -302,7 +304,7 @@ WEFT_TEST_CASE("sending to a dead peer is EPIPE or ECONNRESET, never SIGPIPE", "
     auto waiting = create_task(send_all(full.a.get(), "more"));
     co_await turns(3);
     full.b.reset();
-    const End end = co_await end_of(waiting);
+    const End end = co_await ending(waiting);
     CHECK(end == End::failed);
     CHECK(signals_seen == 0);
 }
@@ -313,7 +315,7 @@ WEFT_TEST_CASE("a write to a pipe without a reader is EPIPE, while it waits too"
     auto waiting = create_task(write_all(ends.b.get(), "more"));
     co_await turns(3);
     ends.a.reset();
-    const End end = co_await end_of(waiting);
+    const End end = co_await ending(waiting);
     CHECK(end == End::failed);
     const Failure failed = co_await failure([&] { return io::write(ends.b.get(), "x"); });
     CHECK(failed.error == EPIPE);
@@ -344,7 +346,7 @@ WEFT_TEST_CASE("signals during waits disturb nobody: EINTR never reaches the use
             if (kind != Kind::recv && kind != Kind::recv_peek) release(kind);
         });
         for (auto& task : waiting) {
-            const End end = co_await end_of(task);
+            const End end = co_await ending(task);
             CHECK(end == End::value);
         }
     }
@@ -387,3 +389,5 @@ WEFT_TEST_CASE("senders on one full socket are served in the order in which they
     for (auto& writer : writers) co_await writer;
     CHECK(all.substr(before) == "one two three four ");
 }
+
+}  // namespace sockets_test

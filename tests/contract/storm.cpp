@@ -8,6 +8,8 @@
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 
+namespace storm_test {
+
 using namespace support;
 using weft::create_task;
 namespace io = weft::io;
@@ -74,7 +76,7 @@ weft::Coro<void> bytes_against_cancel(int write_end, int read_end, Read read) {
         sent += count;
         co_await turns(between);
         if (!cancel_first) task.cancel();
-        const End end = co_await end_of(task);
+        const End end = co_await ending(task);
         tally.count(end);
         if (end == End::value) got += task.result();
         if (sent - got.size() > 64) {
@@ -153,7 +155,7 @@ WEFT_TEST_CASE("five receivers on one socket, cancelled at random, lose no byte"
         co_await turns(dice.below(2));
         for (auto& reader : readers) {
             if (!reader.done()) continue;
-            const End end = co_await end_of(reader);
+            const End end = co_await ending(reader);
             tally.count(end);
             if (end == End::value) received += reader.result().size();
             reader = create_task(recv_bytes(ends.a.get()));
@@ -161,7 +163,7 @@ WEFT_TEST_CASE("five receivers on one socket, cancelled at random, lose no byte"
     }
     for (auto& reader : readers) reader.cancel();
     for (auto& reader : readers) {
-        const End end = co_await end_of(reader);
+        const End end = co_await ending(reader);
         if (end == End::value) received += reader.result().size();
     }
     const std::string rest = co_await read_exactly(ends.a.get(), sent - received);
@@ -193,7 +195,7 @@ WEFT_TEST_CASE("sends that race cancels write what they said and nothing else", 
         first.cancel();
         second.cancel();
         for (auto* task : {&first, &second}) {
-            const End end = co_await end_of(*task);
+            const End end = co_await ending(*task);
             tally.count(end);
             if (end == End::value) sent += task->result();
         }
@@ -218,8 +220,8 @@ WEFT_TEST_CASE("opens that race cancels leak no descriptor", "[storm]") {
         first.cancel();
         co_await turns(dice.below(2));
         second.cancel();
-        const End a = co_await end_of(first);
-        const End b = co_await end_of(second);
+        const End a = co_await ending(first);
+        const End b = co_await ending(second);
         tally.count(a);
         tally.count(b);
     }
@@ -239,7 +241,7 @@ WEFT_TEST_CASE("file writes that race cancels happened or did not", "[storm]") {
         auto task = create_task(write, static_cast<std::uint64_t>(round));
         co_await turns(dice.below(4));
         task.cancel();
-        const End end = co_await end_of(task);
+        const End end = co_await ending(task);
         tally.count(end);
         expected += end == End::value ? 'x' : '\0';
     }
@@ -249,3 +251,5 @@ WEFT_TEST_CASE("file writes that race cancels happened or did not", "[storm]") {
     CHECK(tally.failed == 0);
     CHECK(tally.completed + tally.cancelled == rounds);
 }
+
+}  // namespace storm_test

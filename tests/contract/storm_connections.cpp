@@ -6,6 +6,8 @@
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 
+namespace storm_connections_test {
+
 using namespace support;
 using weft::create_task;
 namespace io = weft::io;
@@ -123,7 +125,7 @@ weft::Coro<void> connects_against_cancel(const Listener& listener) {
         auto task = create_task(connect_to(listener.address, client));
         co_await turns(dice.below(4));
         task.cancel();
-        const End end = co_await end_of(task);
+        const End end = co_await ending(task);
         REQUIRE((end == End::value || end == End::cancelled));
         if (end == End::value) {
             ++connected;
@@ -176,3 +178,5 @@ WEFT_TEST_CASE("a connect to a Unix socket that races a cancel is connected or c
     const Listener listener = unix_listener();
     co_await connects_against_cancel(listener);
 }
+
+}  // namespace storm_connections_test

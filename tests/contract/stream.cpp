@@ -23,6 +23,8 @@
 #include <weft/weft.hpp>
 #include "../support/stream_pairs.hpp"
 
+namespace stream_test {
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -676,3 +678,5 @@ TEST_CASE("two streams in conversation may be destroyed or cancelled after any t
 }
 
 }  // namespace
+
+}  // namespace stream_test

@@ -17,6 +17,8 @@
 #include "descriptors.hpp"
 #include "probe.hpp"
 
+namespace structured_steps_test {
+
 using namespace std::chrono_literals;
 using namespace support;
 using probe::Alive;
@@ -437,3 +439,5 @@ TEST_CASE("structured tasks cancelled after k turns end and leak nothing, for ev
         CHECK(leaked == "");
     }
 }
+
+}  // namespace structured_steps_test

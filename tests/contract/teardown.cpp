@@ -12,6 +12,8 @@
 
 #include "stage.hpp"
 
+namespace teardown_test {
+
 using namespace support;
 using weft::EventLoop;
 using weft::testing::DescriptorCensus;
@@ -278,3 +280,5 @@ TEST_CASE("a thousand loops on the same descriptors, one after another, leave no
     CHECK(before.leaked() == "");
     CHECK(drain(ends.a.get()) == "");
 }
+
+}  // namespace teardown_test

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A stream write whose socket takes one byte a call: many parts, one await.
+// program: own
 #include <weft/testing/catch.hpp>
 
 #include <sys/socket.h>
@@ -10,6 +11,8 @@
 #include <string>
 
 #include <weft/weft.hpp>
+
+namespace write_parts_test {
 
 // In the place of libc's: the epoll backend's sends come through here.
 extern "C" ssize_t send(int fd, const void* data, std::size_t size, int flags) {
@@ -56,3 +59,5 @@ WEFT_TEST_CASE("a write in 20,000 parts uses no stack and starves nobody", "[str
     const bool in_parts = weft::get_running_loop().backend_info().name == "epoll";
     if (in_parts) REQUIRE(turns >= static_cast<long>(size / 65));
 }
+
+}  // namespace write_parts_test

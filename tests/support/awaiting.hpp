@@ -44,7 +44,7 @@ enum class End { value, cancelled, closed, failed };
 
 /// Runs a coroutine to its end and says which end that was.
 template <class T>
-weft::Coro<End> end_of(weft::Task<T> task) {
+weft::Coro<End> ending(weft::Task<T> task) {
     co_await task.wait();
     try {
         (void)std::move(task).result();
