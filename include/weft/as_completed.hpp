@@ -2,8 +2,6 @@
 // as_completed: tasks one after the other, in the order in which they end.
 #pragma once
 
-#include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <type_traits>
@@ -14,6 +12,8 @@
 #include "coro.hpp"
 #include "detail/child_arguments.hpp"
 #include "detail/children.hpp"
+#include "detail/pointer_set.hpp"
+#include "detail/std_parts.hpp"
 #include "error.hpp"
 #include "future.hpp"
 
@@ -56,17 +56,13 @@ public:
 private:
     /// Each task once, however often it was passed.
     static std::vector<Handle> unique(std::vector<Handle> tasks) {
-        std::vector<detail::FutureCore*> seen;
+        detail::PointerSet seen;
         seen.reserve(tasks.size());
-        for (const Handle& task : tasks) seen.push_back(task.core());
-        std::sort(seen.begin(), seen.end());
-        if (std::adjacent_find(seen.begin(), seen.end()) == seen.end()) return tasks;
-        seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-        std::erase_if(tasks, [&](const Handle& task) {
-            const auto at = std::lower_bound(seen.begin(), seen.end(), task.core());
-            const bool first = at != seen.end() && *at == task.core();
-            if (first) seen.erase(at);
-            return !first;
+        std::erase_if(tasks, [&seen](const Handle& task) {
+            if (!task.core()) return false;  // refused by whoever looks at it next
+            if (seen.contains(task.core())) return true;
+            seen.insert(task.core());
+            return false;
         });
         return tasks;
     }

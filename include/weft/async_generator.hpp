@@ -4,13 +4,13 @@
 
 #include <coroutine>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
 #include "detail/frame_allocator.hpp"
 #include "detail/outcome.hpp"
+#include "detail/std_parts.hpp"
 #include "error.hpp"
 
 namespace weft {

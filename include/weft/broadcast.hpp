@@ -5,7 +5,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "detail/element.hpp"
 #include "detail/frame_allocator.hpp"
 #include "detail/ring_buffer.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/wait_queue.hpp"
 
 namespace weft {

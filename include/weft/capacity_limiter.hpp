@@ -2,7 +2,6 @@
 // CapacityLimiter: at most so many at a time, where it is known who, and the number can change.
 #pragma once
 
-#include <algorithm>
 #include <coroutine>
 #include <cstddef>
 #include <limits>
@@ -14,6 +13,7 @@
 #include "detail/guard.hpp"
 #include "detail/pointer_set.hpp"
 #include "detail/reserving_queue.hpp"
+#include "detail/std_parts.hpp"
 #include "task.hpp"
 
 namespace weft {

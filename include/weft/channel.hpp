@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "detail/element.hpp"
 #include "detail/frame_allocator.hpp"
 #include "detail/item_queue.hpp"
+#include "detail/std_parts.hpp"
 
 namespace weft {
 namespace detail {

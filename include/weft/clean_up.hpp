@@ -2,7 +2,6 @@
 // clean_up: work that cancels cannot interrupt and a deadline of its own bounds.
 #pragma once
 
-#include <chrono>
 #include <coroutine>
 #include <optional>
 #include <string>
@@ -12,6 +11,7 @@
 
 #include "clock.hpp"
 #include "coro.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "loop.hpp"
 #include "move_on_after.hpp"

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -12,6 +11,7 @@
 
 #include "detail/context.hpp"
 #include "detail/frame_allocator.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "error.hpp"
 #include "loop.hpp"

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -13,7 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "detail/ref.hpp"
 #include "detail/report.hpp"
+#include "detail/std_parts.hpp"
 
 namespace weft {
 
@@ -57,7 +58,7 @@ class ExceptionGroup : public std::exception {
 public:
     /// Throws:   std::invalid_argument when there are no exceptions, or one of them is null.
     ExceptionGroup(std::string message, std::vector<std::exception_ptr> exceptions)
-        : held_(std::make_shared<const Held>(std::move(message), std::move(exceptions))) {}
+        : held_(new Held(std::move(message), std::move(exceptions))) {}
 
     /// `exception` as a group: itself when it is one, else a group of one.
     static ExceptionGroup of(std::exception_ptr exception) {
@@ -136,7 +137,7 @@ public:
     }
 
 private:
-    struct Held {
+    struct Held : detail::CountedByThreads<Held> {
         Held(std::string about, std::vector<std::exception_ptr> errors)
             : message(std::move(about)), exceptions(std::move(errors)) {
             if (exceptions.empty()) {
@@ -219,7 +220,7 @@ private:
         }
     }
 
-    std::shared_ptr<const Held> held_;
+    detail::Ref<const Held> held_;
 };
 
 /// What `ExceptionGroup::split` returns.

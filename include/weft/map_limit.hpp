@@ -4,8 +4,6 @@
 
 #include <cstddef>
 #include <exception>
-#include <iterator>
-#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "coro.hpp"
+#include "detail/std_parts.hpp"
 #include "error.hpp"
 #include "exception_group.hpp"
 #include "task.hpp"

@@ -2,12 +2,12 @@
 // move_on_after: an await that gives nothing, and throws nothing, when it takes too long.
 #pragma once
 
-#include <chrono>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
 #include "clock.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/timed_awaiter.hpp"
 
 namespace weft {

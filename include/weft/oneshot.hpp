@@ -4,13 +4,13 @@
 
 #include <coroutine>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <utility>
 
 #include "channel_closed.hpp"
 #include "detail/element.hpp"
 #include "detail/frame_allocator.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/wait_queue.hpp"
 
 namespace weft {

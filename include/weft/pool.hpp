@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "clock.hpp"
 #include "coro.hpp"
 #include "detail/callback.hpp"
+#include "detail/std_parts.hpp"
 #include "error.hpp"
 #include "event.hpp"
 #include "handle.hpp"
@@ -53,9 +53,9 @@ namespace detail {
 /// Shared by the pool, its leases and the tasks that close: when a loop is torn down by force they
 /// go in any order.
 template <class T>
-struct PoolCore : std::enable_shared_from_this<PoolCore<T>> {
+struct PoolCore : Counted<PoolCore<T>> {
     using Resource = std::unique_ptr<T>;
-    using Shared = std::shared_ptr<PoolCore>;
+    using Shared = Ref<PoolCore>;
 
     struct Idle {
         Idle(Resource&& of, TimePoint when) noexcept : resource(std::move(of)), since(when) {}
@@ -125,7 +125,7 @@ struct PoolCore : std::enable_shared_from_this<PoolCore<T>> {
         watching = false;
     }
     void expire() {
-        const Shared alive = this->shared_from_this();
+        const Shared alive = Shared::to(*this);
         watching = false;
         EventLoop& loop = get_running_loop();
         const TimePoint now = loop.time();
@@ -144,7 +144,7 @@ struct PoolCore : std::enable_shared_from_this<PoolCore<T>> {
     void end(Resource resource) noexcept {
         if (!resource || !options.close) return;
         try {
-            (void)create_task(close_one(Busy(this->shared_from_this()), std::move(resource)));
+            (void)create_task(close_one(Busy(Shared::to(*this)), std::move(resource)));
         } catch (...) {
             // The loop is closed: nothing can be awaited, the destructor has to do.
         }
@@ -215,7 +215,7 @@ public:
         let_go();
     }
     void swap(PoolLease& other) noexcept {
-        core_.swap(other.core_);
+        std::swap(core_, other.core_);
         std::swap(busy_, other.busy_);
         permit_.swap(other.permit_);
         resource_.swap(other.resource_);
@@ -258,7 +258,7 @@ public:
     explicit Pool(Make make, PoolOptions<T> options = PoolOptions<T>()) {
         if (options.max_size == 0 || options.idle_timeout < Duration(0))
             throw std::invalid_argument("weft: Pool: options that make no sense");
-        core_ = std::make_shared<Core>(std::move(make), std::move(options));
+        core_ = typename Core::Shared(new Core(std::move(make), std::move(options)));
     }
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
@@ -285,7 +285,7 @@ public:
     std::size_t waiting() const noexcept { return core_->permits.statistics().waiters; }
 
 private:
-    static Coro<Lease> lend(std::shared_ptr<Core> core) {
+    static Coro<Lease> lend(typename Core::Shared core) {
         core->require_open();
         Semaphore::Guard permit = co_await core->permits.scoped();
         core->require_open();
@@ -310,14 +310,14 @@ private:
         auto resource = std::make_unique<T>(std::move(made));
         co_return Lease(std::move(busy), std::move(permit), std::move(resource));
     }
-    static Coro<void> wait_until_quiet(std::shared_ptr<Core> core) {
+    static Coro<void> wait_until_quiet(typename Core::Shared core) {
         while (core->busy > 0) {
             core->quiet.clear();
             co_await core->quiet.wait();
         }
     }
 
-    std::shared_ptr<Core> core_;
+    typename Core::Shared core_;
 };
 
 }  // namespace weft

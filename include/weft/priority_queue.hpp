@@ -4,11 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <utility>
 #include <vector>
 
 #include "detail/element.hpp"
+#include "detail/std_parts.hpp"
 #include "queue.hpp"
 
 namespace weft {

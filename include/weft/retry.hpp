@@ -2,7 +2,6 @@
 // retry: calls again what failed, after a pause that grows.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <stdexcept>
@@ -12,6 +11,7 @@
 #include "clock.hpp"
 #include "coro.hpp"
 #include "detail/callback.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "loop.hpp"
 #include "sleep.hpp"

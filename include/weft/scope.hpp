@@ -2,7 +2,6 @@
 // async_with: a resource whose acquisition and release await, released on every way out.
 #pragma once
 
-#include <chrono>
 #include <concepts>
 #include <coroutine>
 #include <exception>
@@ -13,6 +12,7 @@
 #include "clock.hpp"
 #include "coro.hpp"
 #include "detail/outcome.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/timed_awaiter.hpp"
 #include "error.hpp"
 #include "loop.hpp"

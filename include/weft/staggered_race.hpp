@@ -2,7 +2,6 @@
 // staggered_race: attempts that start one after the other until one succeeds ("happy eyeballs").
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "coro.hpp"
 #include "detail/child_arguments.hpp"
 #include "detail/children.hpp"
+#include "detail/std_parts.hpp"
 #include "race.hpp"
 
 namespace weft {

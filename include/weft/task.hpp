@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "coro.hpp"
+#include "detail/std_parts.hpp"
 #include "future.hpp"
 #include "loop.hpp"
 

@@ -7,7 +7,6 @@
 #include <coroutine>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "detail/future_state.hpp"
 #include "detail/intrusive_list.hpp"
 #include "detail/outcome.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "exception_group.hpp"
 #include "future.hpp"

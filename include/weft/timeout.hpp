@@ -2,7 +2,6 @@
 // timeout, timeout_at, Timeout: a deadline around a whole coroutine.
 #pragma once
 
-#include <chrono>
 #include <coroutine>
 #include <cstdint>
 #include <new>
@@ -13,6 +12,7 @@
 
 #include "clock.hpp"
 #include "coro.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "detail/timer_heap.hpp"
 #include "error.hpp"

@@ -2,7 +2,6 @@
 // wait: until some tasks have ended; looks at no result and cancels nothing.
 #pragma once
 
-#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +15,7 @@
 #include "coro.hpp"
 #include "detail/child_arguments.hpp"
 #include "detail/children.hpp"
+#include "detail/std_parts.hpp"
 #include "future.hpp"
 
 namespace weft {

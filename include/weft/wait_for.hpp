@@ -2,10 +2,10 @@
 // wait_for: an await that throws TimeoutError when it takes too long.
 #pragma once
 
-#include <chrono>
 #include <utility>
 
 #include "clock.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/timed_awaiter.hpp"
 
 namespace weft {

@@ -5,12 +5,12 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <utility>
 
 #include "detail/element.hpp"
 #include "detail/frame_allocator.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/wait_queue.hpp"
 
 namespace weft {

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -14,6 +13,7 @@
 
 #include "coro.hpp"
 #include "detail/outcome.hpp"
+#include "detail/std_parts.hpp"
 #include "error.hpp"
 #include "exception_group.hpp"
 #include "loop.hpp"
@@ -143,16 +143,16 @@ namespace detail {
 /// Shared by the block and the workers: when a loop is torn down by force, a worker's frame may be
 /// gone later than the block's.
 template <class Job, class Handler>
-class WorkerPoolRun final : public WorkerPool<Job> {
+class WorkerPoolRun final : public WorkerPool<Job>, public Counted<WorkerPoolRun<Job, Handler>> {
     using Pool = WorkerPool<Job>;
+    using Shared = Ref<WorkerPoolRun>;
 
 public:
     WorkerPoolRun(const WorkerPoolOptions& options, Handler&& handler)
         : Pool(options), handler_(std::move(handler)) {}
 
     template <class T, class Body>
-    static Coro<T> run_body(std::shared_ptr<WorkerPoolRun> self, TaskGroup& group,
-                            std::size_t workers, Body& body) {
+    static Coro<T> run_body(Shared self, TaskGroup& group, std::size_t workers, Body& body) {
         const typename Pool::ClosedAtExit closed(*self);
         for (std::size_t i = 0; i < workers; ++i) {
             self->workers_.push_back(group.create_task(work(self)));
@@ -163,7 +163,7 @@ public:
     std::vector<std::exception_ptr>& failures() noexcept { return this->failures_; }
 
 private:
-    static Coro<void> work(std::shared_ptr<WorkerPoolRun> self) {
+    static Coro<void> work(Shared self) {
         for (;;) {
             std::optional<Job> job;
             try {
@@ -219,7 +219,7 @@ auto worker_pool(WorkerPoolOptions options, Handler handler, Body body, Args... 
     -> std::invoke_result_t<Body&, WorkerPool<Job>&, Args...> {
     using T = typename std::invoke_result_t<Body&, WorkerPool<Job>&, Args...>::value_type;
     using Run = detail::WorkerPoolRun<Job, Handler>;
-    const auto pool = std::make_shared<Run>(options, std::move(handler));
+    const detail::Ref<Run> pool(new Run(options, std::move(handler)));
     auto call = [&](WorkerPool<Job>& given) { return body(given, std::move(args)...); };
     auto run = [&](TaskGroup& group) {
         return Run::template run_body<T>(pool, group, options.workers, call);

@@ -7,7 +7,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -16,6 +15,7 @@
 #include "../task.hpp"
 #include "children.hpp"
 #include "outcome.hpp"
+#include "std_parts.hpp"
 
 namespace weft {
 

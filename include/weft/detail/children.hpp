@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <new>
 #include <string_view>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "../loop.hpp"
 #include "frame_allocator.hpp"
 #include "future_state.hpp"
+#include "std_parts.hpp"
 #include "task_core.hpp"
 #include "timer_heap.hpp"
 

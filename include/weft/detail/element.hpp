@@ -2,11 +2,11 @@
 // Element<T>: a T that can be moved from place to place without an exception.
 #pragma once
 
-#include <memory>
 #include <type_traits>
 #include <utility>
 
 #include "frame_allocator.hpp"
+#include "std_parts.hpp"
 
 namespace weft::detail {
 

@@ -6,12 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <type_traits>
 #include <utility>
 
 #include "element.hpp"
 #include "ring_buffer.hpp"
+#include "std_parts.hpp"
 #include "wait_queue.hpp"
 
 namespace weft::detail {

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
+
+#include "std_parts.hpp"
 
 namespace weft::detail {
 

@@ -2,12 +2,10 @@
 // StreamRead, StreamFill, ChunkRead: what the reads of a stream wait on, and the state they share.
 #pragma once
 
-#include <algorithm>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
@@ -21,6 +19,7 @@
 #include "../loop.hpp"
 #include "buffer_pool.hpp"
 #include "chunk_source.hpp"
+#include "std_parts.hpp"
 #include "task_core.hpp"
 
 namespace weft::detail {

@@ -4,7 +4,6 @@
 
 #include <coroutine>
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <string>
 #include <utility>
@@ -12,6 +11,7 @@
 #include "../error.hpp"
 #include "../loop.hpp"
 #include "intrusive_list.hpp"
+#include "std_parts.hpp"
 #include "task_core.hpp"
 
 namespace weft::detail {
