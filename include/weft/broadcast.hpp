@@ -83,8 +83,10 @@ class [[nodiscard]] BroadcastAwaiter final : public QueueWait {
 public:
     BroadcastAwaiter(BroadcastCore<T>& core, std::uint64_t& position) noexcept
         : QueueWait("broadcast recv"), core_(&core), position_(&position) {}
-    bool await_ready() const noexcept { return core_->has_item(*position_) || core_->closed; }
-    void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    bool await_ready() const noexcept { return try_take() && may_go_on(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const noexcept { return core_->has_item(*position_) || core_->closed; }
+    void begin_wait(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
     void give_back() const noexcept {}  // the position moves on only once it was taken
     /// The position moves on only once the item is copied: an exception or a frame that is
     /// destroyed loses nothing.

@@ -62,8 +62,13 @@ class [[nodiscard]] LockAwaiter final : public LazyWait<LockAcquire> {
 public:
     LockAwaiter(Lock& lock, const std::source_location& place) noexcept
         : lock_(lock), place_(place) {}
-    bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<> handle) { begin(lock_, place_).begin(handle); }
+    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { begin(lock_, place_).begin(handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        begin(lock_, place_).grant_here(handle);
+    }
+    bool try_take() noexcept;
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -82,6 +87,8 @@ private:
 ///
 /// FIFO with direct hand-off: a release gives it to the longest waiting task at once, so `locked()`
 /// stays true and nobody who comes later can get in first.
+///
+/// A free lock is taken without suspending, unless the step has had its share (see BasicQueue).
 ///
 /// Debug mode keeps who holds it since where, and reports tasks that wait for each other's locks in
 /// a circle when the circle closes. Destroyed with tasks that wait, it wakes them with a
@@ -181,7 +188,7 @@ inline const detail::Holder* detail::LockWait::awaited_holder() const noexcept {
 }
 
 template <class Guard>
-bool detail::LockAwaiter<Guard>::await_ready() noexcept {
+bool detail::LockAwaiter<Guard>::try_take() noexcept {
     return lock_.try_acquire(place_);
 }
 

@@ -60,10 +60,13 @@ class [[nodiscard]] RwLockAwaiter final : public LazyWait<RwLockWait> {
 public:
     RwLockAwaiter(RwLock& lock, const std::source_location& place) noexcept
         : lock_(lock), place_(place) {}
-    bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<> handle) {
-        begin(lock_, access, place_).begin(handle);
+    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { begin(lock_, access, place_).begin(handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        begin(lock_, access, place_).grant_here(handle);
     }
+    bool try_take() noexcept;
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -220,7 +223,7 @@ inline TaskCore* RwLockWait::cancel() noexcept {
 }
 
 template <Access access, class Guard>
-bool RwLockAwaiter<access, Guard>::await_ready() noexcept {
+bool RwLockAwaiter<access, Guard>::try_take() noexcept {
     if constexpr (access == Access::read) {
         return lock_.try_acquire_read();
     } else {

@@ -50,8 +50,10 @@ struct WatchCore : Recycled {
 template <class T>
 class WatchWait : public QueueWait {
 public:
-    bool await_ready() const noexcept { return core_->closed || core_->version != *seen_; }
-    void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    bool await_ready() const noexcept { return try_take() && may_go_on(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const noexcept { return core_->closed || core_->version != *seen_; }
+    void begin_wait(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
     void give_back() const noexcept {}  // it counts as seen only once it was taken
 
 protected:

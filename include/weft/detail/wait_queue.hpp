@@ -12,6 +12,7 @@
 #include "../error.hpp"
 #include "../loop.hpp"
 #include "intrusive_list.hpp"
+#include "ready_await.hpp"
 #include "task_core.hpp"
 
 namespace weft::detail {
@@ -72,6 +73,11 @@ public:
     /// and has not run.
     void abandon(Abandoned& told) noexcept;
     const char* what() const noexcept { return what_; }
+    /// Granted without having waited, see `take_or_wait`.
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        state_ = State::granted;
+        task_ = &go_round(handle);
+    }
 
 protected:
     /// `what`: for dumps and messages ("lock").
