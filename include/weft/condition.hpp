@@ -65,8 +65,8 @@ public:
     WaitInfo describe() const noexcept override {
         return for_lock_ ? LockWait::describe() : WaitInfo{"condition"};
     }
-    const Holder* awaited_holder() const noexcept override {
-        return for_lock_ ? LockWait::awaited_holder() : nullptr;
+    const Holder* awaited_holder(std::size_t index) const noexcept override {
+        return for_lock_ ? LockWait::awaited_holder(index) : nullptr;
     }
 
 private:

@@ -31,7 +31,7 @@ class ConditionWait;
 
 class LockWait : public HeldWait {
 public:
-    inline const Holder* awaited_holder() const noexcept override;
+    inline const Holder* awaited_holder(std::size_t index) const noexcept override;
 
 protected:
     LockWait(Lock& lock, const std::source_location& place) noexcept;
@@ -178,8 +178,8 @@ inline detail::LockWait::LockWait(Lock& lock, const std::source_location& place)
 
 inline Lock& detail::LockWait::lock() const noexcept { return static_cast<Lock&>(queue()); }
 
-inline const detail::Holder* detail::LockWait::awaited_holder() const noexcept {
-    return &lock().holder_;
+inline const detail::Holder* detail::LockWait::awaited_holder(std::size_t index) const noexcept {
+    return index == 0 ? &lock().holder_ : nullptr;
 }
 
 /// The frame is destroyed between the grant and its resumption.
