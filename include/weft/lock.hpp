@@ -15,6 +15,7 @@
 
 namespace weft {
 
+class Condition;
 class Lock;
 
 struct LockStatistics {
@@ -139,6 +140,7 @@ public:
 private:
     friend class detail::LockWait;
     friend class detail::ConditionWait;
+    friend class Condition;
     template <class>
     friend class detail::LockAwaiter;
 
@@ -157,7 +159,15 @@ private:
         holder_.set(&next.task(), next.place());
         grant_first();
     }
+    /// Of a condition that goes, and leaves guards behind: to release it means nothing from now on.
+    [[gnu::cold]] void lose_owner() noexcept {
+        abandon();
+        detail::TaskCore* const named = holder_.forget();
+        holder_.set_ownerless();
+        if (named) named->release();
+    }
     [[gnu::cold]] void release_named() {
+        if (holder_.is_ownerless()) return;
         if (holder_.nobody()) detail::throw_runtime_error("Lock::release: the lock is not locked");
         detail::TaskCore* const named = holder_.forget();
         pass_on();

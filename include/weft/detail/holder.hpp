@@ -30,7 +30,7 @@ public:
         return *this;
     }
     ~Holder() {
-        if (who_ > nameless) [[unlikely]]
+        if (who_ > ownerless) [[unlikely]]
             task()->release();
     }
 
@@ -38,13 +38,16 @@ public:
     bool is_nameless() const noexcept { return who_ == nameless; }
     /// Null when nobody holds it, or it is not known who does.
     TaskCore* task() const noexcept {
-        return who_ > nameless ? reinterpret_cast<TaskCore*>(who_) : nullptr;
+        return who_ > ownerless ? reinterpret_cast<TaskCore*>(who_) : nullptr;
     }
     const std::source_location& place() const noexcept { return place_; }
 
     /// From nobody, or from somebody nameless.
     void set_nameless() noexcept { who_ = nameless; }
     void set_nobody() noexcept { who_ = none; }
+    /// What it was held of is gone: there is nothing to hold, to release or to take.
+    void set_ownerless() noexcept { who_ = ownerless; }
+    bool is_ownerless() const noexcept { return who_ == ownerless; }
     [[gnu::cold]] void set(TaskCore* task, const std::source_location& place) noexcept {
         if (!task) return set_nameless();
         task->add_ref();
@@ -62,6 +65,7 @@ public:
 private:
     static constexpr std::uintptr_t none = 0;
     static constexpr std::uintptr_t nameless = 1;
+    static constexpr std::uintptr_t ownerless = 2;
     std::uintptr_t who_ = none;     // one of the above, or a TaskCore that we have a reference to
     std::source_location place_{};  // meaningless without a name
 };

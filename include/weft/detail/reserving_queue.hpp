@@ -109,7 +109,7 @@ public:
         }
     }
 
-private:
+    /// Everybody is told that the primitive is gone.
     [[gnu::cold]] void abandon() noexcept {
         Abandoned told;
         while (root_.next != &root_) {
@@ -120,6 +120,7 @@ private:
         told.report();
     }
 
+private:
     ListNode<> root_;
     ListNode<>* first_waiting_ = &root_;
 };

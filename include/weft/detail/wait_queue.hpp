@@ -24,6 +24,7 @@ class QueueWait;
 struct Abandoned {
     void count(const QueueWait& waiter) noexcept;
     void report() const noexcept;
+    const char* name = nullptr;  // null: what the last one says that it waits for
     std::size_t waiters = 0;
     const QueueWait* last = nullptr;
 };
@@ -295,9 +296,10 @@ inline void WaitQueue::grant_everyone() noexcept {
     if (waiters == 0 || !last->task().loop->debug()) return;
     EventLoop& loop = *last->task().loop;
     try {
-        const std::string text = concat(
-            {"a ", last->what(), " was destroyed while ", decimal(static_cast<long long>(waiters)),
-             waiters > 1 ? " tasks waited for it" : " task waited for it"});
+        const std::string text =
+            concat({"a ", name ? name : last->what(), " was destroyed while ",
+                    decimal(static_cast<long long>(waiters)),
+                    waiters > 1 ? " tasks waited for it" : " task waited for it"});
         loop.call_exception_handler({text, nullptr, last->task().name()});
     } catch (const std::bad_alloc&) {
         loop.call_exception_handler({"an object was destroyed with waiters", nullptr, {}});
