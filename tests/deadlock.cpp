@@ -2,8 +2,10 @@
 // Debug mode names tasks that wait in a circle for locks that they hold: once, when it closes.
 #include <weft/condition.hpp>
 #include <weft/event.hpp>
+#include <weft/gather.hpp>
 #include <weft/lock.hpp>
 #include <weft/once_cell.hpp>
+#include <weft/race.hpp>
 #include <weft/rw_lock.hpp>
 #include <weft/sleep.hpp>
 #include <weft/testing/catch.hpp>
@@ -350,6 +352,57 @@ WEFT_TEST_CASE("a read that another task releases leaves nobody in a report", "[
     co_await task;
     REQUIRE(debugging.reports->empty());
     shared.release_write();
+}
+
+WEFT_TEST_CASE("what is won in a race, a gather or an all is held by the task that awaits it",
+               "[deadlock]") {
+    const Debugging debugging;
+    const weft::AnyTask me = weft::current_task();
+    Lock a;
+    Lock b;
+    weft::RwLock shared;
+    {
+        const auto winner = co_await weft::race(a.scoped(), weft::sleep(1h));
+        REQUIRE(a.statistics().owner == me);
+        const auto guards = co_await weft::gather(b.scoped(), shared.write());
+        REQUIRE(b.statistics().owner == me);
+        REQUIRE(shared.statistics().owner == me);
+    }
+    // After a wait, too.
+    co_await a.acquire();
+    auto takes = [&]() -> Coro<void> {
+        const auto guard = co_await weft::all(a.scoped());
+        co_await b.acquire();
+    };
+    co_await b.acquire();
+    auto task = weft::create_task(takes);
+    co_await some_turns(3);
+    a.release();
+    co_await some_turns(5);
+    REQUIRE(a.statistics().owner == task);
+    REQUIRE(debugging.reports->empty());
+    // So a circle over it is seen.
+    bool reported = false;
+    auto later = weft::get_running_loop().call_later(1s, [&] {
+        reported = debugging.deadlocks() == 1;
+        task.cancel();
+    });
+    co_await a.acquire();
+    REQUIRE(reported);
+    co_await task.wait();
+    a.release();
+    b.release();
+}
+
+WEFT_TEST_CASE("a condition whose wait has lost a race is held by the task that awaited it",
+               "[deadlock]") {
+    const Debugging debugging;
+    weft::Condition condition;
+    auto guard = co_await condition.scoped();
+    (void)co_await weft::race(condition.wait(), weft::sleep(1s));
+    REQUIRE(condition.statistics().lock.owner == weft::current_task());
+    guard.release();
+    REQUIRE_FALSE(condition.locked());
 }
 
 WEFT_TEST_CASE("without debug mode nothing is reported, and nothing is kept", "[deadlock]") {

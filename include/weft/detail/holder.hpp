@@ -50,6 +50,8 @@ public:
     bool is_ownerless() const noexcept { return who_ == ownerless; }
     [[gnu::cold]] void set(TaskCore* task, const std::source_location& place) noexcept {
         if (!task) return set_nameless();
+        if (const TaskExtras* const extras = task->extras(); extras && extras->on_behalf_of)
+            task = extras->on_behalf_of;
         task->add_ref();
         who_ = reinterpret_cast<std::uintptr_t>(task);
         place_ = place;
