@@ -98,8 +98,7 @@ public:
 ///
 ///     weft::Watch<Config> config(load());
 ///     auto updates = config.subscribe();
-///     while (auto latest = co_await updates.next()) apply(*latest);     // ends when `config` is
-///     gone
+///     while (auto latest = co_await updates.next()) apply(*latest);   // ends with `config`
 template <class T>
 class Watch {
     using Core = detail::WatchCore<T>;
