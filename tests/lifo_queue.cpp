@@ -14,7 +14,7 @@ namespace lifo_queue_test {
 
 using weft::Coro;
 
-WEFT_TEST_CASE("the newest item of a lifo queue is the next one out", "[queue]") {
+WEFT_TEST_CASE("71: the newest item of a lifo queue is the next one out", "[queue]") {
     weft::LifoQueue<std::string> queue;
     for (const char* const item : {"a", "b", "c"}) co_await queue.put(item);
     std::string order = co_await queue.get();

@@ -113,6 +113,51 @@ WEFT_TEST_CASE("a lease moves, gives back once, and its resource stays where it 
     co_await pool.close();
 }
 
+WEFT_TEST_CASE("try_acquire lends what is there and nothing else", "[pool]") {
+    Exchange exchange;
+    Pool pool(exchange.maker(), exchange.options(2));
+    auto lease = pool.try_acquire();
+    REQUIRE_FALSE(lease);  // nothing is made for it
+    {
+        auto first = co_await pool.acquire();
+        const auto second = co_await pool.acquire();
+        lease = pool.try_acquire();
+        REQUIRE_FALSE(lease);
+        first.release();
+        lease = pool.try_acquire();
+        REQUIRE(lease->number == 1);
+        REQUIRE(pool.lent() == 2);
+        REQUIRE(pool.idle() == 0);
+
+        // Who waits comes first.
+        std::string log;
+        auto waiter = weft::create_task(uses(pool, 'a', log));
+        co_await weft::yield();
+        lease.release();
+        lease = pool.try_acquire();
+        REQUIRE_FALSE(lease);
+        co_await waiter;
+        REQUIRE(log == "a1");
+    }
+    REQUIRE(exchange.made == 2);
+    lease = pool.try_acquire();
+    REQUIRE(lease);
+    lease.discard();
+    REQUIRE(pool.idle() == 1);
+    co_await pool.close();
+    lease = pool.try_acquire();
+    REQUIRE_FALSE(lease);
+
+    auto options = exchange.options(1);
+    options.check = [](Line&) -> Coro<bool> { co_return true; };
+    Pool checked(exchange.maker(), std::move(options));
+    (void)co_await checked.acquire();
+    REQUIRE(checked.idle() == 1);
+    lease = checked.try_acquire();
+    REQUIRE_FALSE(lease);
+    co_await checked.close();
+}
+
 WEFT_TEST_CASE("a discarded resource is closed, and another one made in its place", "[pool]") {
     Exchange exchange;
     Pool pool(exchange.maker(), exchange.options(1));

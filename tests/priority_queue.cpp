@@ -36,7 +36,7 @@ struct Job {
 
 }  // namespace
 
-WEFT_TEST_CASE("the smallest item of a priority queue is the next one out", "[queue]") {
+WEFT_TEST_CASE("71: the smallest item of a priority queue is the next one out", "[queue]") {
     std::mt19937 random(1);
     for (std::size_t count = 0; count < 70; ++count) {
         weft::PriorityQueue<int> queue;

@@ -39,7 +39,7 @@ Coro<void> get_into(Queue<int>& queue, std::vector<int>& got) {
 
 // --- 72 and 28: nothing is lost ---
 
-WEFT_TEST_CASE("a getter that is cancelled while it waits leaves at once", "[queue]") {
+WEFT_TEST_CASE("72: a getter that is cancelled while it waits leaves at once", "[queue]") {
     Queue<int> queue;
     std::vector<int> got;
     auto first = weft::create_task(get_into(queue, got));
@@ -54,7 +54,7 @@ WEFT_TEST_CASE("a getter that is cancelled while it waits leaves at once", "[que
     REQUIRE(got == std::vector<int>{1});
 }
 
-WEFT_TEST_CASE("a getter that was given an item and is cancelled then returns it", "[queue]") {
+WEFT_TEST_CASE("72: a getter that was given an item and is cancelled then returns it", "[queue]") {
     Queue<int> queue;
     int got = 0;
     bool struck = false;
@@ -79,7 +79,7 @@ WEFT_TEST_CASE("a getter that was given an item and is cancelled then returns it
     REQUIRE(queue.empty());
 }
 
-WEFT_TEST_CASE("a putter that is cancelled while it waits did not put, and has its item",
+WEFT_TEST_CASE("72: a putter that is cancelled while it waits did not put, and has its item",
                "[queue]") {
     Queue<std::unique_ptr<int>> queue(1);
     std::unique_ptr<int> kept;
@@ -107,7 +107,8 @@ WEFT_TEST_CASE("a putter that is cancelled while it waits did not put, and has i
     REQUIRE(*kept == 2);
 }
 
-WEFT_TEST_CASE("a putter whose item was taken and that is cancelled then has put it", "[queue]") {
+WEFT_TEST_CASE("72: a putter whose item was taken and that is cancelled then has put it",
+               "[queue]") {
     Queue<int> queue(1);
     bool put = false;
     bool struck = false;

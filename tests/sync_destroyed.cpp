@@ -209,7 +209,55 @@ WEFT_TEST_CASE("70: a condition over a given lock that goes wakes its waiters wi
     CHECK(end_of(tasks[3]) == end_of(tasks[2]));
     REQUIRE(held == 2);
     REQUIRE_FALSE(lock.locked());
-    REQUIRE(probe::count_with(reports, "was destroyed while 2 tasks") == 1);
+    REQUIRE(probe::count_with(reports, "a condition was destroyed while 2 tasks") == 1);
+}
+
+WEFT_TEST_CASE("70: a condition that goes with its own lock is named, and leaves guards harmless",
+               "[destroy]") {
+    const probe::Reports reports = probe::collect_reports(weft::get_running_loop());
+    auto condition = std::make_unique<weft::Condition>();
+    auto waits = [&]() -> Coro<void> {
+        auto guard = co_await condition->scoped();
+        co_await condition->wait();
+    };
+    auto retries = [&]() -> Coro<void> {
+        auto guard = co_await condition->scoped();
+        std::string error;
+        try {
+            co_await condition->wait();
+        } catch (const weft::RuntimeError& thrown) {
+            error = thrown.what();
+        }
+        co_await weft::yield();
+        guard.release();
+        throw weft::RuntimeError(error);
+    };
+    auto locks = [&]() -> Coro<void> { auto guard = co_await condition->scoped(); };
+    std::vector<weft::Task<void>> tasks;
+    for (int i = 0; i < 4; ++i) tasks.push_back(weft::create_task(waits));
+    tasks.push_back(weft::create_task(retries));
+    co_await weft::yield();
+    auto guard = co_await condition->scoped();
+    condition->notify(2);  // they wait for the lock now
+    tasks[1].cancel();
+    tasks[2].cancel();
+    tasks.push_back(weft::create_task(locks));
+    co_await weft::yield();
+    weft::get_running_loop().set_debug(true);
+    condition.reset();
+    weft::get_running_loop().set_debug(false);
+    for (auto& task : tasks) co_await task.wait();
+    const std::string told = "weft: the condition was destroyed with its lock while a task waited";
+    CHECK(contains(end_of(tasks[0]), told));
+    CHECK(end_of(tasks[1]) == "cancelled");
+    CHECK(end_of(tasks[2]) == "cancelled");
+    CHECK(contains(end_of(tasks[3]), told));
+    CHECK(contains(end_of(tasks[4]), told));
+    CHECK(end_of(tasks[5]) == destroyed("lock"));
+    guard.release();
+    REQUIRE(probe::count_with(reports, "a condition with its lock was destroyed while 3 tasks") ==
+            1);
+    REQUIRE(probe::count_with(reports, "could not release") == 0);
 }
 
 WEFT_TEST_CASE("70: a waiter that waits again when it wakes up waits for the next time",

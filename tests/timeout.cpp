@@ -13,11 +13,14 @@
 #include <utility>
 
 #include "awaiting.hpp"
+#include "deadlines.hpp"
 #include "probe.hpp"
 
 namespace timeout_test {
 
 using namespace std::chrono_literals;
+using support::ending;
+using support::takes;
 using weft::CancelledError;
 using weft::Coro;
 using weft::EventLoop;
@@ -25,26 +28,6 @@ using weft::Timeout;
 using weft::TimeoutError;
 
 namespace {
-
-Coro<int> takes(weft::Duration time, int value) {
-    co_await weft::sleep(time);
-    co_return value;
-}
-
-/// How an await of `start()` ended: "value", "timeout", "cancelled", or an exception's text.
-template <class Start>
-Coro<std::string> ending(Start start) {
-    try {
-        (void)co_await start();
-    } catch (const TimeoutError&) {
-        co_return "timeout";
-    } catch (const CancelledError&) {
-        co_return "cancelled";
-    } catch (const std::exception& error) {
-        co_return error.what();
-    }
-    co_return "value";
-}
 
 // From the timers' own pass, before any task or callback runs:
 

@@ -35,6 +35,7 @@ public:
             leave();
     }
     inline TaskCore* cancel() noexcept override;
+    inline void grant_here(std::coroutine_handle<> handle) noexcept;
     void begin(std::coroutine_handle<> handle);
     std::size_t finish();
 
@@ -50,8 +51,11 @@ private:
 class [[nodiscard]] BarrierAwaiter final : public LazyWait<BarrierWait> {
 public:
     explicit BarrierAwaiter(Barrier& barrier) noexcept : barrier_(barrier) {}
-    bool await_ready();
-    void await_suspend(std::coroutine_handle<> handle) { begin(barrier_).begin(handle); }
+    bool await_ready() { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { begin(barrier_).begin(handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept { begin(barrier_).grant_here(handle); }
+    bool try_take();
     std::size_t await_resume();
 
 private:
@@ -134,11 +138,16 @@ inline BarrierWait::BarrierWait(Barrier& barrier) noexcept : ReservedWait(barrie
 
 inline Barrier& BarrierWait::barrier() const noexcept { return static_cast<Barrier&>(queue()); }
 
-inline bool BarrierAwaiter::await_ready() {
+inline bool BarrierAwaiter::try_take() {
     if (barrier_.aborted_) throw BrokenBarrierError("weft: the barrier is broken");
     if (barrier_.draining() || barrier_.queued_ + 1 < barrier_.parties_) return false;
     barrier_.release_first(barrier_.queued_);
     return true;
+}
+
+[[gnu::cold]] inline void BarrierWait::grant_here(std::coroutine_handle<> handle) noexcept {
+    ReservedWait::grant_here(handle);
+    index_ = barrier().parties_ - 1;
 }
 
 inline void BarrierWait::begin(std::coroutine_handle<> handle) {

@@ -11,6 +11,7 @@
 
 #include "detail/element.hpp"
 #include "detail/frame_allocator.hpp"
+#include "detail/ref.hpp"
 #include "detail/ring_buffer.hpp"
 #include "detail/std_parts.hpp"
 #include "detail/wait_queue.hpp"
@@ -66,6 +67,7 @@ struct BroadcastCore : Recycled {
         closed = true;
         waiting.grant_all();
     }
+    void add_ref() noexcept { ++refs; }
     void release() noexcept {
         if (--refs == 0) delete this;
     }
@@ -83,8 +85,10 @@ class [[nodiscard]] BroadcastAwaiter final : public QueueWait {
 public:
     BroadcastAwaiter(BroadcastCore<T>& core, std::uint64_t& position) noexcept
         : QueueWait("broadcast recv"), core_(&core), position_(&position) {}
-    bool await_ready() const noexcept { return core_->has_item(*position_) || core_->closed; }
-    void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    bool await_ready() const noexcept { return try_take() && may_go_on(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const noexcept { return core_->has_item(*position_) || core_->closed; }
+    void begin_wait(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
     void give_back() const noexcept {}  // the position moves on only once it was taken
     /// The position moves on only once the item is copied: an exception or a frame that is
     /// destroyed loses nothing.
@@ -115,23 +119,9 @@ class Broadcast {
     using Core = detail::BroadcastCore<T>;
 
 public:
+    /// A copy is at the same item as the original.
     class Receiver {
     public:
-        /// A copy is at the same item as the original.
-        Receiver(const Receiver& other) noexcept : core_(other.core_), position_(other.position_) {
-            if (core_) ++core_->refs;
-        }
-        Receiver(Receiver&& other) noexcept
-            : core_(std::exchange(other.core_, nullptr)), position_(other.position_) {}
-        Receiver& operator=(Receiver other) noexcept {
-            std::swap(core_, other.core_);
-            std::swap(position_, other.position_);
-            return *this;
-        }
-        ~Receiver() {
-            if (core_) core_->release();
-        }
-
         /// Waits for the next item.
         /// Returns:  nothing once the Broadcast is gone and everything kept was received.
         /// Throws:   CancelledError; what copying T throws (the item can be received again).
@@ -146,23 +136,24 @@ public:
 
     private:
         friend Broadcast;
-        explicit Receiver(Core& core) noexcept : core_(&core), position_(core.sent) { ++core.refs; }
-        Core* core_;
+        explicit Receiver(detail::Ref<Core> core) noexcept
+            : core_(std::move(core)), position_(core_->sent) {}
+        detail::Ref<Core> core_;
         std::uint64_t position_;
     };
 
     /// Throws:   std::invalid_argument when `capacity` is 0.
     explicit Broadcast(std::size_t capacity) : core_(make_core(capacity)) {}
-    Broadcast(Broadcast&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+    Broadcast(Broadcast&& other) noexcept = default;
     Broadcast& operator=(Broadcast&& other) noexcept {
-        if (this != &other) {
-            end();
-            core_ = std::exchange(other.core_, nullptr);
-        }
+        Broadcast taken(std::move(other));
+        std::swap(core_, taken.core_);
         return *this;
     }
     /// Receivers still get what is kept, and are then told that it is gone.
-    ~Broadcast() { end(); }
+    ~Broadcast() {
+        if (core_) core_->close();
+    }
 
     /// Sends to everyone who is subscribed now; without receivers the item is destroyed.
     /// Returns:  how many receivers there are.
@@ -170,7 +161,7 @@ public:
     std::size_t send(const T& item) { return send_element(detail::Element<T>(item)); }
 
     /// Receives what is sent from now on.
-    Receiver subscribe() const noexcept { return Receiver(*core_); }
+    Receiver subscribe() const noexcept { return Receiver(core_); }
     std::size_t receivers() const noexcept { return core_->refs - 1; }
 
 private:
@@ -183,12 +174,7 @@ private:
         if (count > 0) core_->send(std::move(item));
         return count;
     }
-    void end() noexcept {
-        if (!core_) return;
-        core_->close();
-        std::exchange(core_, nullptr)->release();
-    }
-    Core* core_;
+    detail::Ref<Core> core_;
 };
 
 }  // namespace weft

@@ -58,10 +58,15 @@ public:
     /// `borrower`: null for the task that awaits.
     CapacityAwaiter(CapacityLimiter& limiter, const void* borrower) noexcept
         : limiter_(limiter), borrower_(borrower) {}
-    bool await_ready();
-    void await_suspend(std::coroutine_handle<> handle) {
+    bool await_ready() { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) {
         begin(limiter_, borrower_).wait_in_queue(handle);
     }
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        begin(limiter_, borrower_).grant_here(handle);
+    }
+    bool try_take();
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -223,7 +228,7 @@ inline void CapacityWait::finish() {
 }
 
 template <class Guard>
-bool CapacityAwaiter<Guard>::await_ready() {
+bool CapacityAwaiter<Guard>::try_take() {
     if (!borrower_) borrower_ = CapacityLimiter::self();
     return limiter_.try_acquire_on_behalf_of(borrower_);
 }

@@ -5,12 +5,15 @@
 #include <coroutine>
 #include <cstddef>
 #include <limits>
+#include <new>
 #include <source_location>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "coro.hpp"
 #include "detail/intrusive_list.hpp"
+#include "detail/std_parts.hpp"
 #include "detail/wait_queue.hpp"
 #include "lock.hpp"
 
@@ -48,9 +51,9 @@ public:
     }
     void await_resume() {
         if (notice().linked()) notice().unlink();
-        finish_wait();
         if (orphaned_) [[unlikely]]
             throw_orphaned();
+        finish_wait();
         if (cancelled_) [[unlikely]]
             task_->loop->throw_cancelled();
     }
@@ -65,8 +68,8 @@ public:
     WaitInfo describe() const noexcept override {
         return for_lock_ ? LockWait::describe() : WaitInfo{"condition"};
     }
-    const Holder* awaited_holder() const noexcept override {
-        return for_lock_ ? LockWait::awaited_holder() : nullptr;
+    const Holder* awaited_holder(std::size_t index) const noexcept override {
+        return for_lock_ ? LockWait::awaited_holder(index) : nullptr;
     }
 
 private:
@@ -76,9 +79,8 @@ private:
     /// It goes to the lock's queue; it is in no other.
     void ask_for_lock() noexcept;
     void leave() noexcept;
-    [[noreturn]] static void throw_orphaned() {
-        throw_runtime_error("weft: the condition was destroyed while a task waited for it");
-    }
+    void lose_lock(Abandoned& told) noexcept;
+    [[noreturn]] void throw_orphaned();
 
     Condition* condition_;    // valid before the notification, and as long as we are in its list
     bool for_lock_ = false;   // in the lock's queue, or out of it with the lock
@@ -94,21 +96,23 @@ private:
 ///     auto guard = co_await changed.scoped();
 ///     while (items.empty()) co_await changed.wait();
 ///
-/// Several conditions may share a lock. A condition over a given lock that is destroyed with tasks
-/// that wait for a notification wakes them, with the lock, to a RuntimeError. One that has its own
-/// lock must outlive whoever would release that.
+/// Several conditions may share a lock. Destroyed with tasks that wait for a notification, a
+/// condition over a given lock wakes them, with the lock, to a RuntimeError. One that has its own
+/// lock wakes them at once, also those that were notified; guards they have release nothing then.
+/// Debug mode names it.
 /// Thread:   loop thread only.
 class Condition {
 public:
     using Guard = Lock::Guard;
 
-    Condition() noexcept : lock_(&own_) {}
+    /// With a lock of its own, which is allocated.
+    Condition() : own_(new Lock), lock_(own_.get()) {}
     /// Lifetime: `lock` outlives the condition.
     explicit Condition(Lock& lock) noexcept : lock_(&lock) {}
     Condition(const Condition&) = delete;
     Condition& operator=(const Condition&) = delete;
     ~Condition() {
-        if (!notified_.empty() || !waiting_.empty()) [[unlikely]]
+        if (!notified_.empty() || !waiting_.empty() || (own_ && own_->locked())) [[unlikely]]
             let_go();
     }
 
@@ -182,9 +186,10 @@ private:
         waiter.ask_for_lock();
     }
     [[gnu::cold]] void let_go() noexcept;
+    [[gnu::cold]] void lose_lock() noexcept;
 
+    std::unique_ptr<Lock> own_;  // apart, since guards may outlive it: see lose_lock
     Lock* lock_;
-    Lock own_;
     detail::IntrusiveList<detail::ConditionWait, detail::NotifiedTag> notified_;
     detail::WaitQueue waiting_;  // of ConditionWaits
 };
@@ -261,10 +266,28 @@ inline void ConditionWait::ask_for_lock() noexcept {
 
 }  // namespace detail
 
+[[gnu::cold]] inline void detail::ConditionWait::lose_lock(Abandoned& told) noexcept {
+    if (for_lock_ && state() == State::queued) {
+        queue().erase(*this);
+    } else {
+        static_cast<QueueWait&>(*this).unlink();
+    }
+    orphaned_ = true;
+    abandon(told);
+}
+
+[[gnu::cold]] inline void detail::ConditionWait::throw_orphaned() {
+    const bool with_lock = state() != State::abandoned;
+    if (with_lock || LockWait::await_cancelled()) finish_wait();
+    throw_runtime_error(
+        with_lock ? "weft: the condition was destroyed while a task waited for it"
+                  : "weft: the condition was destroyed with its lock while a task waited for it");
+}
+
 inline void Condition::let_go() noexcept {
+    if (own_) return lose_lock();
     while (!notified_.empty()) notified_.pop_front();  // they have the news and need us no more
-    if (lock_ == &own_) return;                        // ~WaitQueue tells the others
-    detail::Abandoned told;
+    detail::Abandoned told{"condition"};
     while (!waiting_.empty()) {
         auto& waiter = static_cast<detail::ConditionWait&>(waiting_.front());
         told.count(waiter);
@@ -273,6 +296,25 @@ inline void Condition::let_go() noexcept {
         waiter.ask_for_lock();
     }
     told.report();
+}
+
+/// Whoever waits has a guard most likely, and nobody knows where: the lock stays as long as the
+/// thread, with nothing in it. That is memory for a mistake, instead of a use of memory that is
+/// gone.
+inline void Condition::lose_lock() noexcept {
+    detail::Abandoned told{"condition with its lock"};
+    while (!notified_.empty()) notified_.pop_front().lose_lock(told);
+    while (!waiting_.empty()) {
+        static_cast<detail::ConditionWait&>(waiting_.front()).lose_lock(told);
+    }
+    told.report();
+    own_->lose_owner();
+    static thread_local std::vector<std::unique_ptr<Lock>> ownerless;
+    try {
+        ownerless.push_back(std::move(own_));
+    } catch (const std::bad_alloc&) {
+        (void)own_.release();  // nor can it be kept account of
+    }
 }
 
 }  // namespace weft

@@ -28,8 +28,11 @@ public:
 class [[nodiscard]] EventAwaiter final : public LazyWait<EventWait> {
 public:
     explicit EventAwaiter(Event& event) noexcept : event_(event) {}
-    bool await_ready() const noexcept;
-    void await_suspend(std::coroutine_handle<> handle);
+    bool await_ready() const noexcept { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const noexcept;
+    void begin_wait(std::coroutine_handle<> handle);
+    void grant_here(std::coroutine_handle<> handle) noexcept { begin().grant_here(handle); }
     void await_resume() { finish(); }
 
 private:
@@ -53,7 +56,7 @@ public:
     void clear() noexcept { set_ = false; }
     bool is_set() const noexcept { return set_; }
 
-    /// Does not suspend when it is set.
+    /// Does not suspend when it is set, unless its step has had its share (see BasicQueue).
     /// Throws:   RuntimeError when the event is destroyed meanwhile; CancelledError.
     /// Cancel:   leaves the queue; after `set` it returns, and the cancel strikes at the next
     ///           suspension.
@@ -67,8 +70,8 @@ private:
     detail::WaitQueue queue_;
 };
 
-inline bool detail::EventAwaiter::await_ready() const noexcept { return event_.is_set(); }
-inline void detail::EventAwaiter::await_suspend(std::coroutine_handle<> handle) {
+inline bool detail::EventAwaiter::try_take() const noexcept { return event_.is_set(); }
+inline void detail::EventAwaiter::begin_wait(std::coroutine_handle<> handle) {
     begin().wait_in(event_.queue_, handle);
 }
 

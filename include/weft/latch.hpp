@@ -33,7 +33,10 @@ public:
     LatchAwaiter(Latch& latch, std::size_t arrivals) noexcept
         : latch_(latch), arrivals_(arrivals) {}
     bool await_ready();
-    void await_suspend(std::coroutine_handle<> handle);
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const noexcept;
+    void begin_wait(std::coroutine_handle<> handle);
+    void grant_here(std::coroutine_handle<> handle) noexcept { begin().grant_here(handle); }
     void await_resume() { finish(); }
 
 private:
@@ -63,7 +66,7 @@ public:
     /// It is open.
     bool try_wait() const noexcept { return count_ == 0; }
 
-    /// Does not suspend when it is open.
+    /// Does not suspend when it is open, unless its step has had its share (see BasicQueue).
     /// Throws:   RuntimeError when the latch is destroyed meanwhile; CancelledError.
     /// Cancel:   leaves the queue; once it has opened, returns.
     auto wait() noexcept { return detail::LatchAwaiter(*this, 0); }
@@ -84,9 +87,10 @@ private:
 
 inline bool detail::LatchAwaiter::await_ready() {
     if (arrivals_ > 0) latch_.count_down(arrivals_);
-    return latch_.try_wait();
+    return may_go_on() && try_take();
 }
-inline void detail::LatchAwaiter::await_suspend(std::coroutine_handle<> handle) {
+inline bool detail::LatchAwaiter::try_take() const noexcept { return latch_.try_wait(); }
+inline void detail::LatchAwaiter::begin_wait(std::coroutine_handle<> handle) {
     begin().wait_in(latch_.queue_, handle);
 }
 

@@ -15,6 +15,7 @@
 
 namespace weft {
 
+class Condition;
 class Lock;
 
 struct LockStatistics {
@@ -31,7 +32,7 @@ class ConditionWait;
 
 class LockWait : public HeldWait {
 public:
-    inline const Holder* awaited_holder() const noexcept override;
+    inline const Holder* awaited_holder(std::size_t index) const noexcept override;
 
 protected:
     LockWait(Lock& lock, const std::source_location& place) noexcept;
@@ -62,8 +63,13 @@ class [[nodiscard]] LockAwaiter final : public LazyWait<LockAcquire> {
 public:
     LockAwaiter(Lock& lock, const std::source_location& place) noexcept
         : lock_(lock), place_(place) {}
-    bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<> handle) { begin(lock_, place_).begin(handle); }
+    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { begin(lock_, place_).begin(handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        begin(lock_, place_).grant_here(handle);
+    }
+    bool try_take() noexcept;
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -82,6 +88,8 @@ private:
 ///
 /// FIFO with direct hand-off: a release gives it to the longest waiting task at once, so `locked()`
 /// stays true and nobody who comes later can get in first.
+///
+/// A free lock is taken without suspending, unless the step has had its share (see BasicQueue).
 ///
 /// Debug mode keeps who holds it since where, and reports tasks that wait for each other's locks in
 /// a circle when the circle closes. Destroyed with tasks that wait, it wakes them with a
@@ -132,6 +140,7 @@ public:
 private:
     friend class detail::LockWait;
     friend class detail::ConditionWait;
+    friend class Condition;
     template <class>
     friend class detail::LockAwaiter;
 
@@ -150,7 +159,15 @@ private:
         holder_.set(&next.task(), next.place());
         grant_first();
     }
+    /// Of a condition that goes, and leaves guards behind: to release it means nothing from now on.
+    [[gnu::cold]] void lose_owner() noexcept {
+        abandon();
+        detail::TaskCore* const named = holder_.forget();
+        holder_.set_ownerless();
+        if (named) named->release();
+    }
     [[gnu::cold]] void release_named() {
+        if (holder_.is_ownerless()) return;
         if (holder_.nobody()) detail::throw_runtime_error("Lock::release: the lock is not locked");
         detail::TaskCore* const named = holder_.forget();
         pass_on();
@@ -171,8 +188,8 @@ inline detail::LockWait::LockWait(Lock& lock, const std::source_location& place)
 
 inline Lock& detail::LockWait::lock() const noexcept { return static_cast<Lock&>(queue()); }
 
-inline const detail::Holder* detail::LockWait::awaited_holder() const noexcept {
-    return &lock().holder_;
+inline const detail::Holder* detail::LockWait::awaited_holder(std::size_t index) const noexcept {
+    return index == 0 ? &lock().holder_ : nullptr;
 }
 
 /// The frame is destroyed between the grant and its resumption.
@@ -181,7 +198,7 @@ inline const detail::Holder* detail::LockWait::awaited_holder() const noexcept {
 }
 
 template <class Guard>
-bool detail::LockAwaiter<Guard>::await_ready() noexcept {
+bool detail::LockAwaiter<Guard>::try_take() noexcept {
     return lock_.try_acquire(place_);
 }
 

@@ -30,6 +30,10 @@ public:
             give_back();
     }
     using ReservedWait::wait_in_queue;
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        ReservedWait::grant_here(handle);
+        alone_ = true;
+    }
     void finish() { finish_detachable(); }
 
 private:
@@ -41,8 +45,11 @@ private:
 class [[nodiscard]] NotifyAwaiter final : public LazyWait<NotifyWait> {
 public:
     explicit NotifyAwaiter(Notify& notify) noexcept : notify_(notify) {}
-    bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<> handle) { begin(notify_).wait_in_queue(handle); }
+    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { begin(notify_).wait_in_queue(handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept { begin(notify_).grant_here(handle); }
+    bool try_take() noexcept;
     void give_back() noexcept;
     void await_resume() { finish(); }
 
@@ -101,7 +108,7 @@ inline detail::NotifyWait::NotifyWait(Notify& notify) noexcept : ReservedWait(no
     static_cast<Notify&>(queue()).notify_one();
 }
 
-inline bool detail::NotifyAwaiter::await_ready() noexcept { return notify_.try_notified(); }
+inline bool detail::NotifyAwaiter::try_take() noexcept { return notify_.try_notified(); }
 
 inline void detail::NotifyAwaiter::give_back() noexcept {
     if (!end_wait()) notify_.notify_one();

@@ -5,6 +5,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <optional>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -40,7 +41,8 @@ public:
     void pass_on() noexcept {
         TaskCore* const named = maker.forget();
         if (!empty()) {
-            take(front().task());
+            const auto& next = static_cast<const HeldWait&>(front());
+            take(next.task(), next.place());
             grant_first();
         }
         if (named) named->release();
@@ -52,28 +54,31 @@ public:
         while (!empty()) grant_first();
         if (named) named->release();
     }
-    void take(TaskCore& task) noexcept {
+    void take(TaskCore& task, const std::source_location& place) noexcept {
         if (task.loop->debug()) [[unlikely]]
-            return maker.set(&task, {});
+            return maker.set(&task, place);
         maker.set_nameless();
     }
-    OnceTurn turn() noexcept;
+    OnceTurn turn(const std::source_location& place) noexcept;
 };
 
 /// Until the value is set (then it gives false) or it is our turn to make it (true).
 class [[nodiscard]] OnceTurn final : public HeldWait {
 public:
-    explicit OnceTurn(OnceState& state) noexcept : HeldWait(state, "value", {}) {}
+    OnceTurn(OnceState& state, const std::source_location& place) noexcept
+        : HeldWait(state, "value", place) {}
     ~OnceTurn() {
         if (granted_and_not_taken() && !once().set) [[unlikely]]
             once().pass_on();
     }
-    const Holder* awaited_holder() const noexcept override { return &once().maker; }
+    const Holder* awaited_holder(std::size_t index) const noexcept override {
+        return index == 0 ? &once().maker : nullptr;
+    }
 
     bool await_ready() const noexcept { return once().set; }
     bool await_suspend(std::coroutine_handle<> handle) {
         if (once().maker.nobody()) {
-            once().take(get_running_loop().require_task());
+            once().take(get_running_loop().require_task(), place());
             return false;
         }
         wait_in_queue(handle);
@@ -90,7 +95,9 @@ private:
     OnceState& once() const noexcept { return static_cast<OnceState&>(queue()); }
 };
 
-inline OnceTurn OnceState::turn() noexcept { return OnceTurn(*this); }
+inline OnceTurn OnceState::turn(const std::source_location& place) noexcept {
+    return OnceTurn(*this, place);
+}
 
 /// While the value is made: however that ends without one, the next task has its turn.
 class OnceAttempt {
@@ -143,9 +150,16 @@ public:
     ///           CancelledError.
     /// Cancel:   leaves the queue, or cancels `make` if it is ours that runs.
     template <class Make, class... Args>
+        requires(sizeof...(Args) > 0)
     detail::OnceAwaiter<T> get_or_init(Make make, Args... args) {
-        if (state_.set) return detail::OnceAwaiter<T>(*value_);
-        return detail::OnceAwaiter<T>(attempt<Make, Args...>(std::move(make), std::move(args)...));
+        return get_or_attempt({}, std::move(make), std::move(args)...);
+    }
+    /// The same without arguments. Debug mode's report of a deadlock has its place.
+    /// Cancel:   the same.
+    template <class Make>
+    detail::OnceAwaiter<T> get_or_init(
+        Make make, std::source_location place = std::source_location::current()) {
+        return get_or_attempt(place, std::move(make));
     }
     /// Null while there is no value.
     T* get() noexcept { return state_.set ? &*value_ : nullptr; }
@@ -168,8 +182,15 @@ public:
 
 private:
     template <class Make, class... Args>
-    Coro<T*> attempt(Make make, Args... args) {
-        const bool ours = co_await state_.turn();
+    detail::OnceAwaiter<T> get_or_attempt(const std::source_location& place, Make&& make,
+                                          Args&&... args) {
+        if (state_.set) return detail::OnceAwaiter<T>(*value_);
+        return detail::OnceAwaiter<T>(
+            attempt<Make, Args...>(place, std::move(make), std::move(args)...));
+    }
+    template <class Make, class... Args>
+    Coro<T*> attempt(std::source_location place, Make make, Args... args) {
+        const bool ours = co_await state_.turn(place);
         if (ours) {
             detail::OnceAttempt turn(state_);
             value_.emplace(co_await make(std::move(args)...));

@@ -63,8 +63,7 @@ private:
 ///
 ///     weft::Oneshot<int> reply;
 ///     co_await requests.put(Request(question, std::move(reply.sender)));
-///     int answer = co_await reply.receiver.recv();    // or ChannelClosed, if it was dropped
-///     unanswered
+///     int answer = co_await reply.receiver.recv();    // ChannelClosed: nobody will answer
 template <class T>
 class Oneshot {
     using Core = detail::OneshotCore<T>;
@@ -84,8 +83,7 @@ public:
 
         /// Sends the value, and with it the sender is used up.
         /// Throws:   ChannelClosed when the receiver is gone or a value was sent; what moving T
-        /// throws.
-        ///           Then `value` was not moved from by us.
+        ///           throws. Then `value` was not moved from by us.
         void send(T&& value) {
             if (!try_send(std::move(value))) throw_cannot_send();
         }

@@ -270,6 +270,15 @@ public:
     /// Cancel:   lossless: a resource is lent, or stays in the pool; one whose `check` is
     ///           interrupted is closed, for nobody knows what state that left it in.
     Coro<Lease> acquire() { return lend(core_); }
+    /// Without waiting: lends a resource that was given back. The lease is empty when there is none
+    /// (to make one takes a wait), when the pool is closed, and always when there is a `check`,
+    /// which has to be awaited.
+    [[nodiscard]] Lease try_acquire() {
+        Core& core = *core_;
+        if (core.idle.empty() || core.options.check || !core.permits.try_acquire()) return Lease();
+        Semaphore::Guard permit(core.permits);
+        return Lease(typename Core::Busy(core_), std::move(permit), core.take_idle());
+    }
 
     /// No more acquires: those that wait throw PoolClosed. Closes what is idle, and waits until
     /// all leases are given back and all resources closed. Idempotent.

@@ -68,8 +68,10 @@ class [[nodiscard]] QueueJoinAwaiter final : public QueueWait {
 public:
     QueueJoinAwaiter(WaitQueue& joiners, bool ready) noexcept
         : QueueWait("queue join"), joiners_(&joiners), ready_(ready) {}
-    bool await_ready() const noexcept { return ready_; }
-    void await_suspend(std::coroutine_handle<> handle) { wait_in(*joiners_, handle); }
+    bool await_ready() const noexcept { return ready_ && may_go_on(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const noexcept { return ready_; }
+    void begin_wait(std::coroutine_handle<> handle) { wait_in(*joiners_, handle); }
     void await_resume() { finish_wait(); }
 
 private:
@@ -84,6 +86,11 @@ private:
 /// Tasks that wait are served in the order in which they came, by direct hand-off: an item that is
 /// put while a task waits for one belongs to that task from then on, room that a get makes belongs
 /// to the put that waited longest, and nobody who comes later can take either.
+///
+/// A loop that never has to wait lets others run: after 128 awaits in one step that found what they
+/// wanted, of any primitive, the next one goes through the ready queue. So every await may suspend,
+/// and there a cancel that is pending strikes, before anything is taken. `try_put` and `try_get`
+/// do not suspend.
 ///
 /// T is moved and may be neither copied nor assigned nor default-constructed. An exception of its
 /// move or comparison comes out of the put or get of that item, and no other item is lost by it.
@@ -108,10 +115,9 @@ public:
     /// Puts an item; suspends while the queue is full.
     /// Throws:   QueueShutDown; CancelledError; what moving T throws.
     /// Cancel:   lossless: the item was put, or it is still in the awaiter. There it is destroyed
-    /// with
-    ///           the await, unless the awaiter has a name: `auto putting =
-    ///           queue.put(std::move(x));`, `co_await putting;`, and after a failure
-    ///           `putting.item()`.
+    ///           with the await, unless the awaiter has a name:
+    ///           `auto putting = queue.put(std::move(x));`, `co_await putting;`, and after a
+    ///           failure `putting.item()`.
     auto put(T&& item) { return detail::QueuePutAwaiter<T, Store>(items_, std::move(item)); }
     auto put(const T& item) { return detail::QueuePutAwaiter<T, Store>(items_, item); }
 

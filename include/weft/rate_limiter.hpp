@@ -11,6 +11,7 @@
 
 #include "clock.hpp"
 #include "detail/intrusive_list.hpp"
+#include "detail/ready_await.hpp"
 #include "detail/task_core.hpp"
 #include "detail/timer_heap.hpp"
 #include "loop.hpp"
@@ -31,8 +32,12 @@ public:
         if (linked()) unlink();  // the frame is destroyed while it waits
     }
 
-    inline bool await_ready() const;
-    inline void await_suspend(std::coroutine_handle<> handle);
+    bool await_ready() const { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    inline bool try_take() const;
+    inline void begin_wait(std::coroutine_handle<> handle);
+    /// The tokens are taken: a teardown keeps them, like one after the wait.
+    void grant_here(std::coroutine_handle<> handle) noexcept { task_ = &go_round(handle); }
     bool await_cancelled() const noexcept { return cancelled_; }
     void await_resume() const {
         if (cancelled_) [[unlikely]]
@@ -161,9 +166,9 @@ private:
 
 namespace detail {
 
-inline bool RateAwaiter::await_ready() const { return limiter_->try_acquire(tokens_); }
+inline bool RateAwaiter::try_take() const { return limiter_->try_acquire(tokens_); }
 
-inline void RateAwaiter::await_suspend(std::coroutine_handle<> handle) {
+inline void RateAwaiter::begin_wait(std::coroutine_handle<> handle) {
     EventLoop& loop = get_running_loop();
     task_ = &loop.suspend(handle, *this);
     if (task_->must_cancel) [[unlikely]] {

@@ -7,6 +7,7 @@
 #include <source_location>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "detail/guard.hpp"
 #include "detail/holder.hpp"
@@ -38,7 +39,7 @@ public:
         if (state() != State::idle) [[unlikely]]
             leave();
     }
-    inline const Holder* awaited_holder() const noexcept override;
+    inline const Holder* awaited_holder(std::size_t index) const noexcept override;
     inline TaskCore* cancel() noexcept override;
     void begin(std::coroutine_handle<> handle) {
         wait_in_queue(handle);
@@ -60,10 +61,13 @@ class [[nodiscard]] RwLockAwaiter final : public LazyWait<RwLockWait> {
 public:
     RwLockAwaiter(RwLock& lock, const std::source_location& place) noexcept
         : lock_(lock), place_(place) {}
-    bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<> handle) {
-        begin(lock_, access, place_).begin(handle);
+    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { begin(lock_, access, place_).begin(handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        begin(lock_, access, place_).grant_here(handle);
     }
+    bool try_take() noexcept;
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -93,6 +97,8 @@ struct ReleaseWrite {
 /// One queue for both kinds: a reader that comes after a waiting writer waits behind it, and once
 /// the writer is done all readers up to the next waiting writer go on together. So a task that
 /// reads must not ask to read again: with a writer between the two, it would wait for itself.
+/// Debug mode keeps who writes and who reads since where, and reports tasks that wait for each
+/// other in a circle; what a task other than the reader releases makes it forget the readers.
 /// Destroyed with tasks that wait, it wakes them with a RuntimeError.
 /// Thread:   loop thread only.
 class RwLock : detail::ReservingQueue {
@@ -122,9 +128,13 @@ public:
     auto acquire_write(std::source_location place = std::source_location::current()) noexcept {
         return detail::RwLockAwaiter<detail::Access::write, void>(*this, place);
     }
-    [[nodiscard]] bool try_acquire_read() noexcept {
+    [[nodiscard]] bool try_acquire_read(
+        const std::source_location& place = std::source_location::current()) noexcept {
         if (!writer_.nobody() || !empty()) return false;
         ++readers_;
+        const EventLoop* const loop = EventLoop::running();
+        if (loop && loop->debug()) [[unlikely]]
+            name_reader(loop->current_task(), place);
         return true;
     }
     [[nodiscard]] bool try_acquire_write(
@@ -143,7 +153,10 @@ public:
     void release_read() {
         if (readers_ == 0) [[unlikely]]
             detail::throw_runtime_error("RwLock::release_read: it is not locked for reading");
-        if (--readers_ == 0) serve();
+        --readers_;
+        if (!named_readers_.empty()) [[unlikely]]
+            return release_named_read();
+        if (readers_ == 0) serve();
     }
     /// Throws:   RuntimeError when nobody writes.
     void release_write() {
@@ -172,6 +185,8 @@ private:
             auto& next = static_cast<detail::RwLockWait&>(front());
             if (next.access_ == detail::Access::read) {
                 ++readers_;
+                if (next.task().loop->debug()) [[unlikely]]
+                    name_reader(&next.task(), next.place());
             } else if (readers_ > 0) {
                 return;
             } else if (next.task().loop->debug()) [[unlikely]] {
@@ -183,8 +198,34 @@ private:
         }
     }
 
+    [[gnu::cold, gnu::noinline]] void name_reader(detail::TaskCore* task,
+                                                  const std::source_location& place) noexcept {
+        try {
+            named_readers_.emplace_back().set(task, place);
+        } catch (const std::bad_alloc&) {
+            // One reader less in a report.
+        }
+    }
+    /// The name that is forgotten goes at the very end, see Holder::forget.
+    [[gnu::cold, gnu::noinline]] void release_named_read() {
+        const EventLoop* const loop = EventLoop::running();
+        const detail::TaskCore* const task = loop ? loop->current_task() : nullptr;
+        std::vector<detail::Holder> forgotten;
+        detail::Holder one;
+        auto at = named_readers_.end();
+        while (at != named_readers_.begin() && (at - 1)->task() != task) --at;
+        if (task && at != named_readers_.begin()) {
+            one = std::move(*(at - 1));
+            named_readers_.erase(at - 1);
+        } else {
+            forgotten.swap(named_readers_);  // a task that never read: whose place is it?
+        }
+        if (readers_ == 0) serve();
+    }
+
     std::size_t readers_ = 0;
     detail::Holder writer_;
+    std::vector<detail::Holder> named_readers_;  // in debug mode: those of which it is known
 };
 
 namespace detail {
@@ -196,7 +237,11 @@ inline RwLockWait::RwLockWait(RwLock& lock, Access access,
 
 inline RwLock& RwLockWait::lock() const noexcept { return static_cast<RwLock&>(queue()); }
 
-inline const Holder* RwLockWait::awaited_holder() const noexcept { return &lock().writer_; }
+inline const Holder* RwLockWait::awaited_holder(std::size_t index) const noexcept {
+    const RwLock& held = lock();
+    if (held.written()) return index == 0 ? &held.writer_ : nullptr;
+    return index < held.named_readers_.size() ? &held.named_readers_[index] : nullptr;
+}
 
 /// A writer that leaves may have been all that kept the readers behind it.
 inline TaskCore* RwLockWait::cancel() noexcept {
@@ -220,9 +265,9 @@ inline TaskCore* RwLockWait::cancel() noexcept {
 }
 
 template <Access access, class Guard>
-bool RwLockAwaiter<access, Guard>::await_ready() noexcept {
+bool RwLockAwaiter<access, Guard>::try_take() noexcept {
     if constexpr (access == Access::read) {
-        return lock_.try_acquire_read();
+        return lock_.try_acquire_read(place_);
     } else {
         return lock_.try_acquire_write(place_);
     }

@@ -43,8 +43,13 @@ template <class Guard>
 class [[nodiscard]] SemaphoreAwaiter final : public LazyWait<SemaphoreWait> {
 public:
     explicit SemaphoreAwaiter(Semaphore& semaphore) noexcept : semaphore_(semaphore) {}
-    bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<> handle) { begin(semaphore_).wait_in_queue(handle); }
+    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { begin(semaphore_).wait_in_queue(handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        begin(semaphore_).grant_here(handle);
+    }
+    bool try_take() noexcept;
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -135,7 +140,7 @@ inline detail::SemaphoreWait::SemaphoreWait(Semaphore& semaphore) noexcept
 }
 
 template <class Guard>
-bool detail::SemaphoreAwaiter<Guard>::await_ready() noexcept {
+bool detail::SemaphoreAwaiter<Guard>::try_take() noexcept {
     return semaphore_.try_acquire();
 }
 

@@ -10,6 +10,7 @@
 
 #include "detail/element.hpp"
 #include "detail/frame_allocator.hpp"
+#include "detail/ref.hpp"
 #include "detail/std_parts.hpp"
 #include "detail/wait_queue.hpp"
 
@@ -36,6 +37,7 @@ struct WatchCore : Recycled {
         closed = true;
         waiting.grant_all();
     }
+    void add_ref() noexcept { ++refs; }
     void release() noexcept {
         if (--refs == 0) delete this;
     }
@@ -50,8 +52,10 @@ struct WatchCore : Recycled {
 template <class T>
 class WatchWait : public QueueWait {
 public:
-    bool await_ready() const noexcept { return core_->closed || core_->version != *seen_; }
-    void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    bool await_ready() const noexcept { return try_take() && may_go_on(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const noexcept { return core_->closed || core_->version != *seen_; }
+    void begin_wait(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
     void give_back() const noexcept {}  // it counts as seen only once it was taken
 
 protected:
@@ -94,8 +98,7 @@ public:
 ///
 ///     weft::Watch<Config> config(load());
 ///     auto updates = config.subscribe();
-///     while (auto latest = co_await updates.next()) apply(*latest);     // ends when `config` is
-///     gone
+///     while (auto latest = co_await updates.next()) apply(*latest);   // ends with `config`
 template <class T>
 class Watch {
     using Core = detail::WatchCore<T>;
@@ -105,20 +108,6 @@ public:
     /// a co_await.
     class Receiver {
     public:
-        Receiver(const Receiver& other) noexcept : core_(other.core_), seen_(other.seen_) {
-            if (core_) ++core_->refs;
-        }
-        Receiver(Receiver&& other) noexcept
-            : core_(std::exchange(other.core_, nullptr)), seen_(other.seen_) {}
-        Receiver& operator=(Receiver other) noexcept {
-            std::swap(core_, other.core_);
-            std::swap(seen_, other.seen_);
-            return *this;
-        }
-        ~Receiver() {
-            if (core_) core_->release();
-        }
-
         /// Waits for a value that this receiver has not seen, and copies it. (A receiver has seen
         /// the value that was there when it subscribed.)
         /// Returns:  empty when no value will come any more: the Watch is gone.
@@ -143,23 +132,24 @@ public:
 
     private:
         friend Watch;
-        explicit Receiver(Core& core) noexcept : core_(&core), seen_(core.version) { ++core.refs; }
-        Core* core_;
+        explicit Receiver(detail::Ref<Core> core) noexcept
+            : core_(std::move(core)), seen_(core_->version) {}
+        detail::Ref<Core> core_;
         std::uint64_t seen_;
     };
 
     explicit Watch(T&& initial) : core_(new Core(std::move(initial))) {}
     explicit Watch(const T& initial) : core_(new Core(initial)) {}
-    Watch(Watch&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+    Watch(Watch&& other) noexcept = default;
     Watch& operator=(Watch&& other) noexcept {
-        if (this != &other) {
-            end();
-            core_ = std::exchange(other.core_, nullptr);
-        }
+        Watch taken(std::move(other));
+        std::swap(core_, taken.core_);
         return *this;
     }
     /// Receivers that wait are told that it is gone.
-    ~Watch() { end(); }
+    ~Watch() {
+        if (core_) core_->close();
+    }
 
     /// Replaces the value and wakes who waits for a change.
     void set(T&& value) { core_->replace(detail::Element<T>(std::move(value))); }
@@ -171,17 +161,12 @@ public:
         core_->changed();
     }
     const T& get() const noexcept { return *core_->value; }
-    Receiver subscribe() const noexcept { return Receiver(*core_); }
+    Receiver subscribe() const noexcept { return Receiver(core_); }
     /// How many receivers there are.
     std::size_t receivers() const noexcept { return core_->refs - 1; }
 
 private:
-    void end() noexcept {
-        if (!core_) return;
-        core_->close();
-        std::exchange(core_, nullptr)->release();
-    }
-    Core* core_;
+    detail::Ref<Core> core_;
 };
 
 }  // namespace weft

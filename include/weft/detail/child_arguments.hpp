@@ -206,6 +206,14 @@ Coro<void> drive(A& operation, Outcome<T>& outcome, A*& holding, ChildNode& node
     if (outcome.empty() && !holding) node.said = FutureCore::State::cancelled;
 }
 
+/// Debug mode: what the operation is granted is held by the task that awaits it. The driver ends
+/// with the grant.
+[[gnu::cold]] inline void drives_for(TaskCore& driver, TaskCore& awaiting) {
+    const TaskExtras* const extras = awaiting.extras();
+    TaskCore* const answers = extras ? extras->on_behalf_of : nullptr;
+    driver.make_extras().on_behalf_of = answers ? answers : &awaiting;
+}
+
 /// Throws:   RuntimeError when `child` cannot be waited for here.
 inline void check_child(const AnyFuture& child, const EventLoop& loop) {
     const FutureCore* const core = child.core();
@@ -262,8 +270,11 @@ public:
     void start(Children& children, Borrowed<A> child) {
         ChildNode& node = children.reserve();
         node.borrowed = true;
-        const Task<void> task = children.loop().create_task(
-            drive<A, Result>(*child.operation, outcome_, holding_, node));
+        EventLoop& loop = children.loop();
+        const Task<void> task =
+            loop.create_task(drive<A, Result>(*child.operation, outcome_, holding_, node));
+        if (loop.debug()) [[unlikely]]
+            drives_for(*static_cast<TaskCore*>(task.core()), loop.require_task());
         task.core()->add_ref();
         children.watch(node, task.core());
     }

@@ -38,6 +38,8 @@ struct TaskOptions;
 namespace detail {
 inline constinit thread_local EventLoop* running_loop = nullptr;
 inline constinit thread_local EventLoop* live_loops = nullptr;
+/// How many more awaits of this step may go on without waiting, see ready_await.hpp.
+inline constinit thread_local int ready_awaits_left = 0;
 }  // namespace detail
 
 /// A single-threaded event loop. Most programs never name one: `weft::run` makes it.
@@ -334,6 +336,7 @@ private:
     };
 
     static constexpr int inline_budget_per_step = 64;
+    static constexpr int ready_awaits_per_step = 128;
 
     detail::ReadyQueue ready_;
     detail::TaskCore* current_ = nullptr;

@@ -7,8 +7,11 @@
 #include <new>
 #include <source_location>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "../loop.hpp"
+#include "pointer_set.hpp"
 #include "reserving_queue.hpp"
 #include "task_core.hpp"
 
@@ -20,10 +23,14 @@ namespace weft::detail {
 class Holder {
 public:
     Holder() noexcept = default;
-    Holder(const Holder&) = delete;
-    Holder& operator=(const Holder&) = delete;
+    Holder(Holder&& other) noexcept : who_(std::exchange(other.who_, none)), place_(other.place_) {}
+    Holder& operator=(Holder&& other) noexcept {
+        std::swap(who_, other.who_);
+        std::swap(place_, other.place_);
+        return *this;
+    }
     ~Holder() {
-        if (who_ > nameless) [[unlikely]]
+        if (who_ > ownerless) [[unlikely]]
             task()->release();
     }
 
@@ -31,15 +38,20 @@ public:
     bool is_nameless() const noexcept { return who_ == nameless; }
     /// Null when nobody holds it, or it is not known who does.
     TaskCore* task() const noexcept {
-        return who_ > nameless ? reinterpret_cast<TaskCore*>(who_) : nullptr;
+        return who_ > ownerless ? reinterpret_cast<TaskCore*>(who_) : nullptr;
     }
     const std::source_location& place() const noexcept { return place_; }
 
     /// From nobody, or from somebody nameless.
     void set_nameless() noexcept { who_ = nameless; }
     void set_nobody() noexcept { who_ = none; }
+    /// What it was held of is gone: there is nothing to hold, to release or to take.
+    void set_ownerless() noexcept { who_ = ownerless; }
+    bool is_ownerless() const noexcept { return who_ == ownerless; }
     [[gnu::cold]] void set(TaskCore* task, const std::source_location& place) noexcept {
         if (!task) return set_nameless();
+        if (const TaskExtras* const extras = task->extras(); extras && extras->on_behalf_of)
+            task = extras->on_behalf_of;
         task->add_ref();
         who_ = reinterpret_cast<std::uintptr_t>(task);
         place_ = place;
@@ -55,19 +67,21 @@ public:
 private:
     static constexpr std::uintptr_t none = 0;
     static constexpr std::uintptr_t nameless = 1;
+    static constexpr std::uintptr_t ownerless = 2;
     std::uintptr_t who_ = none;     // one of the above, or a TaskCore that we have a reference to
     std::source_location place_{};  // meaningless without a name
 };
 
-/// The node of a wait for something that has a Holder.
+/// The node of a wait for something that has Holders.
 class HeldWait : public ReservedWait {
 public:
     WaitInfo describe() const noexcept override {
-        const Holder* const holder = awaited_holder();
+        const Holder* const holder = awaited_holder(0);
         return {what(), -1, holder ? holder->task() : nullptr};
     }
-    /// Null while it waits for something else (a notification).
-    virtual const Holder* awaited_holder() const noexcept = 0;
+    /// Those who must let go before the wait ends, from 0; null where there are no more, and while
+    /// it waits for something else (a notification).
+    virtual const Holder* awaited_holder(std::size_t index) const noexcept = 0;
     const std::source_location& place() const noexcept { return place_; }
 
 protected:
@@ -79,55 +93,82 @@ private:
     std::source_location place_;
 };
 
-/// Whom `task` waits for: the holder of a lock, or a task that it awaits.
-[[gnu::cold]] inline TaskCore* waits_for(const TaskCore& task) noexcept {
-    if (!task.waiting_on) return nullptr;
-    const FutureCore* const on = task.waiting_on->describe().on;
-    if (!on || !on->is_task) return nullptr;
-    return const_cast<TaskCore*>(static_cast<const TaskCore*>(on));
-}
-
 /// Empty for a place that was not given.
 [[gnu::cold]] inline std::string at_place(const std::source_location& place) {
     if (place.line() == 0) return {};
     return concat({" at ", place.file_name(), ":", decimal(place.line())});
 }
 
-[[gnu::cold]] inline std::string text_of_wait(const TaskCore& task, const TaskCore& other) {
-    const auto* const wait = dynamic_cast<const HeldWait*>(task.waiting_on);
-    if (!wait) return concat({task.name(), " awaits ", other.name()});
-    return concat({task.name(), " waits", at_place(wait->place()), " for a ", wait->describe().what,
-                   " that ", other.name(), " has taken",
-                   at_place(wait->awaited_holder()->place())});
+/// One of those that a waiting task waits for, and what they hold.
+struct AwaitedTask {
+    const TaskCore* task = nullptr;   // null: not known
+    const Holder* holding = nullptr;  // null: the task itself is awaited
+    bool there_are_more = true;
+};
+
+/// Whom `task` waits for: those who hold what it wants, or a task that it awaits.
+[[gnu::cold]] inline AwaitedTask awaited_task(const TaskCore& task, std::size_t index) noexcept {
+    if (!task.waiting_on) return {nullptr, nullptr, false};
+    if (const auto* const wait = dynamic_cast<const HeldWait*>(task.waiting_on)) {
+        const Holder* const holder = wait->awaited_holder(index);
+        if (!holder) return {nullptr, nullptr, false};
+        return {holder->task(), holder};
+    }
+    const FutureCore* const on = task.waiting_on->describe().on;
+    if (index > 0 || !on || !on->is_task) return {nullptr, nullptr, false};
+    return {static_cast<const TaskCore*>(on)};
 }
 
-/// Debug mode, when `task` begins to wait: does the chain of who waits for whom lead back to it?
-/// Every circle is closed by the last wait in it, so it is reported once. Brent's algorithm: the
-/// chain may lead into an older circle that does not contain `task`.
-[[gnu::cold]] inline void report_deadlock(const TaskCore& task) noexcept {
-    const TaskCore* landmark = &task;
-    std::size_t steps = 0;
-    std::size_t stretch = 1;
-    for (const TaskCore* at = waits_for(task); at != &task; at = waits_for(*at)) {
-        if (!at || at == landmark) return;
-        if (++steps == stretch) {
-            landmark = at;
-            steps = 0;
-            stretch *= 2;
+/// A task in a chain of tasks of which each waits for the next, and which of its next ones that is.
+struct ChainLink {
+    const TaskCore* task;
+    std::size_t looked_at;
+    AwaitedTask next{};
+};
+
+/// The chain from `task` back to itself; empty when there is none. A writer waits for several
+/// readers at once, and for all of them: a circle over any one of them is a deadlock.
+[[gnu::cold]] inline std::vector<ChainLink> find_circle(const TaskCore& task) {
+    std::vector<ChainLink> chain{{&task, 0}};
+    PointerSet seen;
+    while (!chain.empty()) {
+        ChainLink& last = chain.back();
+        last.next = awaited_task(*last.task, last.looked_at++);
+        const TaskCore* const next = last.next.task;
+        if (next == &task) break;
+        if (!last.next.there_are_more) {
+            chain.pop_back();
+        } else if (next && !seen.contains(next)) {
+            seen.insert(next);
+            chain.push_back({next, 0});
         }
     }
+    return chain;
+}
+
+[[gnu::cold]] inline std::string text_of_link(const ChainLink& link) {
+    const std::string next = link.next.task->name();
+    if (!link.next.holding) return concat({link.task->name(), " awaits ", next});
+    const auto& wait = dynamic_cast<const HeldWait&>(*link.task->waiting_on);
+    return concat({link.task->name(), " waits", at_place(wait.place()), " for a ",
+                   wait.describe().what, " that ", next, " has taken",
+                   at_place(link.next.holding->place())});
+}
+
+/// Debug mode, when `task` begins to wait: does a chain of who waits for whom lead back to it?
+/// Every circle is closed by the last wait in it, so it is reported once.
+[[gnu::cold]] inline void report_deadlock(const TaskCore& task) noexcept {
     try {
+        const std::vector<ChainLink> circle = find_circle(task);
+        if (circle.empty()) return;
         std::string text = "deadlock: ";
-        const TaskCore* at = &task;
-        do {
-            const TaskCore* const next = waits_for(*at);
-            if (at != &task) text += "; ";
-            text += text_of_wait(*at, *next);
-            at = next;
-        } while (at != &task);
+        for (const ChainLink& link : circle) {
+            if (&link != &circle.front()) text += "; ";
+            text += text_of_link(link);
+        }
         task.loop->call_exception_handler({text, nullptr, task.name()});
     } catch (const std::bad_alloc&) {
-        task.loop->call_exception_handler({"deadlock", nullptr, {}});
+        // It could not be looked for, or not be told.
     }
 }
 

@@ -43,7 +43,13 @@ template <class T, class Store>
 class GetWait : public QueueWait {
 public:
     bool await_ready();
-    void await_suspend(std::coroutine_handle<> handle);
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take();
+    void begin_wait(std::coroutine_handle<> handle) { wait_in(queue_->getters_, handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        QueueWait::grant_here(handle);
+        if (has_item_) queue_->given_.push_back(*this);
+    }
 
     // For the queue. From a function, so that the item is made in its place and not moved there.
     template <class Make>
@@ -108,8 +114,10 @@ class PutWait : public QueueWait {
     using Failure = std::conditional_t<Store::push_is_safe, Nothing, std::exception_ptr>;
 
 public:
-    bool await_ready();
-    void await_suspend(std::coroutine_handle<> handle);
+    bool await_ready() { return may_go_on() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take();
+    void begin_wait(std::coroutine_handle<> handle) { wait_in(queue_->putters_, handle); }
 
     /// What was to be put, until it is put: `auto putting = queue.put(std::move(file));` keeps a
     /// name for an item that must survive a cancelled `co_await putting`.
@@ -286,13 +294,16 @@ private:
 template <class T, class Store>
 [[gnu::always_inline]] inline bool GetWait<T, Store>::await_ready() {
     if (queue_->empty()) return queue_->closed();
+    if (!may_go_on()) return false;
     fill([this] { return queue_->pop(); });
     return true;
 }
 
 template <class T, class Store>
-void GetWait<T, Store>::await_suspend(std::coroutine_handle<> handle) {
-    wait_in(queue_->getters_, handle);
+bool GetWait<T, Store>::try_take() {
+    if (queue_->empty()) return queue_->closed();
+    fill([this] { return queue_->pop(); });
+    return true;
 }
 
 template <class T, class Store>
@@ -303,14 +314,9 @@ void GetWait<T, Store>::return_item() noexcept {
 }
 
 template <class T, class Store>
-[[gnu::always_inline]] inline bool PutWait<T, Store>::await_ready() {
+[[gnu::always_inline]] inline bool PutWait<T, Store>::try_take() {
     put_ = queue_->try_put(item_);
     return put_ || queue_->closed();
-}
-
-template <class T, class Store>
-void PutWait<T, Store>::await_suspend(std::coroutine_handle<> handle) {
-    wait_in(queue_->putters_, handle);
 }
 
 }  // namespace weft::detail

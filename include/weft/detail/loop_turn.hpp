@@ -112,6 +112,7 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
 
 [[gnu::always_inline]] inline void EventLoop::run_node(detail::ReadyNode& node) {
     ++step_;
+    detail::ready_awaits_left = ready_awaits_per_step;
     if (node.coroutine) [[likely]] {
         run_task(static_cast<detail::TaskCore&>(node));
     } else {

@@ -16,6 +16,7 @@ class ReservingQueue;
 class ReservedWait : public QueueWait {
 public:
     inline TaskCore* cancel() noexcept override;
+    inline void grant_here(std::coroutine_handle<> handle) noexcept;
 
 protected:
     ReservedWait(ReservingQueue& queue, const char* what) noexcept
@@ -78,6 +79,14 @@ public:
         root_.prev = &node;
         if (first_waiting_ == &root_) first_waiting_ = &node;
     }
+    /// One that was granted without having waited.
+    void push_granted(ReservedWait& waiter) noexcept {
+        ListNode<>& node = waiter;
+        node.prev = &root_;
+        node.next = root_.next;
+        root_.next->prev = &node;
+        root_.next = &node;
+    }
     void erase(ReservedWait& waiter) noexcept {
         if (first_waiting_ == &waiter) first_waiting_ = waiter.next;
         waiter.unlink();
@@ -100,7 +109,7 @@ public:
         }
     }
 
-private:
+    /// Everybody is told that the primitive is gone.
     [[gnu::cold]] void abandon() noexcept {
         Abandoned told;
         while (root_.next != &root_) {
@@ -111,6 +120,7 @@ private:
         told.report();
     }
 
+private:
     ListNode<> root_;
     ListNode<>* first_waiting_ = &root_;
 };
@@ -131,6 +141,11 @@ inline TaskCore* ReservedWait::cancel() noexcept {
         task_->loop->wake(*task_);
     }
     return nullptr;
+}
+
+[[gnu::cold]] inline void ReservedWait::grant_here(std::coroutine_handle<> handle) noexcept {
+    QueueWait::grant_here(handle);
+    queue_->push_granted(*this);
 }
 
 inline void ReservedWait::wait_in_queue(std::coroutine_handle<> handle) {

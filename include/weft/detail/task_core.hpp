@@ -143,6 +143,9 @@ struct TaskExtras {
     std::string name;
     std::string cancel_message;
     ContextRef context{};
+    /// In debug mode, of a task that drives an operation (of a race, a gather): the one that awaits
+    /// it, and outlives it.
+    TaskCore* on_behalf_of = nullptr;
 };
 
 struct FutureCore {

@@ -12,6 +12,7 @@
 #include "../clock.hpp"
 #include "../loop.hpp"
 #include "../timeout.hpp"
+#include "ready_await.hpp"
 #include "task_core.hpp"
 #include "timer_heap.hpp"
 
@@ -50,6 +51,15 @@ bool suspend_in(Awaiter& awaiter, std::coroutine_handle<> handle) {
     }
 }
 
+/// With a deadline that has passed it is a `try_`: what is there is returned.
+template <class Awaiter>
+bool ready_by(Awaiter& awaiter, Nanoseconds delay) {
+    if (delay > 0) [[likely]]
+        return awaiter.await_ready();
+    const Uncounted uncounted;
+    return awaiter.await_ready();
+}
+
 /// A single operation: the deadline asks it to end, and its answer is looked at. The task knows
 /// nothing of it, and nothing is thrown.
 template <class Awaiter>
@@ -65,7 +75,7 @@ public:
     TimedOperation(const TimedOperation&) = delete;
     TimedOperation& operator=(const TimedOperation&) = delete;
 
-    bool await_ready() { return inner_.await_ready(); }
+    bool await_ready() { return ready_by(inner_, deadline); }
     bool await_suspend(std::coroutine_handle<> handle) {
         if (deadline <= 0) [[unlikely]]
             return strike_first(handle);
@@ -162,7 +172,7 @@ public:
     TimedBody(const TimedBody&) = delete;
     TimedBody& operator=(const TimedBody&) = delete;
 
-    bool await_ready() { return inner_.await_ready(); }
+    bool await_ready() { return ready_by(inner_, timeout_.deadline); }
     bool await_suspend(std::coroutine_handle<> handle) {
         if (timeout_.deadline <= 0) [[unlikely]]
             return never_start(handle);

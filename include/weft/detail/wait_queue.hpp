@@ -11,6 +11,7 @@
 #include "../error.hpp"
 #include "../loop.hpp"
 #include "intrusive_list.hpp"
+#include "ready_await.hpp"
 #include "std_parts.hpp"
 #include "task_core.hpp"
 
@@ -23,6 +24,7 @@ class QueueWait;
 struct Abandoned {
     void count(const QueueWait& waiter) noexcept;
     void report() const noexcept;
+    const char* name = nullptr;  // null: what the last one says that it waits for
     std::size_t waiters = 0;
     const QueueWait* last = nullptr;
 };
@@ -72,6 +74,11 @@ public:
     /// and has not run.
     void abandon(Abandoned& told) noexcept;
     const char* what() const noexcept { return what_; }
+    /// Granted without having waited, see `take_or_wait`.
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        state_ = State::granted;
+        task_ = &go_round(handle);
+    }
 
 protected:
     /// `what`: for dumps and messages ("lock").
@@ -289,9 +296,10 @@ inline void WaitQueue::grant_everyone() noexcept {
     if (waiters == 0 || !last->task().loop->debug()) return;
     EventLoop& loop = *last->task().loop;
     try {
-        const std::string text = concat(
-            {"a ", last->what(), " was destroyed while ", decimal(static_cast<long long>(waiters)),
-             waiters > 1 ? " tasks waited for it" : " task waited for it"});
+        const std::string text =
+            concat({"a ", name ? name : last->what(), " was destroyed while ",
+                    decimal(static_cast<long long>(waiters)),
+                    waiters > 1 ? " tasks waited for it" : " task waited for it"});
         loop.call_exception_handler({text, nullptr, last->task().name()});
     } catch (const std::bad_alloc&) {
         loop.call_exception_handler({"an object was destroyed with waiters", nullptr, {}});
