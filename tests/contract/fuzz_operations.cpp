@@ -123,11 +123,16 @@ Coro<void> renumber(World& world, End& end) {
     const Renumbering renumbering(end, fd);  // (also when the loop is destroyed)
     co_await io::close(old);
     // (The order of operations is promised for one number only.)
-    for (int turns = 0; end.pending > 0; ++turns) {
-        if (turns == 10'000) world.problem("an operation outlives the close of its number");
-        if (turns > 10'000) break;
-        co_await weft::yield();
+    for (int turns = 0; end.pending > 0 && turns < 6'000; ++turns) {
+        if (turns < 1'000) {
+            co_await weft::yield();
+        } else {
+            co_await weft::sleep(std::chrono::milliseconds(1));
+        }
     }
+    if (end.pending > 0)
+        world.problem("an operation outlives the close of its number " + std::to_string(old) +
+                      ":\n" + weft::get_running_loop().dump());
 }
 
 void shut(World& world, End& end) {
