@@ -8,6 +8,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -160,6 +161,22 @@ TEST_CASE("where io_uring_enter is refused a program runs on epoll", "[refused]"
     });
     CHECK(contains(text, "hello!|epoll|"));
     if (uring_is_built_in()) CHECK(contains(text, "|io_uring"));
+}
+
+TEST_CASE("a file operation that no thread can be made for is EAGAIN, not a cancel", "[refused]") {
+    const Fd file = nameless_file("x");
+    const std::string text = in_child([&]() -> std::string {
+        // (Root is exempt from the limit.)
+        if (::geteuid() == 0) checked(::setresuid(65534, 65534, 65534), "setresuid");
+        const rlimit none{0, 0};
+        checked(::setrlimit(RLIMIT_NPROC, &none), "setrlimit");
+        return weft::run([&]() -> weft::Coro<std::string> {
+            const Failure failed = co_await failure([&] { return weft::io::fsync(file.get()); });
+            co_return failed.what;
+        });
+    });
+    CHECK(contains(text, "fsync: "));
+    CHECK(contains(text, std::strerror(EAGAIN)));
 }
 
 TEST_CASE("WEFT_BACKEND=epoll never asks for a ring", "[refused]") {

@@ -13,7 +13,7 @@ LAYERS = [
     ("words", "config error clock fd address buffer options detail/intrusive_list detail/outcome"
               " detail/callback detail/pointer_set detail/std_parts detail/ref detail/thread detail/buffer_pool"),
     ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
-                    " detail/helper_thread"),
+                    " backend/forked detail/helper_thread"),
     ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core detail/guard remote"
                " detail/event_loop detail/loop_callbacks detail/loop_cancel detail/loop_life detail/loop_reports"

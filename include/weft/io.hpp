@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <coroutine>
@@ -301,9 +302,12 @@ inline detail::TransferAwaiter write_at(int fd, ConstBuffer buffer, std::uint64_
                                    buffer.size(), offset, 0);
 }
 /// Receives from a socket; suspends until at least one byte (or datagram) arrives.
+/// With MSG_WAITALL: until all of it has, or the end; not together with MSG_PEEK, where it is
+/// ignored (the ring would look at the same bytes again and again until the buffer is full).
 /// Returns:  bytes received; 0 means the peer closed.
 /// Source:   recv(2), flags MSG_*; IORING_OP_RECV, Linux 5.6.
 inline detail::TransferAwaiter recv(int fd, MutableBuffer buffer, int flags = 0) noexcept {
+    if (flags & MSG_PEEK) flags &= ~MSG_WAITALL;
     return detail::TransferAwaiter(detail::OpCode::recv, fd, buffer.data(), buffer.size(), 0,
                                    flags);
 }

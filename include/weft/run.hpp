@@ -83,6 +83,11 @@ private:
 
 /// Runs a coroutine on a loop of its own and returns its result: what `main` calls.
 /// When it ends, tasks that are left are cancelled and awaited.
+/// A loop belongs to the process that made it. In the child of a fork(2) none runs, and one that
+/// the parent had is refused: the step that has forked may `exec`, `_exit` or `weft::run` something
+/// of its own, and if it goes on to its next suspension or to its end, the run throws RuntimeError
+/// there, in the child alone. Other tasks do not run there, nor do their frames end. (vfork and
+/// posix_spawn do not share any of this.)
 /// Throws:   what the coroutine throws; RuntimeError when a loop already runs on this thread;
 ///           std::system_error when no backend can be had.
 template <class T>

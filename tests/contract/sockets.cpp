@@ -71,6 +71,18 @@ public:
 
 }  // namespace
 
+WEFT_TEST_CASE("MSG_PEEK with MSG_WAITALL shows what is there, each byte once", "[sockets]") {
+    for (const bool tcp : {false, true}) {
+        Pair ends = tcp ? tcp_pair() : unix_pair();
+        auto peeking = create_task(recv_some(ends.a.get(), 9, MSG_PEEK | MSG_WAITALL));
+        co_await turns(3);
+        put(ends.b.get(), "abc");
+        const std::string peeked = co_await std::move(peeking);
+        CHECK(peeked == "abc");
+        CHECK(drain(ends.a.get()) == "abc");
+    }
+}
+
 WEFT_TEST_CASE("MSG_PEEK leaves the bytes, MSG_WAITALL waits for all of them", "[sockets]") {
     for (const bool tcp : {false, true}) {
         CAPTURE(tcp);

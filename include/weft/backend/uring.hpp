@@ -205,6 +205,9 @@ private:
     static constexpr std::uint8_t lane_out = 8;
     static constexpr std::uint8_t pooled = 16;     // receives into a buffer of the pool
     static constexpr std::uint8_t postponed = 32;  // complete, see `postpone`
+    // How often the kernel did not begin it, see `was_not_begun`.
+    static constexpr std::uint8_t once_refused = 64;
+    static constexpr std::uint8_t all_times_refused = 192;
 
     static constexpr std::size_t largest_tracked = std::size_t{1} << 24;
     static constexpr unsigned overflow = IORING_SQ_CQ_OVERFLOW;
@@ -615,9 +618,11 @@ private:
         if (op.linked()) op.unlink();  // others_, cancels_ or asked_: nothing left to cancel
         const std::uint8_t was = op.backend_bits & what_it_is;
         op.backend_bits ^= was;
+        if (result == -ECANCELED && !op.cancelling) [[unlikely]]
+            return was_not_begun(op);
         if (was == as_poll) {
             // Ready, or an error that the operation itself will name.
-            if (op.cancelling || result == -ECANCELED) return finish(op, -ECANCELED);
+            if (op.cancelling) return finish(op, -ECANCELED);
             return enqueue(op);
         }
         const bool waits_by_itself = op.code == OpCode::poll || op.code == OpCode::connect;
@@ -630,6 +635,14 @@ private:
         if (was == as_retry && op.code == OpCode::connect && result == -EISCONN) result = 0;
         op.more = (flags & uring_cqe_sock_nonempty) != 0;
         finish(op, result);
+    }
+
+    /// Nobody has asked for it: that is a kernel which could not make the thread that was to do the
+    /// work (io_wq_enqueue), because of a signal in that moment, or for good.
+    [[gnu::cold, gnu::noinline]] void was_not_begun(Operation& op) noexcept {
+        if ((op.backend_bits & all_times_refused) == all_times_refused) return finish(op, -EAGAIN);
+        op.backend_bits = static_cast<std::uint8_t>(op.backend_bits + once_refused);
+        enqueue(op);
     }
 
     // --- receives into buffers of the pool ---

@@ -44,7 +44,7 @@ inline constinit thread_local int ready_awaits_left = 0;
 
 /// A single-threaded event loop. Most programs never name one: `weft::run` makes it.
 /// Thread:   belongs to the thread that constructed it; only `call_soon_threadsafe` and `remote()`
-///           copies may be used from others.
+///           copies may be used from others. It belongs to the process too: see `weft::run`.
 class EventLoop {
 public:
     /// Throws:   std::system_error when the backend asked for by name is refused (io_uring_setup,
@@ -319,9 +319,11 @@ private:
     void arm_wake_up() noexcept;
     static void wake_up_arrived(detail::Operation& op) noexcept;
     void refuse_other_thread(const char* call) const;
-    [[noreturn]] static void refuse_closed(const char* call);
+    [[noreturn]] void refuse_closed(const char* call) const;
     static bool is_live(const EventLoop* loop) noexcept;
     static void descriptor_closing(int fd) noexcept;
+    static void forked() noexcept;
+    void leave_to_parent() noexcept;
     void report_slow(detail::Nanoseconds began, const std::string& who) noexcept;
 
     struct RunScope;
@@ -349,6 +351,7 @@ private:
     bool stopping_ = false;
     bool running_ = false;
     bool closed_ = false;
+    bool is_parents_ = false;  // this process is a child that was forked while the loop existed
     bool posts_queued_ = false;
     detail::Nanoseconds step_time_ = 0;
     detail::Nanoseconds newest_reading_ = 0;  // 0: none since timers were last looked at

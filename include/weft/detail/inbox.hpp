@@ -164,6 +164,13 @@ public:
         event_.reset();
     }
 
+    /// In a forked child, whose parent the loop belongs to: as if closed, but without waiting (a
+    /// thread that was about to wake the loop is not here), and what was posted is the parent's.
+    [[gnu::cold]] void leave_to_parent() noexcept {
+        head_.store(closed_mark(), std::memory_order_relaxed);
+        state_.store(State::awake, std::memory_order_relaxed);
+    }
+
 private:
     ~Inbox() { close(); }
 

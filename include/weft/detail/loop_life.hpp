@@ -5,11 +5,13 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <coroutine>
 #include <cstdlib>
 #include <exception>
 #include <utility>
 
 #include "../backend/choose.hpp"
+#include "../backend/forked.hpp"
 #include "../clock.hpp"
 #include "event_loop.hpp"
 #include "loop_turn.hpp"
@@ -35,9 +37,35 @@ namespace weft {
             ::sigaction(SIGPIPE, &action, nullptr);
         }
     }
+    static const int forks = ::pthread_atfork(nullptr, nullptr, &forked);
+    if (forks != 0) detail::throw_system_error(forks, "pthread_atfork");
     next_live_ = detail::live_loops;
     detail::live_loops = this;
     detail::descriptor_closing = &descriptor_closing;
+}
+
+/// In the child of a fork(2). The ring would take its submissions for the parent's, and the epoll
+/// instance forget what the child closes. So no loop runs here, and those of this thread, which is
+/// the only one left, are as good as closed.
+[[gnu::cold]] inline void EventLoop::forked() noexcept {
+    for (EventLoop* loop = detail::live_loops; loop; loop = loop->next_live_)
+        loop->leave_to_parent();
+    detail::live_loops = nullptr;
+    detail::running_loop = nullptr;
+    detail::descriptor_closing = nullptr;
+}
+
+[[gnu::cold]] inline void EventLoop::leave_to_parent() noexcept {
+    closed_ = is_parents_ = true;
+    // Not destroyed: it would wait for its helper thread, and ends with the process.
+    static_cast<void>(backend_.release());
+    backend_ = std::make_unique<detail::ForkedBackend>();
+    inbox_->leave_to_parent();
+    // The step that has forked goes on in the child too; what else the turn has made ready does
+    // not.
+    tasks_.for_each([this](detail::TaskCore& task) {
+        if (&task != current_) task.coroutine = std::noop_coroutine();
+    });
 }
 
 [[gnu::cold]] inline EventLoop::~EventLoop() {

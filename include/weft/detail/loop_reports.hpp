@@ -52,8 +52,10 @@ namespace weft {
         {call, ": this event loop belongs to another thread (use call_soon_threadsafe)"});
 }
 
-[[gnu::cold, gnu::noinline]] inline void EventLoop::refuse_closed(const char* call) {
-    detail::throw_runtime_error({call, ": the event loop is closed"});
+[[gnu::cold, gnu::noinline]] inline void EventLoop::refuse_closed(const char* call) const {
+    detail::throw_runtime_error(
+        {call, is_parents_ ? ": the event loop belongs to the parent of this forked process"
+                           : ": the event loop is closed"});
 }
 
 [[gnu::cold]] inline void EventLoop::report_slow(detail::Nanoseconds began,

@@ -18,7 +18,7 @@ namespace weft {
 /// Marks the loop as this thread's running one, and puts things right however the run ends.
 struct EventLoop::RunScope {
     explicit RunScope(EventLoop& on) : loop(on) {
-        if (loop.closed_) detail::throw_runtime_error("run: the event loop is closed");
+        if (loop.closed_) loop.refuse_closed("run");
         if (detail::running_loop)
             detail::throw_runtime_error("run: an event loop is already running on this thread");
         if (!::pthread_equal(loop.thread_, ::pthread_self()))
