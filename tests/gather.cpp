@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT
 // gather and all: results in order, the first error, cancels, and what a child may be.
 // labels: smoke
+#include <weft/as_completed.hpp>
 #include <weft/gather.hpp>
 #include <weft/race.hpp>
 #include <weft/shield.hpp>
+#include <weft/staggered_race.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <array>
 #include <list>
 #include <memory>
+#include <ranges>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "children.hpp"
@@ -127,6 +131,37 @@ WEFT_TEST_CASE("a range may be any container, of callables too", "[gather]") {
     std::array<decltype(seven), 2> callables{seven, seven};
     auto from_array = co_await weft::gather(callables);
     REQUIRE(from_array == std::vector<int>{7, 7});
+}
+
+WEFT_TEST_CASE("a view that makes its children as it is read is read once", "[gather]") {
+    int made = 0;
+    const auto makes = [&](int number) {
+        ++made;
+        return gives(number, number * 1s);
+    };
+    const auto odd = [](int number) { return number % 2 == 1; };
+    const std::vector<int> numbers{1, 2, 3, 4, 5};
+    auto sized = numbers | std::views::transform(makes);
+    auto unsized = numbers | std::views::filter(odd) | std::views::transform(makes);
+    const auto gathered = co_await weft::gather(sized);
+    REQUIRE(gathered == numbers);
+    REQUIRE(std::exchange(made, 0) == 5);
+    const auto together = co_await weft::all(unsized);
+    REQUIRE(together == std::vector<int>({1, 3, 5}));
+    REQUIRE(std::exchange(made, 0) == 3);
+    const auto settled = co_await weft::gather(weft::return_exceptions, unsized);
+    REQUIRE(settled.size() == 3);
+    REQUIRE(std::exchange(made, 0) == 3);
+    const auto winner = co_await weft::race(unsized);
+    REQUIRE(*winner == 1);
+    REQUIRE(std::exchange(made, 0) == 3);
+    const auto first = co_await weft::staggered_race(unsized, 1h);
+    REQUIRE(*first == 1);
+    REQUIRE(std::exchange(made, 0) == 3);
+    auto completed = weft::as_completed(unsized);
+    const auto next = co_await completed.next();
+    REQUIRE(next.result() == 1);
+    REQUIRE(made == 3);
 }
 
 WEFT_TEST_CASE("one future passed twice is awaited once and gives its result twice", "[gather]") {

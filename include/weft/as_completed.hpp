@@ -81,8 +81,10 @@ auto start_all(R&& range) {
         return std::vector<Element>(range.begin(), range.end());
     } else {
         std::vector<Task<typename KeptElement<std::remove_reference_t<R>>::value_type>> tasks;
-        tasks.reserve(count_of(range));
-        for (auto& element : range) tasks.push_back(create_task(keep_for_long(std::move(element))));
+        // Read once: a view may make its coroutines as it is read.
+        for (auto&& element : range) {
+            tasks.push_back(create_task(keep_for_long(std::move(element))));
+        }
         return tasks;
     }
 }

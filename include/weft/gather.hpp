@@ -137,8 +137,8 @@ auto gather(A&&... children) {
 /// Returns:  a std::vector of the results, in order.
 template <detail::ChildRange R>
 auto gather(R&& range) {
-    return detail::gather_range<std::remove_cvref_t<R>>(detail::ChildRule::first_error,
-                                                        std::forward<R>(range));
+    return detail::gather_range(detail::ChildRule::first_error,
+                                detail::keep_range(std::forward<R>(range)));
 }
 
 /// The same, but each outcome sits in its slot and no child's error is thrown.
@@ -152,7 +152,7 @@ auto gather(ReturnExceptions, A&&... children) {
 /// Returns:  a vector of `Settled<T>`.
 template <detail::ChildRange R>
 auto gather(ReturnExceptions, R&& range) {
-    return detail::settle_range<std::remove_cvref_t<R>>(std::forward<R>(range));
+    return detail::settle_range(detail::keep_range(std::forward<R>(range)));
 }
 
 /// All or nothing: like `gather`, but the first error cancels the other children and is thrown when
@@ -167,8 +167,8 @@ auto all(A&&... children) {
 }
 template <detail::ChildRange R>
 auto all(R&& range) {
-    return detail::gather_range<std::remove_cvref_t<R>>(detail::ChildRule::first_error_cancels,
-                                                        std::forward<R>(range));
+    return detail::gather_range(detail::ChildRule::first_error_cancels,
+                                detail::keep_range(std::forward<R>(range)));
 }
 
 }  // namespace weft

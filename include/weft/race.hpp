@@ -142,7 +142,7 @@ auto race(A&&... children) {
 /// Throws:   std::invalid_argument when it is empty.
 template <detail::ChildRange R>
 auto race(R&& range) {
-    return detail::race_range<std::remove_cvref_t<R>>(std::forward<R>(range));
+    return detail::race_range(detail::keep_range(std::forward<R>(range)));
 }
 
 }  // namespace weft

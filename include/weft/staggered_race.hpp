@@ -58,13 +58,13 @@ Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> de
 /// Source:   RFC 8305, section 5; asyncio's staggered_race.
 template <detail::ChildRange R, class Rep, class Period>
 auto staggered_race(R&& attempts, std::chrono::duration<Rep, Period> delay) {
-    return detail::race_staggered<std::remove_cvref_t<R>>(
-        std::forward<R>(attempts), std::optional(detail::to_nanoseconds(delay)));
+    return detail::race_staggered(detail::keep_range(std::forward<R>(attempts)),
+                                  std::optional(detail::to_nanoseconds(delay)));
 }
 /// The same without a delay: an attempt starts when the one before it has failed.
 template <detail::ChildRange R>
 auto staggered_race(R&& attempts) {
-    return detail::race_staggered<std::remove_cvref_t<R>>(std::forward<R>(attempts), std::nullopt);
+    return detail::race_staggered(detail::keep_range(std::forward<R>(attempts)), std::nullopt);
 }
 
 }  // namespace weft

@@ -9,6 +9,7 @@
 #include <exception>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "../coro.hpp"
 #include "../future.hpp"
@@ -363,6 +364,20 @@ std::size_t count_of(R& range) {
     }
 }
 
+/// The range as a coroutine keeps it. A view that makes its children as it is read (`urls |
+/// std::views::transform(fetch)`) is read here, once: to count them, it would make them twice.
+template <class R>
+auto keep_range(R&& range) {
+    using Range = std::remove_cvref_t<R>;
+    if constexpr (std::is_lvalue_reference_v<decltype(*std::declval<Range&>().begin())>) {
+        return Range(std::forward<R>(range));
+    } else {
+        Range view(std::forward<R>(range));
+        std::vector<std::remove_cv_t<ElementOf<Range>>> children;
+        for (auto&& child : view) children.push_back(std::forward<decltype(child)>(child));
+        return children;
+    }
+}
 /// What an element of a range becomes: moved out of it if it is a coroutine or a callable.
 template <class R>
 using KeptElement = Kept<std::conditional_t<FutureHandle<std::remove_cv_t<ElementOf<R>>>,
