@@ -307,6 +307,36 @@ WEFT_TEST_CASE("a cancelled acquire loses nothing, whatever it was at", "[pool]"
     REQUIRE(static_cast<int>(exchange.closed.size()) == exchange.made);
 }
 
+WEFT_TEST_CASE("a check that fails because it was cancelled ends the acquire", "[pool]") {
+    Exchange exchange;
+    Options options = exchange.options(1);
+    options.check = [](Line&) -> Coro<bool> {
+        try {
+            co_await weft::sleep(1h);
+        } catch (const weft::CancelledError&) {
+        }
+        throw std::runtime_error("no answer");
+    };
+    Pool pool(exchange.maker(), std::move(options));
+    std::string log;
+    co_await uses(pool, 'a', log);
+    auto acquiring = weft::create_task(uses(pool, 'b', log));
+    co_await weft::sleep(1s);
+    acquiring.cancel();
+    co_await acquiring.wait();
+    std::string thrown;
+    try {
+        acquiring.result();
+    } catch (const std::runtime_error& error) {
+        thrown = error.what();
+    }
+    REQUIRE(thrown == "no answer");
+    REQUIRE(exchange.made == 1);
+    REQUIRE(pool.idle() == 0);
+    co_await pool.close();
+    REQUIRE(exchange.alive == 0);
+}
+
 WEFT_TEST_CASE("close ends those who wait, and waits for leases and for the closing", "[pool]") {
     EventLoop& loop = weft::get_running_loop();
     Exchange exchange;

@@ -5,6 +5,7 @@
 #include <weft/task.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/timeout.hpp>
+#include <weft/wait_for.hpp>
 
 #include <memory>
 #include <stdexcept>
@@ -43,6 +44,16 @@ struct Service {
     int left;
     std::vector<weft::TimePoint> calls;
 };
+
+template <class T>
+std::string failure_of(const weft::Task<T>& task) {
+    try {
+        (void)task.result();
+    } catch (const std::exception& error) {
+        return error.what();
+    }
+    return "none";
+}
 
 RetryOptions regular(int attempts, weft::Duration first) {
     RetryOptions options(attempts, first);
@@ -165,6 +176,47 @@ WEFT_TEST_CASE("a cancel is never taken for a failure, in a call or in a pause",
         REQUIRE(task.cancelled());
         REQUIRE(calls == 1);
     }
+}
+
+WEFT_TEST_CASE("a call whose clean-up failed after a cancel is not made again", "[retry]") {
+    int calls = 0;
+    auto works = [&]() -> Coro<void> {
+        ++calls;
+        try {
+            co_await weft::sleep(1h);
+        } catch (const CancelledError&) {
+        }
+        throw std::runtime_error("cannot roll back");
+    };
+    auto task = weft::create_task(retry(regular(9, 1s), works));
+    co_await weft::sleep(1s);
+    task.cancel();
+    co_await task.wait();
+    REQUIRE(calls == 1);
+    REQUIRE(failure_of(task) == "cannot roll back");
+    calls = 0;
+    std::string thrown;
+    try {
+        co_await weft::wait_for(retry(regular(9, 1s), works), 1s);
+    } catch (const std::exception& error) {
+        thrown = error.what();
+    }
+    REQUIRE(thrown == "cannot roll back");
+    REQUIRE(calls == 1);
+    // An older cancel, which the task has survived, is no reason.
+    auto survivor = [&]() -> Coro<int> {
+        try {
+            co_await weft::sleep(1h);
+        } catch (const CancelledError&) {
+        }
+        Service service(2);
+        co_return co_await retry(regular(9, 1s), [&] { return service.ask(1); });
+    };
+    auto stubborn = weft::create_task(survivor);
+    co_await weft::sleep(1s);
+    stubborn.cancel();
+    const int answer = co_await stubborn;
+    REQUIRE(answer == 2);
 }
 
 WEFT_TEST_CASE("a deadline around retry bounds it as a whole", "[retry]") {

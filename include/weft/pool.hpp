@@ -11,6 +11,7 @@
 #include "clock.hpp"
 #include "coro.hpp"
 #include "detail/callback.hpp"
+#include "detail/cancel_watch.hpp"
 #include "detail/std_parts.hpp"
 #include "error.hpp"
 #include "event.hpp"
@@ -302,12 +303,17 @@ private:
         while (typename Core::Resource kept = core->take_idle()) {
             bool usable = !core->options.check;
             if (!usable) {
+                const detail::CancelWatch cancel;
                 try {
                     usable = co_await core->options.check(*kept);
                 } catch (const CancelledError&) {
                     core->end(std::move(kept));
                     throw;
                 } catch (...) {
+                    if (cancel.has_struck()) {
+                        core->end(std::move(kept));
+                        throw;
+                    }
                     // as if it had said no
                 }
             }

@@ -11,6 +11,7 @@
 #include "clock.hpp"
 #include "coro.hpp"
 #include "detail/callback.hpp"
+#include "detail/cancel_watch.hpp"
 #include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "loop.hpp"
@@ -90,23 +91,26 @@ private:
 /// Returns:  what the call that succeeds returns.
 /// Throws:   what the last call has thrown; at once, what is not worth another call;
 ///           std::invalid_argument for options that make no sense.
-/// Cancel:   ends the call or the pause, and is never taken for a failure to try again after.
+/// Cancel:   ends the call or the pause, and is never taken for a failure to try again after, nor
+///           is a failure of the clean-up that it led to.
 template <class Fn, class... Args>
 auto retry(RetryOptions options, Fn fn, Args... args) -> std::invoke_result_t<Fn&, Args&...> {
     detail::Backoff pauses(options);
     for (int calls = 1;; ++calls) {
         std::exception_ptr failure;
+        const detail::CancelWatch cancel;
         try {
             co_return co_await fn(args...);
         } catch (const CancelledError&) {
             throw;
         } catch (const std::exception&) {
             failure = std::current_exception();
-            if (calls >= options.attempts) throw;
+            if (calls >= options.attempts || cancel.has_struck()) throw;
             if (options.when && !options.when(failure, calls)) throw;
         } catch (...) {
             failure = std::current_exception();
-            if (calls >= options.attempts || !options.when || !options.when(failure, calls)) throw;
+            if (calls >= options.attempts || cancel.has_struck()) throw;
+            if (!options.when || !options.when(failure, calls)) throw;
         }
         failure = nullptr;  // not kept through the pause
         co_await sleep(pauses.next());
