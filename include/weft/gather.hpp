@@ -10,6 +10,7 @@
 
 #include "coro.hpp"
 #include "detail/child_arguments.hpp"
+#include "detail/child_range.hpp"
 #include "detail/children.hpp"
 #include "settled.hpp"
 

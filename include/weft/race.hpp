@@ -14,6 +14,7 @@
 
 #include "coro.hpp"
 #include "detail/child_arguments.hpp"
+#include "detail/child_range.hpp"
 #include "detail/children.hpp"
 #include "exception_group.hpp"
 

@@ -14,6 +14,7 @@
 #include "clock.hpp"
 #include "coro.hpp"
 #include "detail/child_arguments.hpp"
+#include "detail/child_range.hpp"
 #include "detail/children.hpp"
 #include "detail/std_parts.hpp"
 #include "future.hpp"

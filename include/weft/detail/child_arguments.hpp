@@ -9,7 +9,6 @@
 #include <exception>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "../coro.hpp"
 #include "../future.hpp"
@@ -341,63 +340,6 @@ auto in_place_if_borrowing(Coro<T> coro) {
         return InPlace<T>(std::move(coro));
     } else {
         return coro;
-    }
-}
-
-/// A container or view of children.
-template <class R>
-concept ChildRange = !ChildArgument<R> && requires(R & range) {
-    range.begin();
-    range.end();
-};
-template <class R>
-using ElementOf = std::remove_reference_t<decltype(*std::declval<R&>().begin())>;
-
-template <class R>
-std::size_t count_of(R& range) {
-    if constexpr (requires { range.size(); }) {
-        return static_cast<std::size_t>(range.size());
-    } else {
-        std::size_t count = 0;
-        for (auto at = range.begin(); at != range.end(); ++at) ++count;
-        return count;
-    }
-}
-
-/// The range as a coroutine keeps it. A view that makes its children as it is read (`urls |
-/// std::views::transform(fetch)`) is read here, once: to count them, it would make them twice.
-template <class R>
-auto keep_range(R&& range) {
-    using Range = std::remove_cvref_t<R>;
-    if constexpr (std::is_lvalue_reference_v<decltype(*std::declval<Range&>().begin())>) {
-        return Range(std::forward<R>(range));
-    } else {
-        Range view(std::forward<R>(range));
-        std::vector<std::remove_cv_t<ElementOf<Range>>> children;
-        for (auto&& child : view) children.push_back(std::forward<decltype(child)>(child));
-        return children;
-    }
-}
-/// What an element of a range becomes: moved out of it if it is a coroutine or a callable.
-template <class R>
-using KeptElement = Kept<std::conditional_t<FutureHandle<std::remove_cv_t<ElementOf<R>>>,
-                                            const ElementOf<R>&, ElementOf<R>>>;
-
-/// Starts the children of a range.
-template <class R>
-void start_range(Children& children, R& range) noexcept {
-    for (auto& element : range) {
-        if (children.failed_to_start()) return;
-        try {
-            if constexpr (FutureHandle<std::remove_cv_t<ElementOf<R>>>) {
-                Child<KeptElement<R>>::start(children, element);
-            } else {
-                KeptElement<R> kept = keep(std::move(element));
-                Child<KeptElement<R>>::start(children, kept);
-            }
-        } catch (...) {
-            children.fail_to_start(std::current_exception());
-        }
     }
 }
 
