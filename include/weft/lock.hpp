@@ -166,7 +166,7 @@ private:
         holder_.set_ownerless();
         if (named) named->release();
     }
-    [[gnu::cold]] void release_named() {
+    [[gnu::cold, gnu::noinline]] void release_named() {
         if (holder_.is_ownerless()) return;
         if (holder_.nobody()) detail::throw_runtime_error("Lock::release: the lock is not locked");
         detail::TaskCore* const named = holder_.forget();

@@ -53,10 +53,14 @@ bool suspend_in(Awaiter& awaiter, std::coroutine_handle<> handle) {
 
 /// With a deadline that has passed it is a `try_`: what is there is returned.
 template <class Awaiter>
-bool ready_by(Awaiter& awaiter, Nanoseconds delay) {
-    if (delay > 0) [[likely]]
-        return awaiter.await_ready();
+[[gnu::cold, gnu::noinline]] bool try_ready(Awaiter& awaiter) {
     const Uncounted uncounted;
+    return awaiter.await_ready();
+}
+template <class Awaiter>
+[[gnu::always_inline]] inline bool ready_by(Awaiter& awaiter, Nanoseconds delay) {
+    if (delay <= 0) [[unlikely]]
+        return try_ready(awaiter);
     return awaiter.await_ready();
 }
 
