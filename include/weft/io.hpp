@@ -121,7 +121,8 @@ public:
 };
 
 /// A Unix socket whose listener's queue is full answers EAGAIN, and nothing ever says when to try
-/// again: that is what the timer is for.
+/// again: that is what the timer is for. The backend has nothing then that a close could end, so
+/// each try makes sure that the number is still this socket's.
 class [[nodiscard]] ConnectAwaiter final : public OperationWait, private Timer {
 public:
     ConnectAwaiter(int descriptor, const Address& to) noexcept
@@ -135,6 +136,7 @@ public:
         if (armed()) task_->loop->disarm(*this);
     }
     bool await_suspend(std::coroutine_handle<> handle) {
+        if (to_.family() == AF_UNIX) cookie_ = cookie_of(fd);
         if (OperationWait::await_suspend(handle)) return true;
         if (result != -EAGAIN) return false;
         if (!wait_a_little()) return false;
@@ -164,7 +166,18 @@ private:
     }
     static void try_again(Timer& timer) noexcept {
         auto& self = static_cast<ConnectAwaiter&>(timer);
-        if (self.task_->loop->start(self)) answered(self);
+        if (cookie_of(self.fd) != self.cookie_) {
+            self.result = -ECANCELED;
+            self.task_->loop->wake(*self.task_);
+        } else if (self.task_->loop->start(self)) {
+            answered(self);
+        }
+    }
+    /// What no other socket has had or will have. 0: no socket, or a kernel before 4.12.
+    static std::uint64_t cookie_of(int socket) noexcept {
+        std::uint64_t cookie = 0;
+        socklen_t size = sizeof cookie;
+        return ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
     }
     bool wait_a_little() noexcept {
         pause_ = std::min<Nanoseconds>(2 * pause_, 10'000'000);
@@ -179,6 +192,7 @@ private:
 
     Address to_;  // the kernel reads it for as long as the operation lasts
     Nanoseconds pause_ = 500'000;
+    std::uint64_t cookie_ = 0;
 };
 
 class [[nodiscard]] CloseAwaiter final : public OperationWait {

@@ -3,10 +3,13 @@
 #include <weft/testing/catch.hpp>
 
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include <weft/weft.hpp>
@@ -21,34 +24,90 @@ weft::Fd unix_socket(int flags) {
 
 weft::Coro<void> connect_to(int fd, weft::Address to) { co_await weft::io::connect(fd, to); }
 
+/// A listener whose queue is full, and those who fill it.
+struct Full {
+    Full()
+        : at(weft::Address::unix_path(std::string(1, '\0') + "weft-full-" +
+                                      std::to_string(::getpid()))),
+          listener(unix_socket(SOCK_NONBLOCK)) {
+        const int bound = ::bind(listener.get(), at.data(), at.size());
+        REQUIRE(bound == 0);
+        const int listening = ::listen(listener.get(), 0);
+        REQUIRE(listening == 0);
+        for (int error = 0; error == 0;) {
+            fill.push_back(unix_socket(SOCK_NONBLOCK));
+            error = ::connect(fill.back().get(), at.data(), at.size()) == 0 ? 0 : errno;
+            REQUIRE((error == 0 || error == EAGAIN));
+        }
+    }
+    weft::Address at;
+    weft::Fd listener;
+    std::vector<weft::Fd> fill;
+};
+
 }  // namespace
 
 WEFT_TEST_CASE("a connect to a full queue, cancelled after any turn, is cancelled", "[cancel]") {
-    const weft::Address at =
-        weft::Address::unix_path(std::string(1, '\0') + "weft-full-" + std::to_string(::getpid()));
-    const weft::Fd listener = unix_socket(0);
-    const int bound = ::bind(listener.get(), at.data(), at.size());
-    REQUIRE(bound == 0);
-    const int listening = ::listen(listener.get(), 0);
-    REQUIRE(listening == 0);
-    std::vector<weft::Fd> fill;
-    for (int error = 0; error == 0;) {
-        fill.push_back(unix_socket(SOCK_NONBLOCK));
-        error = ::connect(fill.back().get(), at.data(), at.size()) == 0 ? 0 : errno;
-        REQUIRE((error == 0 || error == EAGAIN));
-    }
-
+    const Full full;
     for (const int flags : {0, int{SOCK_NONBLOCK}}) {
         for (int turns = 0; turns < 20; ++turns) {
             CAPTURE(flags, turns);
             const weft::Fd socket = unix_socket(flags);
-            weft::Task<void> task = weft::create_task(connect_to(socket.get(), at));
+            weft::Task<void> task = weft::create_task(connect_to(socket.get(), full.at));
             for (int turn = 0; turn < turns; ++turn) co_await weft::yield();
             task.cancel();
             co_await task.wait();
             CHECK(task.cancelled());
         }
     }
+}
+
+WEFT_TEST_CASE("a connect that pauses never connects the next socket under its number", "[close]") {
+    for (const int flags : {0, int{SOCK_NONBLOCK}}) {
+        for (int turns = 1; turns < 10; ++turns) {
+            CAPTURE(flags, turns);
+            const Full full;
+            const int number = unix_socket(flags).release();
+            weft::Task<void> task = weft::create_task(connect_to(number, full.at));
+            for (int turn = 0; turn < turns; ++turn) co_await weft::yield();
+            co_await weft::io::close(number);
+            const weft::Fd next = unix_socket(flags);
+            CHECK(next.get() == number);
+            // From here on there is room.
+            while (weft::Fd(::accept4(full.listener.get(), nullptr, nullptr, SOCK_CLOEXEC))) {
+            }
+            co_await task.wait();
+            int error = 0;
+            try {
+                std::move(task).result();
+            } catch (const std::system_error& failed) {
+                error = failed.code().value();
+            }
+            // The kernel may have connected the one that was closed, when it waits itself.
+            CHECK((error == ECANCELED || error == 0));
+            sockaddr_un peer{};
+            socklen_t size = sizeof peer;
+            const int asked = ::getpeername(next.get(), reinterpret_cast<sockaddr*>(&peer), &size);
+            CHECK(asked == -1);
+        }
+    }
+}
+
+WEFT_TEST_CASE("a connect that pauses is told when its socket is closed", "[close]") {
+    const Full full;
+    const int number = unix_socket(0).release();
+    weft::Task<void> task = weft::create_task(connect_to(number, full.at));
+    co_await weft::sleep(std::chrono::milliseconds(5));
+    CHECK_FALSE(task.done());
+    co_await weft::io::close(number);
+    co_await task.wait();
+    int error = 0;
+    try {
+        std::move(task).result();
+    } catch (const std::system_error& failed) {
+        error = failed.code().value();
+    }
+    CHECK(error == ECANCELED);
 }
 
 }  // namespace connect_full_test
