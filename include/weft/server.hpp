@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <new>
 #include <string>
 #include <system_error>
@@ -170,26 +171,37 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     return socket;
 }
 
-/// Fills the listeners that there are. A port that the kernel is to choose is the same for all.
+/// As many listeners as there are addresses of this host among `addresses`. A port that the kernel
+/// is to choose is the same for all.
 /// False: what it chose for the first is taken at another address.
+/// Throws:   std::system_error; of addresses that the host lacks only when it lacks them all.
 [[gnu::cold]] inline bool listen_on_each(std::vector<ServerState::Listener>& listeners,
                                          const std::vector<Address>& addresses,
                                          const ServerOptions& options) {
     std::uint16_t chosen = 0;
-    for (std::size_t index = 0; index < addresses.size(); ++index) {
-        ServerState::Listener& listener = listeners[index];
-        Address address = addresses[index];
+    std::size_t bound = 0;
+    std::exception_ptr lacking;
+    for (Address address : addresses) {
+        ServerState::Listener& listener = listeners[bound];
         const bool choose = address.port() == 0;
         if (choose && chosen != 0) address.set_port(chosen);
         try {
             listener.socket = listen_on(address, options);
         } catch (const std::system_error& error) {
-            if (!choose || chosen == 0 || error.code().value() != EADDRINUSE) throw;
+            const int code = error.code().value();
+            if (code == EAFNOSUPPORT || code == EADDRNOTAVAIL) {  // a host without IPv6, say
+                if (!lacking) lacking = std::current_exception();
+                continue;
+            }
+            if (!choose || chosen == 0 || code != EADDRINUSE) throw;
             return false;
         }
         listener.address = Address::of_socket(listener.socket.get());
         if (choose) chosen = listener.address.port();
+        ++bound;
     }
+    if (bound == 0 && lacking) std::rethrow_exception(lacking);
+    while (listeners.size() > bound) listeners.pop_back();
     return true;
 }
 
@@ -283,7 +295,8 @@ namespace detail {
 /// Listens on `host` and `port` and runs `handler(Stream)`, a function that returns a Coro<void>,
 /// as a task for each connection. A handler that throws is reported through the loop's exception
 /// handler and disturbs nobody else. Port 0: the kernel chooses one, the same for all addresses of
-/// the host. Empty host: every local address.
+/// the host. Empty host: every local address. Addresses that this host lacks (::1 without IPv6) are
+/// passed over, as long as there is another one.
 /// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
 template <class Handler>
     requires std::is_invocable_r_v < Coro<void>, std::decay_t<Handler>

@@ -103,6 +103,11 @@ extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo
         gate.wait();
         return libc("127.0.0.1", service, hints, found);
     }
+    if (name == "not-here.test") {
+        // Kept for documentation, so no host has it; then one that every host has.
+        if (const int error = libc("192.0.2.1", service, hints, found)) return error;
+        return libc("127.0.0.1", service, hints, &(*found)->ai_next);
+    }
     if (name == "two.test") {
         // Nobody listens on the first.
         if (const int error = libc("127.0.0.2", service, hints, found)) return error;
@@ -281,6 +286,22 @@ WEFT_TEST_CASE("a port that is taken is an error that names it") {
     REQUIRE(error.has_value());
     CHECK(error->code() == std::errc::address_in_use);
     CHECK(std::string(error->what()).find(server.address().to_string()) != std::string::npos);
+}
+
+WEFT_TEST_CASE("an address that the host lacks is passed over when it has another") {
+    Server server = co_await weft::start_server(&echo, "not-here.test", 0);
+    CHECK(server.address().to_string() == "127.0.0.1:" + std::to_string(server.port()));
+    const bool served = co_await answers(server.address());
+    CHECK(served);
+    server.close();
+    co_await server.wait_closed();
+}
+
+WEFT_TEST_CASE("a server whose addresses are all of other hosts is an error that names the first") {
+    const auto error = co_await error_of(weft::start_server(&echo, "192.0.2.1", 0));
+    REQUIRE(error.has_value());
+    CHECK(error->code() == std::errc::address_not_available);
+    CHECK(std::string(error->what()).find("192.0.2.1") != std::string::npos);
 }
 
 WEFT_TEST_CASE("the port of a server that has closed can be taken again at once") {
