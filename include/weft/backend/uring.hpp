@@ -73,10 +73,7 @@ public:
         rung((ring_.flags & uring_setup_coop_taskrun) != 0, "coop_taskrun");
         if (rung(linux_5_19_, "poll_first")) poll_first_ = uring_recvsend_poll_first;
         cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
-        // Without it liburing spends a submission on a timeout for each wait.
-        if (!rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg")) {
-            ring_.features &= ~static_cast<unsigned>(IORING_FEAT_EXT_ARG);
-        }
+        waits_until_ = rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg");
         if (!uring_feature_disabled("registered_ring") &&
             ::io_uring_register_ring_fd(&ring_) == 1) {
             rung(true, "registered_ring");
@@ -181,10 +178,14 @@ public:
             }
         } else {
             if (!asked_.empty()) timeout = std::min(timeout, patience);
-            __kernel_timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
-            io_uring_cqe* first = nullptr;
-            enter(::io_uring_submit_and_wait_timeout(
-                &ring_, &first, 1, timeout == no_deadline ? nullptr : &limit, nullptr));
+            if (waits_until_ || timeout == no_deadline) [[likely]] {
+                __kernel_timespec limit = timespec_of(timeout);
+                io_uring_cqe* first = nullptr;
+                enter(::io_uring_submit_and_wait_timeout(
+                    &ring_, &first, 1, timeout == no_deadline ? nullptr : &limit, nullptr));
+            } else {
+                wait_with_timer(timeout);
+            }
             if (::io_uring_cq_ready(&ring_) == 0) turns_asked_ = most_turns_asked;
         }
         // What is postponed from here on waits for the next turn.
@@ -570,6 +571,47 @@ private:
 
     /// Looks at what an entry into the kernel said. None of these answers loses a submission: what
     /// was not taken stays in the queue.
+    static __kernel_timespec timespec_of(Nanoseconds delay) noexcept {
+        return {delay / 1'000'000'000, delay % 1'000'000'000};
+    }
+
+    // --- waits of kernels before 5.11, which take no limit ---
+    //
+    // A timer ends them. liburing has one too, which ends with the first completion as well, and
+    // that is its trouble: with some luck it is ended by the one of an earlier wait, nothing else
+    // is there, and the wait goes on without any limit. This one ends when its time has come; an
+    // older one that is early enough is left to do.
+
+    static constexpr std::uint64_t timer_mark = 1;  // as user_data, where no operation's address is
+
+    [[gnu::cold, gnu::noinline]] void wait_with_timer(Nanoseconds timeout) {
+        enter(arm_timer(timeout) ? ::io_uring_submit_and_wait(&ring_, 1)
+                                 : ::io_uring_submit_and_get_events(&ring_));
+    }
+    /// False: there is no room in the ring, so this turn must not sleep.
+    [[gnu::cold]] bool arm_timer(Nanoseconds timeout) {
+        const Nanoseconds wanted = deadline_after(monotonic_now(), timeout);
+        if (timer_due_ <= wanted) return true;
+        if (::io_uring_sq_space_left(&ring_) < 2) enter(::io_uring_submit(&ring_));
+        if (::io_uring_sq_space_left(&ring_) < 2) return false;
+        if (timer_due_ != no_deadline) {
+            io_uring_sqe& removal = *::io_uring_get_sqe(&ring_);
+            ::io_uring_prep_timeout_remove(&removal, timer_mark, 0);
+            ::io_uring_sqe_set_data(&removal, nullptr);
+        }
+        timer_limit_ = timespec_of(timeout);
+        io_uring_sqe& timer = *::io_uring_get_sqe(&ring_);
+        ::io_uring_prep_timeout(&timer, &timer_limit_, 0, 0);
+        ::io_uring_sqe_set_data(&timer, reinterpret_cast<void*>(timer_mark));
+        timer_due_ = wanted;
+        return true;
+    }
+    [[gnu::cold, gnu::noinline]] void timer_ended(int result) noexcept {
+        if (result == -ECANCELED) return;  // it has made way for an earlier one
+        timer_due_ = no_deadline;
+        turns_asked_ = most_turns_asked;  // it may have waited for nothing but a lost cancel
+    }
+
     void enter(int result) {
         ++kernel_entries_;
         if (result >= 0) return;
@@ -590,8 +632,10 @@ private:
         io_uring_cqe* cqe = nullptr;
         io_uring_for_each_cqe(&ring_, head, cqe) {
             ++count;
-            if (cqe->user_data == 0 || cqe->user_data == LIBURING_UDATA_TIMEOUT) [[unlikely]]
+            if (cqe->user_data <= timer_mark) [[unlikely]] {
+                if (cqe->user_data == timer_mark) timer_ended(cqe->res);
                 continue;
+            }
             Operation& op = *reinterpret_cast<Operation*>(cqe->user_data);
             const bool itself = op.backend_bits == lane_in || op.backend_bits == lane_out;
             // (Whoever is being cancelled is linked.)
@@ -642,6 +686,9 @@ private:
     [[gnu::cold, gnu::noinline]] void was_not_begun(Operation& op) noexcept {
         if ((op.backend_bits & all_times_refused) == all_times_refused) return finish(op, -EAGAIN);
         op.backend_bits = static_cast<std::uint8_t>(op.backend_bits + once_refused);
+        // Once it is ready it needs no thread. (Files always are.)
+        const bool waits = op.code != OpCode::poll && op.code != OpCode::connect && !is_busy(op);
+        if (waits) op.backend_bits |= as_poll;
         enqueue(op);
     }
 
@@ -885,8 +932,11 @@ private:
     std::uint32_t held_for_long_ = 0;
     std::uint32_t average_size_ = 0;  // of what arrives in one
     int turns_without_ = 0;
-    int turns_asked_ = 0;         // since the first of `asked_` came
-    bool held_standing_ = false;  // there was a recv_pooled in `held_`
+    bool waits_until_ = false;  // the kernel takes a time with the wait (5.11)
+    Nanoseconds timer_due_ = no_deadline;
+    __kernel_timespec timer_limit_{};  // the kernel reads it when it takes the timer
+    int turns_asked_ = 0;              // since the first of `asked_` came
+    bool held_standing_ = false;       // there was a recv_pooled in `held_`
     bool multishot_ = false;
     bool linux_5_19_ = false;
     bool linux_6_0_ = false;
