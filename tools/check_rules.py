@@ -132,12 +132,23 @@ ALL_SOURCES = HEADER_FILES + files(
       for suffix in (".hpp", ".cpp", ".h", ".c", ".py", ".cmake", "CMakeLists.txt")),
     "CMakeLists.txt", "dev", ".ci/run", "tools/check_headers", "tests/consumer/run", "tests/compile_fail/check")
 
+TORN_LABEL = re.compile(r"^\s*/// .*\S (Returns|Throws|Cancel|Lifetime|Thread|Source): |^\s*/// [A-Z]\w*$")
+
+
+def labels_have_lines_of_their_own(name, lines):
+    """A formatter may have joined or torn them."""
+    for number, line in enumerate(lines, 1):
+        if TORN_LABEL.search(line):
+            yield number, "a label of a doc comment begins its line, and its text fills the line"
+
+
 RULES = [
     (HEADER_FILES, starts_with_what_it_is),
     (HEADER_FILES, no_slow_headers),
     (HEADER_FILES, macros_in_config_alone),
     (HEADER_FILES, assertions_only_look),
     (HEADER_FILES, overrides_are_inline_from_the_start),
+    (HEADER_FILES, labels_have_lines_of_their_own),
     (ALL_SOURCES, finished),
     (ALL_SOURCES, directives_have_lines_of_their_own),
     (ALL_SOURCES, tests_have_a_namespace_of_their_own),

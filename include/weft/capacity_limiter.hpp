@@ -91,7 +91,8 @@ class CapacityLimiter : detail::ReservingQueue {
 public:
     static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
 
-    /// Movable; gives its token back once. Lifetime: the limiter outlives it.
+    /// Movable; gives its token back once.
+    /// Lifetime: the limiter outlives it.
     class [[nodiscard]] Guard {
     public:
         Guard() noexcept {}
@@ -133,11 +134,13 @@ public:
     /// `auto token = co_await limiter.scoped();` gives it back at the end of the scope.
     /// Cancel:   like `acquire`.
     auto scoped() noexcept { return detail::CapacityAwaiter<Guard>(*this, maker()); }
-    /// For a borrower that is not the current task. Cancel:   like `acquire`.
+    /// For a borrower that is not the current task.
+    /// Cancel:   like `acquire`.
     auto acquire_on_behalf_of(const void* borrower) noexcept {
         return detail::CapacityAwaiter<void>(*this, borrower);
     }
-    /// For a borrower that is not the current task. Cancel:   like `acquire`.
+    /// For a borrower that is not the current task.
+    /// Cancel:   like `acquire`.
     auto scoped_on_behalf_of(const void* borrower) noexcept {
         return detail::CapacityAwaiter<Guard>(*this, borrower);
     }

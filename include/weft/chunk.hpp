@@ -12,8 +12,9 @@ namespace weft {
 
 /// What `Stream::read_chunk` returns: up to 16 KiB, valid until the Chunk goes. Let go of it as
 /// soon as the bytes are not needed any more: the next connection then receives into memory that is
-/// still in the cache. Whoever wants to keep bytes for long copies them. Lifetime: may outlive its
-/// stream, and its loop. Thread:   the loop's.
+/// still in the cache. Whoever wants to keep bytes for long copies them.
+/// Lifetime: may outlive its stream, and its loop.
+/// Thread:   the loop's.
 class [[nodiscard]] Chunk {
 public:
     /// The most that one holds.

@@ -246,8 +246,7 @@ protected:
 /// keeps alive); `co_await std::move(future)` gives the value itself.
 /// Cancel:   cancelling a task that awaits a future cancels the future.
 /// Thread:   loop thread only, copying and dropping handles included (the count is not atomic).
-/// From
-///           another thread, post a callback that sets it (`Remote::call_soon_threadsafe`).
+///           From another thread, post a callback that sets it (`Remote::call_soon_threadsafe`).
 template <class T>
 class [[nodiscard]] Future : public AnyFuture {
 public:

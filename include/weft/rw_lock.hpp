@@ -120,11 +120,13 @@ public:
     auto write(std::source_location place = std::source_location::current()) noexcept {
         return detail::RwLockAwaiter<detail::Access::write, WriteGuard>(*this, place);
     }
-    /// Without a guard. Cancel:   like `read`.
+    /// Without a guard.
+    /// Cancel:   like `read`.
     auto acquire_read(std::source_location place = std::source_location::current()) noexcept {
         return detail::RwLockAwaiter<detail::Access::read, void>(*this, place);
     }
-    /// Without a guard. Cancel:   like `write`.
+    /// Without a guard.
+    /// Cancel:   like `write`.
     auto acquire_write(std::source_location place = std::source_location::current()) noexcept {
         return detail::RwLockAwaiter<detail::Access::write, void>(*this, place);
     }

@@ -63,8 +63,9 @@ using AcquiredBy =
 /// asyncio's `async with`: awaits `acquire` (a Coro, Task or Future, or a callable that makes
 /// something to await), then `body(resource)`, and then, however that ended, `release(resource)`.
 /// The release runs as a `clean_up`: no cancel and no deadline that has passed cuts it short, and
-/// it may take `limit`. Returns:  what the body returns. Throws:   what `acquire` throws (nothing
-/// is released then); what the body throws (a failed
+/// it may take `limit`.
+/// Returns:  what the body returns.
+/// Throws:   what `acquire` throws (nothing is released then); what the body throws (a failed
 ///           release is then reported to the loop's exception handler); what the release throws,
 ///           or TimeoutError when it took too long.
 /// Cancel:   during `acquire`: passes through; a resource that was acquired all the same is

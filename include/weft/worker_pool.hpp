@@ -43,7 +43,8 @@ struct WorkerPoolOptions {
 };
 
 /// Made by `worker_pool`. Pass it by reference to whatever is to submit jobs.
-/// Lifetime: the block's. Thread: loop thread only.
+/// Lifetime: the block's.
+/// Thread:   loop thread only.
 template <class Job>
 class WorkerPool {
 public:

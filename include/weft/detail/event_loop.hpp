@@ -86,7 +86,8 @@ public:
     Handle call_soon(F&& fn);
     /// Runs `fn()` once `delay` has passed; delays <= 0 mean the next turn. The delay counts from
     /// the first timer that the current step has set: the clock is read once a step (`sleep` reads
-    /// it anew). Throws:   std::invalid_argument for a duration that is NaN or too long.
+    /// it anew).
+    /// Throws:   std::invalid_argument for a duration that is NaN or too long.
     template <class Rep, class Period, class F>
     TimerHandle call_later(std::chrono::duration<Rep, Period> delay, F&& fn) {
         return call_at_deadline(detail::deadline_after(now(), detail::to_nanoseconds(delay)),

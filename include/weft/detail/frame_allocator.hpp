@@ -136,7 +136,8 @@ struct Recycled {
 
 }  // namespace detail
 
-/// Replaces where frames come from. Lifetime: for the process; call before any coroutine exists.
+/// Replaces where frames come from.
+/// Lifetime: for the process; call before any coroutine exists.
 inline void set_frame_upstream(FrameUpstream upstream) noexcept {
     detail::frame_upstream = upstream;
 }
