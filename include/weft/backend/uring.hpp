@@ -525,6 +525,8 @@ private:
             ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
         } else {
             prepare_itself(entry, op);
+            if ((op.backend_bits & once_refused) && is_message(op)) [[unlikely]]
+                make_nonblocking(entry);
         }
         ::io_uring_sqe_set_data(&entry, &op);
     }
@@ -684,12 +686,21 @@ private:
     /// Nobody has asked for it: that is a kernel which could not make the thread that was to do the
     /// work (io_wq_enqueue), because of a signal in that moment, or for good.
     [[gnu::cold, gnu::noinline]] void was_not_begun(Operation& op) noexcept {
+        if (is_message(op)) {
+            // Once it is ready it needs no thread, and then it does not ask for one.
+            op.backend_bits |= once_refused | as_poll;
+            return enqueue(op);
+        }
         if ((op.backend_bits & all_times_refused) == all_times_refused) return finish(op, -EAGAIN);
         op.backend_bits = static_cast<std::uint8_t>(op.backend_bits + once_refused);
-        // Once it is ready it needs no thread. (Files always are.)
-        const bool waits = op.code != OpCode::poll && op.code != OpCode::connect && !is_busy(op);
-        if (waits) op.backend_bits |= as_poll;
         enqueue(op);
+    }
+    static bool is_message(const Operation& op) noexcept {
+        return (op.code == OpCode::send || op.code == OpCode::recv) && !(op.flags & MSG_WAITALL);
+    }
+    static void make_nonblocking(io_uring_sqe& message) noexcept {
+        message.msg_flags |= MSG_DONTWAIT;
+        message.ioprio = 0;  // without the poll before it: that was made
     }
 
     // --- receives into buffers of the pool ---
