@@ -36,15 +36,6 @@ Coro<void> waits_for(Future<int>& future) { co_await future; }
 
 Coro<void> sleeps_long() { co_await weft::sleep(24h); }
 
-/// Awaits `round()` until everything is warm, then counts what ten more rounds allocate.
-template <class Round>
-Coro<std::size_t> allocations_of(Round& round) {
-    for (int i = 0; i < 20; ++i) co_await round();
-    const std::size_t before = allocations;
-    for (int i = 0; i < 10; ++i) co_await round();
-    co_return allocations - before;
-}
-
 }  // namespace
 
 WEFT_TEST_CASE("awaiting a child that is ready at once allocates nothing", "[allocation]") {

@@ -27,15 +27,6 @@ using weft::Coro;
 
 namespace {
 
-/// Awaits `round()` until everything is warm, then counts what ten more rounds allocate.
-template <class Round>
-Coro<std::size_t> allocations_of(Round& round) {
-    for (int i = 0; i < 20; ++i) co_await round();
-    const std::size_t before = allocations;
-    for (int i = 0; i < 10; ++i) co_await round();
-    co_return allocations - before;
-}
-
 Coro<void> one_turn() { co_await weft::yield(); }
 
 }  // namespace

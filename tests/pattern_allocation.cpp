@@ -32,15 +32,6 @@ using weft::Coro;
 
 namespace {
 
-/// Awaits `round()` until everything is warm, then counts what ten more rounds allocate.
-template <class Round>
-Coro<std::size_t> allocations_of(Round& round) {
-    for (int i = 0; i < 20; ++i) co_await round();
-    const std::size_t before = allocations;
-    for (int i = 0; i < 10; ++i) co_await round();
-    co_return allocations - before;
-}
-
 /// What ten more rounds allocate of three tasks that each await `use()` a few times.
 template <class Use>
 Coro<std::size_t> allocations_of_three(Use& use) {

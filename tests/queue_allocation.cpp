@@ -56,15 +56,6 @@ Coro<void> pass_ten(Queue& queue) {
     co_await getter;
 }
 
-/// Awaits `round()` until everything is warm, then counts what ten more rounds allocate.
-template <class Round>
-Coro<std::size_t> allocations_of(Round& round) {
-    for (int i = 0; i < 20; ++i) co_await round();
-    const std::size_t before = allocations;
-    for (int i = 0; i < 10; ++i) co_await round();
-    co_return allocations - before;
-}
-
 template <class Queue>
 Coro<void> passes_without_allocating() {
     Queue narrow(1);

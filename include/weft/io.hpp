@@ -166,7 +166,7 @@ private:
     }
     static void try_again(Timer& timer) noexcept {
         auto& self = static_cast<ConnectAwaiter&>(timer);
-        if (cookie_of(self.fd) != self.cookie_) {
+        if (self.cookie_ != 0 && cookie_of(self.fd) != self.cookie_) {
             self.result = -ECANCELED;
             self.task_->loop->wake(*self.task_);
         } else if (self.task_->loop->start(self)) {
@@ -180,6 +180,7 @@ private:
         return ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
     }
     bool wait_a_little() noexcept {
+        if (cookie_ == 0) cookie_ = cookie_of(fd);  // not a Unix socket: that it pauses is rare
         pause_ = std::min<Nanoseconds>(2 * pause_, 10'000'000);
         try {
             task_->loop->arm(*this, deadline_after(task_->loop->read_clock(), pause_));

@@ -45,6 +45,16 @@ struct Full {
     std::vector<weft::Fd> fill;
 };
 
+/// errno of how it ended; 0: it did not fail.
+int error_of(weft::Task<void> ended) {
+    try {
+        std::move(ended).result();
+    } catch (const std::system_error& failed) {
+        return failed.code().value();
+    }
+    return 0;
+}
+
 }  // namespace
 
 WEFT_TEST_CASE("a connect to a full queue, cancelled after any turn, is cancelled", "[cancel]") {
@@ -77,12 +87,7 @@ WEFT_TEST_CASE("a connect that pauses never connects the next socket under its n
             while (weft::Fd(::accept4(full.listener.get(), nullptr, nullptr, SOCK_CLOEXEC))) {
             }
             co_await task.wait();
-            int error = 0;
-            try {
-                std::move(task).result();
-            } catch (const std::system_error& failed) {
-                error = failed.code().value();
-            }
+            const int error = error_of(std::move(task));
             // The kernel may have connected the one that was closed, when it waits itself.
             CHECK((error == ECANCELED || error == 0));
             sockaddr_un peer{};
@@ -101,12 +106,7 @@ WEFT_TEST_CASE("a connect that pauses is told when its socket is closed", "[clos
     CHECK_FALSE(task.done());
     co_await weft::io::close(number);
     co_await task.wait();
-    int error = 0;
-    try {
-        std::move(task).result();
-    } catch (const std::system_error& failed) {
-        error = failed.code().value();
-    }
+    const int error = error_of(std::move(task));
     CHECK(error == ECANCELED);
 }
 

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <new>
 
+#include <weft/coro.hpp>
+
 namespace {
 
 std::size_t allocations = 0;
@@ -15,6 +17,15 @@ void* counted(std::size_t size) {
     ++allocations;
     if (void* const block = std::malloc(size)) return block;
     throw std::bad_alloc();
+}
+
+/// Awaits `round()` until everything is warm, then counts what ten more rounds allocate.
+template <class Round>
+weft::Coro<std::size_t> allocations_of(Round& round) {
+    for (int i = 0; i < 20; ++i) co_await round();
+    const std::size_t before = allocations;
+    for (int i = 0; i < 10; ++i) co_await round();
+    co_return allocations - before;
 }
 
 }  // namespace

@@ -571,8 +571,6 @@ private:
         }
     }
 
-    /// Looks at what an entry into the kernel said. None of these answers loses a submission: what
-    /// was not taken stays in the queue.
     static __kernel_timespec timespec_of(Nanoseconds delay) noexcept {
         return {delay / 1'000'000'000, delay % 1'000'000'000};
     }
@@ -614,6 +612,8 @@ private:
         turns_asked_ = most_turns_asked;  // it may have waited for nothing but a lost cancel
     }
 
+    /// Looks at what an entry into the kernel said. None of these answers loses a submission: what
+    /// was not taken stays in the queue.
     void enter(int result) {
         ++kernel_entries_;
         if (result >= 0) return;
