@@ -5,6 +5,7 @@
 #include <weft/run.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <chrono>
@@ -257,6 +258,33 @@ bool all_done(const World& world) {
     return true;
 }
 
+/// What TCP still takes for an end that was shut for reading, when those who read have been told
+/// its end: nobody else would make room for the writers.
+void make_room(World& world) {
+    char buffer[65'536];
+    for (End& end : world.ends) {
+        if (end.fd < 0 || !end.in || !end.in->complete || end.kind != Kind::tcp) continue;
+        while (::recv(end.fd, buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
+        }
+    }
+}
+
+/// What the kernel knows of the ends, for whoever reads a failure.
+std::string describe_ends(const World& world) {
+    std::string text;
+    for (const End& end : world.ends) {
+        if (end.fd < 0) continue;
+        pollfd now{end.fd, POLLIN | POLLOUT | POLLRDHUP, 0};
+        ::poll(&now, 1, 0);
+        text += "  " + std::to_string(end.fd) + " -> " + std::to_string(end.peer->fd) + ", " +
+                names[static_cast<int>(end.kind)] + (end.stream ? " stream" : "") +
+                ": poll answers " + std::to_string(now.revents) + ", " +
+                std::to_string(end.pending) + " operations, " + std::to_string(end.writing) +
+                " write" + (end.in && end.in->complete ? ", read to its end" : "") + "\n";
+    }
+    return text;
+}
+
 /// Nothing is cancelled any more: whatever waits on bytes, room or an end gets it.
 Coro<void> end_in_peace(World& world) {
     world.stop = true;
@@ -283,6 +311,7 @@ Coro<void> end_in_peace(World& world) {
                 co_await close_end(world, end);
             }
         }
+        make_room(world);
         if (turns < 200) {
             co_await weft::yield();
         } else {
@@ -290,7 +319,8 @@ Coro<void> end_in_peace(World& world) {
         }
     }
     if (!all_done(world)) {
-        world.problem("somebody waits for ever:\n" + weft::get_running_loop().dump());
+        world.problem("somebody waits for ever:\n" + weft::get_running_loop().dump() +
+                      describe_ends(world));
         for (Actor& actor : world.actors) {
             actor.asked = true;
             actor.task.cancel();
@@ -362,7 +392,7 @@ std::string whole_file(int fd) {
 }
 
 void check_all(World& world) {
-    check_connections(world);
+    if (!world.destroyed) check_connections(world);
     for (Direction& way : world.directions) read_what_is_left(world, way);
     for (const End& end : world.ends) {
         if (end.in) end.in->check(names[static_cast<int>(end.kind)], world.problems);
@@ -448,7 +478,8 @@ std::string run_program(std::uint64_t seed) {
         weft::RunOptions options = some_options(world.dice);
         try {
             if (world.dice.chance(25)) {
-                // Destroyed where it stands.
+                // Destroyed where it stands, and with it what was accepted and not yet told.
+                world.destroyed = true;
                 weft::EventLoop loop(options);
                 Task<void> task = loop.create_task(program(world));
                 for (std::size_t step = world.dice.below(300); step > 0 && !task.done(); --step)
@@ -461,6 +492,7 @@ std::string run_program(std::uint64_t seed) {
         } catch (const std::exception& error) {
             world.problem(error.what());
         }
+        world.shortage.end();
     }
     for (Actor& actor : world.actors) {
         // (There is none when the program did not begin.)

@@ -100,8 +100,9 @@ struct World {
     std::vector<std::uint16_t> connected_ports;
     std::vector<std::uint16_t> accepted_ports;
     std::uint64_t writes = 0;
-    bool stop = false;   // actors end after what they do now
-    bool dying = false;  // the loop is destroyed
+    bool stop = false;       // actors end after what they do now
+    bool dying = false;      // the loop ends
+    bool destroyed = false;  // without the end of its tasks
     bool shortage_seen = false;
 };
 
