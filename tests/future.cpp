@@ -46,6 +46,55 @@ void dirty_the_memory(EventLoop& loop, Args&&... args) {
 
 }  // namespace
 
+// --- empty handles ---
+
+TEST_CASE("an empty handle is refused by name whatever is asked of it", "[future]") {
+    const std::string refused = "weft: an empty handle: it refers to no task or future";
+    const auto says = [](auto use) { return message_of<weft::RuntimeError>(use); };
+    Future<int> future;
+    CHECK(says([&] { (void)future.done(); }) == refused);
+    CHECK(says([&] { (void)future.cancelled(); }) == refused);
+    CHECK(says([&] { (void)future.result(); }) == refused);
+    CHECK(says([&] { (void)Future<int>().result(); }) == refused);
+    CHECK(says([&] { (void)future.exception(); }) == refused);
+    CHECK(says([&] { future.set_result(1); }) == refused);
+    CHECK(says([&] { future.set_exception(failure("x")); }) == refused);
+    CHECK(says([&] { future.cancel(); }) == refused);
+    CHECK(says([&] { (void)future.get_loop(); }) == refused);
+    CHECK(says([&] { (void)future.add_done_callback([](Future<int>) {}); }) == refused);
+    CHECK(says([&] { EventLoop().run_until_complete(future); }) == refused);
+    Task<int> task;
+    CHECK(says([&] { (void)task.done(); }) == refused);
+    CHECK(says([&] { task.cancel(); }) == refused);
+    CHECK(says([&] { (void)task.name(); }) == refused);
+    CHECK(says([&] { task.set_name("x"); }) == refused);
+    CHECK(says([&] { (void)task.cancelling(); }) == refused);
+    CHECK(says([&] { (void)task.uncancel(); }) == refused);
+    CHECK(says([] { weft::AnyTask().cancel(); }) == refused);
+    CHECK(says([] { (void)weft::AnyFuture().done(); }) == refused);
+}
+
+WEFT_TEST_CASE("awaiting an empty handle is a named error, and the task goes on", "[future]") {
+    int refused = 0;
+    const auto count = [&](auto await) -> Coro<void> {
+        try {
+            co_await await();
+        } catch (const weft::RuntimeError& error) {
+            if (contains(error.what(), "an empty handle")) ++refused;
+        }
+    };
+    Task<int> task = weft::create_task([]() -> Coro<int> { co_return 7; });
+    co_await count([&]() -> Coro<void> { (void)co_await Task<int>(); });
+    co_await count([&]() -> Coro<void> { (void)co_await Future<int>(); });
+    co_await count([&]() -> Coro<void> { co_await Future<void>().wait(); });
+    const int value = co_await std::move(task);
+    CHECK(value == 7);
+    // An await of an rvalue takes the handle.
+    co_await count([&]() -> Coro<void> { (void)co_await task; });
+    co_await count([&]() -> Coro<void> { (void)co_await std::move(task); });
+    CHECK(refused == 5);
+}
+
 // --- state ---
 
 WEFT_TEST_CASE("a result cannot be set twice", "[future]") {

@@ -187,7 +187,7 @@ WEFT_TEST_CASE("an empty handle, a foreign future and the current task are refus
         co_return co_await end_of(weft::gather(gives(1), std::move(argument)));
     };
     const std::string empty = co_await message(Future<int>());
-    REQUIRE(empty == "weft: an empty handle cannot be awaited");
+    REQUIRE(empty == "weft: an empty handle: it refers to no task or future");
     const std::string of_other = co_await message(foreign);
     REQUIRE(of_other == "weft: awaited a future of another event loop");
     Task<std::string> self;

@@ -89,7 +89,7 @@ WEFT_TEST_CASE("waiting for nothing is an error", "[wait]") {
     const auto end = co_await end_of(weft::wait(std::vector<Task<int>>()));
     REQUIRE(end == "weft: wait for nothing");
     const auto empty = co_await end_of(weft::wait(std::vector<Task<int>>(1)));
-    REQUIRE(empty == "weft: an empty handle cannot be awaited");
+    REQUIRE(empty == "weft: an empty handle: it refers to no task or future");
 }
 
 WEFT_TEST_CASE("cancelling the waiter leaves the tasks alone", "[wait]") {

@@ -128,6 +128,9 @@ namespace detail {
     throw RuntimeError(concat(pieces));
 }
 
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_empty_handle() {
+    throw_runtime_error("weft: an empty handle: it refers to no task or future");
+}
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_invalid_state(const char* what) {
     throw InvalidStateError(what);
 }

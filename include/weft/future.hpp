@@ -172,6 +172,8 @@ private:
 };
 
 /// What a handle can do without knowing the result's type.
+/// Throws:   RuntimeError from whatever looks at the result or awaits it, when the handle is empty
+///           (default-constructed, moved from, or awaited as an rvalue).
 class AnyFuture {
 public:
     AnyFuture() noexcept = default;
@@ -192,8 +194,8 @@ public:
         return a.core_ == b.core_;
     }
 
-    bool done() const noexcept { return core_->done(); }
-    bool cancelled() const noexcept { return core_->state == detail::FutureCore::State::cancelled; }
+    bool done() const { return state().done(); }
+    bool cancelled() const { return state().state == detail::FutureCore::State::cancelled; }
 
     /// The exception it failed with, or null.
     /// Throws:   InvalidStateError while it is not done; CancelledError when it was cancelled.
@@ -206,7 +208,7 @@ public:
 
     /// Waits until it is done, whatever the outcome; looks at no result and throws none.
     /// Cancel:   ends the wait; the future is left alone.
-    auto wait() const noexcept { return detail::DoneAwaiter(shared()); }
+    auto wait() const { return detail::DoneAwaiter(shared()); }
 
     /// Takes a callback out before it has run, also while others run. Returns how many (0 or 1).
     std::size_t remove_done_callback(const DoneHandle& handle) noexcept {
@@ -221,7 +223,7 @@ public:
         return 1;
     }
 
-    EventLoop& get_loop() const noexcept { return *core_->loop; }
+    EventLoop& get_loop() const { return *state().loop; }
     /// For the library's own layers.
     detail::FutureCore* core() const noexcept { return core_; }
 
@@ -229,12 +231,22 @@ protected:
     // Takes over a reference.
     explicit AnyFuture(detail::FutureCore* core) noexcept : core_(core) {}
 
-    detail::FutureCore* shared() const noexcept {
-        core_->add_ref();
+    detail::FutureCore& state() const {
+        if (!core_) [[unlikely]]
+            detail::throw_empty_handle();
+        return *core_;
+    }
+    detail::FutureCore* shared() const {
+        state().add_ref();
         return core_;
     }
+    /// The handle is empty afterwards.
+    detail::FutureCore* given_up() {
+        state();
+        return std::exchange(core_, nullptr);
+    }
     void require_done() const {
-        if (!core_->done()) detail::throw_invalid_state("weft: the result is not there yet");
+        if (!state().done()) detail::throw_invalid_state("weft: the result is not there yet");
     }
 
     detail::FutureCore* core_ = nullptr;
@@ -269,7 +281,7 @@ public:
 
     /// Ends it as cancelled; a task is asked to end instead. False when it was done.
     bool cancel(std::string_view message = {}) {
-        if (!core_->is_task && !core_->done() && !message.empty()) {
+        if (!state().is_task && !core_->done() && !message.empty()) {
             detail::outcome_of<T>(*core_).set_cancelled(
                 std::make_exception_ptr(CancelledError(std::string(message))));
         }
@@ -296,7 +308,7 @@ public:
     template <class F>
     DoneHandle add_done_callback(F&& fn) {
         auto* const callback = new detail::DoneCallback(
-            *core_, [fn = std::forward<F>(fn)](detail::FutureCore& core) mutable {
+            state(), [fn = std::forward<F>(fn)](detail::FutureCore& core) mutable {
                 core.add_ref();
                 fn(Future(&core));
             });
@@ -315,10 +327,10 @@ public:
         return handle;
     }
 
-    auto operator co_await() const& noexcept { return detail::FutureAwaiter<T, false>(shared()); }
-    auto operator co_await() && noexcept {
+    auto operator co_await() const& { return detail::FutureAwaiter<T, false>(shared()); }
+    auto operator co_await() && {
         // The handle's own reference goes along: it must not count as somebody else who looks.
-        return detail::FutureAwaiter<T, true>(std::exchange(core_, nullptr));
+        return detail::FutureAwaiter<T, true>(given_up());
     }
 
     /// For the library's own layers: takes over a reference.
@@ -326,7 +338,7 @@ public:
 
 private:
     void require_open() const {
-        EventLoop::check_thread(*core_, "set_result");
+        EventLoop::check_thread(state(), "set_result");
         if (core_->is_task) detail::throw_runtime_error("weft: a task sets its own result");
         if (core_->done()) detail::throw_invalid_state("weft: the future is done already");
     }
@@ -341,6 +353,7 @@ Future<T> EventLoop::create_future() {
 
 template <class T>
 T EventLoop::run_until_complete(Future<T> future) {
+    if (!future) detail::throw_empty_handle();
     run_until_done(*future.core());
     return std::move(future).result();
 }

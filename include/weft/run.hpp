@@ -40,8 +40,8 @@ public:
         return std::move(task).result();
     }
     template <class Fn, class... Args>
-        requires std::is_invocable_v < std::decay_t<Fn>
-    &, std::decay_t<Args>... > decltype(auto) run(Fn&& fn, Args&&... args) {
+        requires(std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>)
+    decltype(auto) run(Fn&& fn, Args&&... args) {
         return run(detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
             std::forward<Fn>(fn), std::forward<Args>(args)...));
     }
@@ -98,8 +98,8 @@ T run(Coro<T> main, RunOptions options = {}) {
 
 /// The same for a function that returns a Coro; `fn` is kept until its coroutine has ended.
 template <class Fn>
-    requires std::is_invocable_v < std::decay_t<Fn>
-& > decltype(auto) run(Fn&& fn, RunOptions options = {}) {
+    requires(std::is_invocable_v<std::decay_t<Fn>&>)
+decltype(auto) run(Fn&& fn, RunOptions options = {}) {
     Runner runner(std::move(options));
     return runner.run(std::forward<Fn>(fn));
 }

@@ -66,7 +66,7 @@ template <class A>
 auto shield(A&& inner) {
     auto future = ensure_future(std::forward<A>(inner));
     using T = typename decltype(future)::value_type;
-    if (!future) detail::throw_runtime_error("weft: an empty handle cannot be awaited");
+    if (!future) detail::throw_empty_handle();
     future.core()->add_ref();
     return detail::ShieldAwaiter<T>(future.core());
 }

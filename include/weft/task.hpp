@@ -37,10 +37,10 @@ public:
     std::string name() const { return task().name(); }
     void set_name(std::string_view name) { task().make_extras().name = name; }
     /// Cancel requests that were made and not taken back.
-    int cancelling() const noexcept { return static_cast<int>(task().cancel_requests); }
+    int cancelling() const { return static_cast<int>(task().cancel_requests); }
     /// Takes one request back and returns how many are left. At 0 a request that was not passed on
     /// yet is withdrawn; one that has already struck the awaited operation still arrives.
-    int uncancel() noexcept {
+    int uncancel() {
         TaskCore& core = task();
         if (core.cancel_requests > 0 && --core.cancel_requests == 0) core.must_cancel = false;
         return static_cast<int>(core.cancel_requests);
@@ -58,8 +58,11 @@ public:
     }
 
 private:
-    TaskCore& task() const noexcept {
-        return static_cast<TaskCore&>(*static_cast<const Handle*>(this)->core());
+    TaskCore& task() const {
+        FutureCore* const core = static_cast<const Handle*>(this)->core();
+        if (!core) [[unlikely]]
+            throw_empty_handle();
+        return static_cast<TaskCore&>(*core);
     }
 };
 
@@ -88,12 +91,11 @@ public:
     void set_result() = delete;  // a task's result is its coroutine's
     void set_exception() = delete;
 
-    auto operator co_await() const& noexcept {
+    auto operator co_await() const& {
         return detail::FutureAwaiter<T, false, detail::FutureIs::task>(this->shared());
     }
-    auto operator co_await() && noexcept {
-        return detail::FutureAwaiter<T, true, detail::FutureIs::task>(
-            std::exchange(this->core_, nullptr));
+    auto operator co_await() && {
+        return detail::FutureAwaiter<T, true, detail::FutureIs::task>(this->given_up());
     }
 };
 
@@ -195,8 +197,8 @@ Task<T> create_task(Coro<T> coro, TaskOptions options) {
 /// until the coroutine has ended: the way to start a lambda with captures. TaskOptions may come
 /// last. To pass a reference use std::ref.
 template <class Fn, class... Args>
-    requires std::is_invocable_v < std::decay_t<Fn>
-&, std::decay_t<Args>... > auto create_task(Fn&& fn, Args&&... args) {
+    requires(std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>)
+auto create_task(Fn&& fn, Args&&... args) {
     return create_task(detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
         std::forward<Fn>(fn), std::forward<Args>(args)...));
 }

@@ -217,7 +217,7 @@ Coro<void> drive(A& operation, Outcome<T>& outcome, A*& holding, ChildNode& node
 /// Throws:   RuntimeError when `child` cannot be waited for here.
 inline void check_child(const AnyFuture& child, const EventLoop& loop) {
     const FutureCore* const core = child.core();
-    if (!core) throw_runtime_error("weft: an empty handle cannot be awaited");
+    if (!core) throw_empty_handle();
     if (core->loop != &loop) throw_runtime_error("weft: awaited a future of another event loop");
     if (core == loop.current_task()) throw_runtime_error("weft: a task cannot await itself");
 }

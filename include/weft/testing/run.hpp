@@ -22,8 +22,8 @@ inline RunOptions options(RunOptions base = {}) {
 
 /// `weft::run` with `options()`: the backend is the one that WEFT_BACKEND names, or `base` does.
 template <class Fn>
-    requires std::is_invocable_v < std::decay_t<Fn>
-& > decltype(auto) run(Fn&& fn, RunOptions base = {}) {
+    requires(std::is_invocable_v<std::decay_t<Fn>&>)
+decltype(auto) run(Fn&& fn, RunOptions base = {}) {
     return weft::run(std::forward<Fn>(fn), options(std::move(base)));
 }
 
