@@ -66,7 +66,11 @@ public:
         return *task_;
     }
     /// Out of the queue, or seen to otherwise.
+    /// In debug mode the program ends here when this is not the thread of the waiting task's loop:
+    /// two threads have touched the queue, and nobody can tell what is left of it.
     void grant() noexcept {
+        if (task_->loop->debug()) [[unlikely]]
+            return grant_checked();
         state_ = State::granted;
         task_->loop->wake(*task_);
     }
@@ -113,6 +117,7 @@ protected:
 
 private:
     [[noreturn]] void throw_not_granted() const;
+    void grant_checked() noexcept;
     void wait_in_checked(WaitQueue& queue, std::coroutine_handle<> handle);
 
     const char* what_;
@@ -226,6 +231,12 @@ inline TaskCore* QueueWait::cancel() noexcept {
     return nullptr;
 }
 
+[[gnu::cold, gnu::noinline]] inline void QueueWait::grant_checked() noexcept {
+    task_->loop->check_thread(what_);
+    state_ = State::granted;
+    task_->loop->wake(*task_);
+}
+
 inline bool QueueWait::stop_here(std::coroutine_handle<> handle) {
     EventLoop& loop = get_running_loop();
     task_ = &loop.suspend(handle, *this);
@@ -261,6 +272,7 @@ inline void QueueWait::wait_in(WaitQueue& queue, std::coroutine_handle<> handle)
 /// The links of the ready queue are set here, in one pass: half of what a push for each would cost.
 inline void WaitQueue::grant_everyone() noexcept {
     TaskCore& first = front().task();
+    first.loop->check_thread(front().what());
     TaskCore* last = &first;
     waiting_.for_each([&](QueueWait& waiter) {
         TaskCore& task = waiter.grant_unwoken();

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// Debug mode: a primitive that another thread touches while tasks wait for it ends the program with
+// a named error. What the loop itself refuses stands in inbox.cpp.
+#include <weft/testing/catch.hpp>
+#include <weft/weft.hpp>
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <functional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "descriptors.hpp"
+
+namespace wrong_thread_test {
+
+using weft::Coro;
+
+namespace {
+
+/// What a child prints that `act` ends by SIGABRT; "lives" when it does not.
+std::string last_words(const std::function<void()>& act) {
+    support::Pair pipe = support::pipe_pair();
+    const pid_t child = support::checked(::fork(), "fork");
+    if (child == 0) {
+        const rlimit no_core{0, 0};
+        ::setrlimit(RLIMIT_CORE, &no_core);
+        ::signal(SIGABRT, SIG_DFL);
+        ::dup2(pipe.b.get(), STDERR_FILENO);
+        act();
+        ::_exit(0);
+    }
+    pipe.b.reset();
+    std::string text;
+    char buffer[4096];
+    ssize_t got = 0;
+    while ((got = ::read(pipe.a.get(), buffer, sizeof buffer)) > 0)
+        text.append(buffer, static_cast<std::size_t>(got));
+    int status = 0;
+    support::checked(::waitpid(child, &status, 0), "waitpid");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "lives";
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? text : "no abort: " + text;
+}
+
+/// `use` on another thread, while a task waits in `wait`.
+template <class Wait, class Use>
+std::string used_elsewhere(bool debug, Wait wait, Use use) {
+    return last_words([&] {
+        weft::RunOptions options;
+        options.debug = debug;
+        weft::EventLoop loop(options);
+        auto task = loop.create_task(wait());
+        loop.run_once();
+        std::thread(use).join();
+    });
+}
+
+bool names(const std::string& text, const char* what) {
+    const std::string expected = std::string(what) + ": this event loop belongs to another thread";
+    return text.find(expected) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("debug mode names a primitive that another thread touches", "[threads]") {
+    weft::Event event;
+    CHECK(names(used_elsewhere(
+                    true, [&]() -> Coro<void> { co_await event.wait(); }, [&] { event.set(); }),
+                "event"));
+
+    weft::Lock lock;
+    CHECK(lock.try_acquire());
+    CHECK(
+        names(used_elsewhere(
+                  true, [&]() -> Coro<void> { co_await lock.acquire(); }, [&] { lock.release(); }),
+              "lock"));
+
+    weft::Semaphore semaphore(0);
+    CHECK(names(used_elsewhere(
+                    true, [&]() -> Coro<void> { co_await semaphore.acquire(); },
+                    [&] { semaphore.release(); }),
+                "semaphore"));
+
+    weft::Queue<int> queue;
+    CHECK(names(used_elsewhere(
+                    true, [&]() -> Coro<void> { (void)co_await queue.get(); },
+                    [&] { queue.put_nowait(1); }),
+                "queue get"));
+}
+
+TEST_CASE("debug mode leaves the loop's own thread alone", "[threads]") {
+    weft::RunOptions options;
+    options.debug = true;
+    int woken = 0;
+    weft::run(
+        [&]() -> Coro<void> {
+            weft::Event event;
+            weft::Lock lock;
+            co_await lock.acquire();
+            auto waits = [&]() -> Coro<void> {
+                co_await event.wait();
+                const auto guard = co_await lock.scoped();
+                ++woken;
+            };
+            auto one = weft::create_task(waits);
+            auto two = weft::create_task(waits);
+            co_await weft::yield();
+            event.set();
+            co_await weft::yield();
+            lock.release();
+            co_await one;
+            co_await two;
+        },
+        options);
+    CHECK(woken == 2);
+}
+
+}  // namespace wrong_thread_test
