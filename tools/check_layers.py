@@ -12,7 +12,8 @@ import sys
 LAYERS = [
     ("words", "config error clock fd address buffer options detail/intrusive_list detail/outcome"
               " detail/callback detail/pointer_set detail/std_parts detail/ref detail/thread detail/buffer_pool"),
-    ("kernel door", "backend/operation backend/attempt backend/uring backend/epoll backend/choose backend/backend"
+    ("kernel door", "backend/operation backend/attempt backend/uring backend/uring_flags"
+                    " backend/uring_unix_ends backend/epoll backend/choose backend/backend"
                     " backend/forked detail/helper_thread"),
     ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core detail/guard remote"
@@ -29,7 +30,7 @@ LAYERS = [
 
 # System headers that one place alone may include.
 ONLY_IN = {
-    "liburing.h": {"backend/uring"},
+    "liburing.h": {"backend/uring", "backend/uring_unix_ends"},
     "linux/io_uring.h": {"backend/uring"},
     "sys/epoll.h": {"backend/epoll"},
 }

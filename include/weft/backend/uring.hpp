@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // UringBackend: operations as io_uring submissions, one kernel entry a turn.
-// Long because: it is the one file that may include liburing, so set-up, submission and completion
-// stand together.
+// Long because: set-up, submission and completion work on one state.
 #pragma once
 
 #include <liburing.h>
@@ -21,33 +20,10 @@
 #include "../detail/std_parts.hpp"
 #include "../error.hpp"
 #include "backend.hpp"
+#include "uring_flags.hpp"
+#include "uring_unix_ends.hpp"
 
 namespace weft::detail {
-
-// Constants that liburing 2.3 and the kernel headers of its time may lack.
-inline constexpr unsigned uring_setup_submit_all = 1U << 7;      // Linux 5.18
-inline constexpr unsigned uring_setup_coop_taskrun = 1U << 8;    // 5.19
-inline constexpr unsigned uring_setup_taskrun_flag = 1U << 9;    // 5.19
-inline constexpr unsigned uring_setup_single_issuer = 1U << 12;  // 6.0
-inline constexpr unsigned uring_setup_defer_taskrun = 1U << 13;  // 6.1
-inline constexpr unsigned uring_sq_taskrun = 1U << 2;            // 5.19
-inline constexpr unsigned uring_recvsend_poll_first = 1U << 0;   // 5.19
-inline constexpr unsigned uring_cqe_sock_nonempty = 1U << 2;     // 5.19
-inline constexpr unsigned uring_recv_multishot = 1U << 1;        // 6.0
-
-/// A name in WEFT_URING_DISABLE takes its rung out of the ladder, so that every rung is tested on
-/// one kernel.
-inline bool uring_feature_disabled(std::string_view feature) {
-    const char* const list = std::getenv("WEFT_URING_DISABLE");
-    if (!list) return false;
-    std::string_view rest = list;
-    while (!rest.empty()) {
-        const std::size_t comma = std::min(rest.find(','), rest.size());
-        if (rest.substr(0, comma) == feature) return true;
-        rest.remove_prefix(std::min(comma + 1, rest.size()));
-    }
-    return false;
-}
 
 class UringBackend final : public Backend {
 public:
@@ -763,10 +739,7 @@ private:
     static constexpr std::uint32_t receives_once = 1;
     static constexpr std::uint32_t receives_again = 2;
 
-    /// Kernels of the field lose an end that comes together with data on everything but TCP
-    /// (liburing#1549, from Linux 6.0 on, fixed in 2026): after the data the socket is taken for
-    /// empty and the receive waits for an event, which the end has made already. (TCP at its end
-    /// says that there is more.) So on Unix sockets the kernel is tried first.
+    /// TCP tells its end in any case; on Unix sockets the kernel is tried first.
     [[gnu::noinline]] std::uint32_t kind_of_receive(int fd) const noexcept {
         if (!lent_ring_ || !multishot_) return receives_once;
         int family = 0;
@@ -774,57 +747,6 @@ private:
         if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) return receives_once;
         if (family == AF_INET || family == AF_INET6) return receives_again;
         return family == AF_UNIX && keeps_unix_ends() ? receives_again : receives_once;
-    }
-
-    /// Asked once a process, by whoever first reads chunks from a Unix socket.
-    [[gnu::cold]] static bool keeps_unix_ends() noexcept {
-        static const bool keeps = !uring_feature_disabled("unix_multishot") && try_unix_end();
-        return keeps;
-    }
-    /// Data and an end arrive before the receive runs again: both must be told. (Work that is
-    /// deferred makes sure that it does not run between the two.)
-    [[gnu::cold, gnu::noinline]] static bool try_unix_end() noexcept {
-        bool told = false;
-        io_uring ring{};
-        io_uring_params params{};
-        params.flags = uring_setup_single_issuer | uring_setup_defer_taskrun;
-        if (::io_uring_queue_init_params(4, &ring, &params) != 0) return false;
-        void* memory = nullptr;
-        int ends[2] = {-1, -1};
-        char text[8];
-        io_uring_buf_reg how{};
-        how.ring_entries = 2;
-        if (::posix_memalign(&memory, 4096, how.ring_entries * sizeof(io_uring_buf)) == 0) {
-            std::memset(memory, 0, how.ring_entries * sizeof(io_uring_buf));
-            how.ring_addr = reinterpret_cast<std::uintptr_t>(memory);
-            if (::io_uring_register_buf_ring(&ring, &how, 0) == 0 &&
-                ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
-                auto* const buffers = static_cast<io_uring_buf_ring*>(memory);
-                for (unsigned short number = 0; number < 2; ++number) {
-                    ::io_uring_buf_ring_add(buffers, text + 4 * number, 4, number, 1, number);
-                }
-                ::io_uring_buf_ring_advance(buffers, 2);
-                io_uring_sqe& entry = *::io_uring_get_sqe(&ring);
-                ::io_uring_prep_recv(&entry, ends[0], nullptr, 0, 0);
-                entry.flags = IOSQE_BUFFER_SELECT;
-                entry.ioprio = uring_recv_multishot;
-                const bool began = ::io_uring_submit(&ring) == 1 &&
-                                   ::send(ends[1], text, 1, MSG_NOSIGNAL) == 1 &&
-                                   ::shutdown(ends[1], SHUT_WR) == 0;
-                io_uring_cqe* completion = nullptr;
-                while (began && ::io_uring_submit_and_get_events(&ring) >= 0 &&
-                       ::io_uring_peek_cqe(&ring, &completion) == 0) {
-                    told = completion->res == 0;
-                    ::io_uring_cqe_seen(&ring, completion);
-                }
-            }
-        }
-        ::io_uring_queue_exit(&ring);
-        std::free(memory);
-        for (const int end : ends) {
-            if (end >= 0) ::close(end);
-        }
-        return told;
     }
 
     void prepare_pooled(io_uring_sqe& entry, Operation& op) noexcept {
