@@ -3,6 +3,7 @@
 #include <weft/as_completed.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -136,6 +137,18 @@ WEFT_TEST_CASE("a task that ends when next is cancelled is not lost", "[as_compl
     co_await waiter;
     REQUIRE(got == 8);
     REQUIRE(hit);
+}
+
+WEFT_TEST_CASE("as_completed leaves the callables of a container that it was not given",
+               "[as_completed]") {
+    const auto shared = std::make_shared<int>(0);
+    auto count = [shared]() -> Coro<int> { co_return ++*shared; };
+    std::vector<decltype(count)> calls(3, count);
+    for (int round = 0; round < 2; ++round) {
+        auto completed = weft::as_completed(calls);
+        while (auto task = co_await completed.next()) (void)task.result();
+    }
+    CHECK(*shared == 6);
 }
 
 WEFT_TEST_CASE("as_completed of nothing is over at once", "[as_completed]") {

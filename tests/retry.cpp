@@ -135,6 +135,20 @@ WEFT_TEST_CASE("a predicate decides what is worth another call", "[retry]") {
     REQUIRE(asked == 3);
 }
 
+WEFT_TEST_CASE("one set of options serves many calls", "[retry]") {
+    int asked = 0;
+    RetryOptions prepared = regular(3, 1ms);
+    prepared.when = [&](const std::exception_ptr&, int) { return ++asked > 0; };
+    const RetryOptions policy = std::move(prepared);
+    for (int round = 0; round < 2; ++round) {
+        Service service(2);
+        auto ask = [&](int question) { return service.ask(question); };
+        const int answer = co_await retry(policy, ask, 1);
+        REQUIRE(answer == 2);
+    }
+    REQUIRE(asked == 4);
+}
+
 WEFT_TEST_CASE("what is no std::exception is not tried again unless the predicate says so",
                "[retry]") {
     for (const bool wanted : {false, true}) {

@@ -9,6 +9,8 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -157,6 +159,24 @@ WEFT_TEST_CASE("all_tasks lists what is not done", "[task]") {
 }
 
 // --- dropped handles ---
+
+WEFT_TEST_CASE("handles of one task are one key of a hash table", "[task]") {
+    Task<int> one = weft::create_task([]() -> Coro<int> { co_return 1; });
+    Task<int> two = weft::create_task([]() -> Coro<int> { co_return 2; });
+    std::unordered_set<Task<int>> typed{one, two, one};
+    CHECK(typed.size() == 2);
+    CHECK(typed.contains(two));
+    std::unordered_map<weft::AnyTask, int> any;
+    for (const weft::AnyTask& task : weft::all_tasks()) ++any[task];
+    CHECK(any.size() == 3);
+    CHECK(any.contains(weft::current_task()));
+    std::unordered_set<weft::Future<int>> futures{one, two};
+    typed.erase(one);
+    CHECK(typed.size() == 1);
+    const int sum = co_await one + co_await two;
+    CHECK(sum == 3);
+    CHECK(futures.contains(one));
+}
 
 WEFT_TEST_CASE("a task whose handle was dropped runs to its end", "[task]") {
     int steps = 0;

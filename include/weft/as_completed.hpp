@@ -82,10 +82,8 @@ auto start_all(R&& range) {
         return std::vector<Element>(range.begin(), range.end());
     } else {
         std::vector<Task<typename KeptElement<std::remove_reference_t<R>>::value_type>> tasks;
-        // Read once: a view may make its coroutines as it is read.
-        for (auto&& element : range) {
-            tasks.push_back(create_task(keep_for_long(std::move(element))));
-        }
+        auto kept = keep_range(std::forward<R>(range));
+        for (auto& element : kept) tasks.push_back(create_task(keep_for_long(std::move(element))));
         return tasks;
     }
 }
@@ -95,7 +93,7 @@ using StartedHandle = typename decltype(start_all(std::declval<R>()))::value_typ
 }  // namespace detail
 
 /// The tasks or futures of a range one after the other as they end; coroutines, and callables that
-/// return one, are started as tasks.
+/// return one, are started as tasks. A container of coroutines is moved: `std::move(coroutines)`.
 ///
 ///     auto completed = weft::as_completed(std::move(tasks));
 ///     while (auto task = co_await completed.next()) use(task.result());

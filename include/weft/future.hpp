@@ -359,3 +359,13 @@ T EventLoop::run_until_complete(Future<T> future) {
 }
 
 }  // namespace weft
+
+/// Handles of one future are one key.
+template <>
+struct std::hash<weft::AnyFuture> {
+    std::size_t operator()(const weft::AnyFuture& future) const noexcept {
+        return std::hash<const void*>()(future.core());
+    }
+};
+template <class T>
+struct std::hash<weft::Future<T>> : std::hash<weft::AnyFuture> {};

@@ -281,7 +281,9 @@ public:
 /// it). All of them share:
 ///
 /// Throws:   std::system_error naming the call; CancelledError. Operation canceled (ECANCELED)
-///           means that somebody closed the descriptor meanwhile with `io::close`.
+///           means that somebody closed the descriptor meanwhile with `io::close`. Device or
+///           resource busy (EBUSY) is what a read or receive gets whose bytes a stream takes in
+///           chunks (see `Stream::read_chunk`): while that waits, or from its first chunk on.
 /// Cancel:   lossless: the operation did not happen, or its result is returned and the cancel
 ///           strikes at the next suspension.
 /// Lifetime: buffers and paths outlive the await, a cancelled one included.

@@ -12,12 +12,40 @@
 #include "coro.hpp"
 #include "detail/callback.hpp"
 #include "detail/cancel_watch.hpp"
+#include "detail/ref.hpp"
 #include "detail/std_parts.hpp"
 #include "detail/task_core.hpp"
 #include "loop.hpp"
 #include "sleep.hpp"
 
 namespace weft {
+
+/// Which failures are worth another call: any callable, given the exception and how many calls were
+/// made. Empty: every std::exception.
+/// Thread:   copies share the callable; those on several threads call it side by side.
+class RetryCondition {
+public:
+    RetryCondition() noexcept = default;
+    template <class F>
+        requires(!std::is_same_v<std::remove_cvref_t<F>, RetryCondition> &&
+                 std::is_invocable_r_v<bool, std::decay_t<F>&, const std::exception_ptr&, int>)
+    // NOLINTNEXTLINE(google-explicit-constructor): a callable is a condition.
+    RetryCondition(F&& fn) : shared_(new Shared(std::forward<F>(fn))) {}
+
+    explicit operator bool() const noexcept { return static_cast<bool>(shared_); }
+    /// Not of an empty one.
+    bool operator()(const std::exception_ptr& failure, int calls) const {
+        return shared_->fn(failure, calls);
+    }
+
+private:
+    struct Shared : detail::CountedByThreads<Shared> {
+        template <class F>
+        explicit Shared(F&& f) : fn(std::forward<F>(f)) {}
+        detail::Callback<bool(const std::exception_ptr&, int)> fn;
+    };
+    detail::Ref<Shared> shared_;
+};
 
 /// How often, how long in between, and after which failures. Not an aggregate: see TaskOptions.
 struct RetryOptions {
@@ -32,9 +60,7 @@ struct RetryOptions {
     /// The share of a pause that is left to chance: 0.5 means between half of it and all of it.
     /// Without, clients that failed together come back together.
     double jitter = 0.5;
-    /// Which failures are worth another call, given the exception and how many calls were made.
-    /// Empty: every std::exception.
-    detail::Callback<bool(const std::exception_ptr&, int)> when;
+    RetryCondition when;  ///< which failures are worth another call
     /// Not 0: the pauses are the same in every run.
     std::uint64_t seed = 0;
 };

@@ -240,3 +240,8 @@ T EventLoop::run_until_complete(Coro<T> coro) {
 }
 
 }  // namespace weft
+
+template <>
+struct std::hash<weft::AnyTask> : std::hash<weft::AnyFuture> {};
+template <class T>
+struct std::hash<weft::Task<T>> : std::hash<weft::AnyFuture> {};
