@@ -305,6 +305,8 @@ public:
     }
 
     /// Calls `fn(future)` through the loop once it is done, callbacks in the order of registration.
+    /// Lifetime: `fn` is kept until then. One that holds a handle of this very future keeps it alive
+    ///           until it is done; one that never is, is never freed.
     template <class F>
     DoneHandle add_done_callback(F&& fn) {
         auto* const callback = new detail::DoneCallback(

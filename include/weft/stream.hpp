@@ -193,8 +193,16 @@ private:
         co_return stream.take(count);
     }
 
+    /// A read of several receives whose stream is closed between two of them ends like one that
+    /// waits.
+    static void go_on(const detail::StreamState& stream) {
+        if (!stream.fd) [[unlikely]]
+            detail::throw_system_error(ECANCELED, "recv");
+    }
+
     static Coro<void> fill(detail::StreamState& stream, std::size_t count) {
-        while (stream.buffer.size() < count) {
+        for (bool began = false; stream.buffer.size() < count; began = true) {
+            if (began) go_on(stream);
             const std::size_t missing = count - stream.buffer.size();
             const bool alive = co_await detail::StreamFill(stream, std::max(missing, chunk));
             if (!alive) throw IncompleteReadError(stream.take(stream.buffer.size()), count);
@@ -204,7 +212,7 @@ private:
     static Coro<std::string> read_through(detail::StreamState& stream, std::string_view separator) {
         if (separator.empty()) detail::throw_runtime_error("read_until: the separator is empty");
         std::size_t searched = 0;
-        for (;;) {
+        for (bool began = false;; began = true) {
             const std::string_view data = stream.buffer.view();
             const std::size_t at = data.find(separator, searched);
             if (at != std::string_view::npos) {
@@ -212,6 +220,7 @@ private:
                 co_return stream.take(at + separator.size());
             }
             if (data.size() > stream.limit) throw LimitOverrunError(stream.limit);
+            if (began) go_on(stream);
             // A separator may be cut in two by the end of what has arrived.
             searched = data.size() - std::min(data.size(), separator.size() - 1);
             const bool alive = co_await detail::StreamFill(stream, chunk);

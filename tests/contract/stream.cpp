@@ -21,6 +21,7 @@
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
 #include <weft/weft.hpp>
+#include "../support/awaiting.hpp"
 #include "../support/stream_pairs.hpp"
 
 namespace stream_test {
@@ -559,6 +560,42 @@ WEFT_TEST_CASE("close ends a waiting read, and the peer sees the end") {
         CHECK(error == ECANCELED);
         const std::string rest = co_await read_all(pair.far);
         CHECK(rest == "");
+    }
+}
+
+WEFT_TEST_CASE("close ends a read of several receives the same way at every moment") {
+    const auto error_of = [](auto read) -> Coro<int> {
+        try {
+            (void)co_await read();
+        } catch (const std::system_error& error) {
+            co_return error.code().value();
+        }
+        co_return 0;
+    };
+    for (int arrives = 0; arrives < 5; ++arrives) {
+        for (int closes = 0; closes < 8; ++closes) {
+            INFO("the data after " << arrives << " turns, the close after " << closes);
+            StreamPair pair = stream_pair();
+            StreamPair lines = stream_pair();
+            auto count = weft::create_task(
+                error_of, [&near = pair.near] { return near.read_exactly(std::size_t{10}); });
+            auto line =
+                weft::create_task(error_of, [&near = lines.near] { return near.read_line(); });
+            auto sends = weft::create_task([&]() -> Coro<void> {
+                co_await support::turns(arrives);
+                // (Too late, it finds the ends closed.)
+                co_await support::failure([&] { return pair.far.write("begun"); });
+                co_await support::failure([&] { return lines.far.write("begun"); });
+            });
+            co_await support::turns(closes + 1);
+            co_await pair.near.close();
+            co_await lines.near.close();
+            const int count_error = co_await count;
+            const int line_error = co_await line;
+            CHECK(count_error == ECANCELED);
+            CHECK(line_error == ECANCELED);
+            co_await sends;
+        }
     }
 }
 

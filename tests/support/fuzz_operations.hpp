@@ -233,9 +233,7 @@ inline Coro<void> receive_from_stream(World& world, Actor& actor, End& end) {
                           : exactly(*end.stream, size);
     });
     end.reading = false;
-    // (A read of several receives may find the stream closed when it starts the next.)
-    if (!(outcome.error == EBADF && *closing && kind >= 8))
-        check_error(world, "stream", end, *closing, outcome.error);
+    check_error(world, "stream", end, *closing, outcome.error);
     if (!outcome.value) co_return;
     way.read(index, *outcome.value);
     const bool ended = kind < 8 ? outcome.value->empty() : outcome.value->size() < size;
