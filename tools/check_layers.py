@@ -25,7 +25,7 @@ LAYERS = [
                    " detail/children detail/child_arguments detail/child_range detail/chunk_source"
                    " detail/stream_reads"),
     ("vocabulary", "* detail/timed_awaiter"),
-    ("entry", "weft run debug testing/*"),
+    ("entry", "weft run src debug testing/*"),
 ]
 
 # System headers that one place alone may include.

@@ -14,6 +14,20 @@
 #define WEFT_HAS_URING 1
 #endif
 
+/// weft is header-only. A program of many files may compile once what is no template, instead of in
+/// each of them that runs a loop: it defines WEFT_SEPARATE_COMPILATION for all of its files, and
+/// one includes <weft/src.hpp> first (CMake: link to weft::compiled, which sees to both).
+#if !defined(WEFT_SEPARATE_COMPILATION)
+#define WEFT_BODIES 1
+#define WEFT_INLINE inline
+#elif defined(WEFT_SOURCE)
+#define WEFT_BODIES 1
+#define WEFT_INLINE
+#else
+#define WEFT_BODIES 0
+#define WEFT_INLINE
+#endif
+
 /// 1 under AddressSanitizer. Frames are then not recycled, so that a touch of a dead frame, by us
 /// or by the kernel's completion path, is a report and not a silent hit on the next frame.
 #if defined(__SANITIZE_ADDRESS__)

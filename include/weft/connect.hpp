@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "address.hpp"
+#include "config.hpp"
 #include "coro.hpp"
 #include "error.hpp"
 #include "fd.hpp"
@@ -44,17 +45,22 @@ inline void set_no_delay(int fd, int family) noexcept {
 /// Connects to an address.
 /// Throws:   std::system_error (socket, connect); CancelledError.
 /// Cancel:   the socket is closed, connected or not.
-inline Coro<Stream> open_connection(Address to) {
+Coro<Stream> open_connection(Address to);
+
+/// Looks up `host` and connects to the first of its addresses that answers.
+/// Throws:   std::system_error (getaddrinfo; connect: of the last address tried); CancelledError.
+/// Cancel:   as above, also while the name is looked up.
+Coro<Stream> open_connection(std::string host, std::uint16_t port);
+
+#if WEFT_BODIES
+WEFT_INLINE Coro<Stream> open_connection(Address to) {
     Fd socket = detail::open_socket(to.family());
     co_await io::connect(socket.get(), to);
     detail::set_no_delay(socket.get(), to.family());
     co_return Stream(std::move(socket));
 }
 
-/// Looks up `host` and connects to the first of its addresses that answers.
-/// Throws:   std::system_error (getaddrinfo; connect: of the last address tried); CancelledError.
-/// Cancel:   as above, also while the name is looked up.
-inline Coro<Stream> open_connection(std::string host, std::uint16_t port) {
+WEFT_INLINE Coro<Stream> open_connection(std::string host, std::uint16_t port) {
     const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
     std::exception_ptr failure;
     for (const Address& address : addresses) {
@@ -68,5 +74,6 @@ inline Coro<Stream> open_connection(std::string host, std::uint16_t port) {
     if (!failure) detail::throw_system_error(EHOSTUNREACH, "getaddrinfo found no address");
     std::rethrow_exception(failure);
 }
+#endif
 
 }  // namespace weft

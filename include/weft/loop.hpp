@@ -2,14 +2,17 @@
 // EventLoop: one thread's scheduler, whole; the turn of the loop is in detail/loop_turn.hpp.
 #pragma once
 
+#include "config.hpp"
 #include "detail/event_loop.hpp"
 #include "detail/loop_callbacks.hpp"
+#include "error.hpp"
+#if WEFT_BODIES
 #include "detail/loop_cancel.hpp"
 #include "detail/loop_life.hpp"
 #include "detail/loop_reports.hpp"
 #include "detail/loop_turn.hpp"
 #include "detail/loop_world.hpp"
-#include "error.hpp"
+#endif
 
 namespace weft {
 

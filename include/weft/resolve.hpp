@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "address.hpp"
+#include "config.hpp"
 #include "coro.hpp"
 #include "detail/ref.hpp"
 #include "detail/thread.hpp"
@@ -25,6 +26,15 @@
 #include "loop.hpp"
 
 namespace weft {
+
+/// The addresses of a host, in the order in which to try them. Numeric addresses cost nothing; an
+/// empty host means every local address.
+/// Throws:   std::system_error (getaddrinfo, with the resolver's reason); CancelledError.
+/// Cancel:   at once; a lookup that runs is abandoned and its answer dropped. It does not hold up
+///           the end of the loop.
+Coro<std::vector<Address>> getaddrinfo(std::string host, std::uint16_t port);
+
+#if WEFT_BODIES
 namespace detail {
 
 class LookupWait;
@@ -143,11 +153,11 @@ private:
     bool answered_ = false;
 };
 
-inline LookupWait look_up(std::string host, std::uint16_t port) {
+WEFT_INLINE LookupWait look_up(std::string host, std::uint16_t port) {
     return LookupWait(std::move(host), port);
 }
 
-inline bool is_numeric(const std::string& host) noexcept {
+WEFT_INLINE bool is_numeric(const std::string& host) noexcept {
     in6_addr scratch;
     return ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 ||
            ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;
@@ -155,14 +165,11 @@ inline bool is_numeric(const std::string& host) noexcept {
 
 }  // namespace detail
 
-/// The addresses of a host, in the order in which to try them. Numeric addresses cost nothing; an
-/// empty host means every local address.
-/// Throws:   std::system_error (getaddrinfo, with the resolver's reason); CancelledError.
-/// Cancel:   at once; a lookup that runs is abandoned and its answer dropped. It does not hold up
-///           the end of the loop.
-[[gnu::cold]] inline Coro<std::vector<Address>> getaddrinfo(std::string host, std::uint16_t port) {
+[[gnu::cold]] WEFT_INLINE Coro<std::vector<Address>> getaddrinfo(std::string host,
+                                                                 std::uint16_t port) {
     if (detail::is_numeric(host)) co_return std::vector<Address>(1, Address::ip(host, port));
     co_return co_await detail::look_up(std::move(host), port);
 }
+#endif
 
 }  // namespace weft

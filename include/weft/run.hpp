@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "config.hpp"
 #include "loop.hpp"
 #include "options.hpp"
 #include "task.hpp"
@@ -15,18 +16,8 @@ namespace weft {
 /// A loop for several `run` calls in a row, that ends like `weft::run` does.
 class Runner {
 public:
-    [[gnu::cold, gnu::noinline]] explicit Runner(RunOptions options = {})
-        : name_(options.name.empty() ? "main" : options.name),
-          patience_(options.shutdown_timeout),
-          loop_(std::move(options)) {}
-    [[gnu::cold, gnu::noinline]] ~Runner() {
-        try {
-            close();
-        } catch (...) {
-            loop_.call_exception_handler(
-                {"a loop did not come to its end", std::current_exception(), {}});
-        }
-    }
+    explicit Runner(RunOptions options = {});
+    ~Runner();
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
 
@@ -50,36 +41,58 @@ public:
 
     /// Cancels the tasks that are left, waits for their clean-up (`RunOptions::shutdown_timeout` at
     /// most), reports their failures, and closes the loop. Idempotent.
-    [[gnu::cold]] void close() {
-        if (loop_.is_closed() || EventLoop::running()) return loop_.close();
-        loop_.run_once();  // callbacks that were scheduled before the end
-        std::vector<AnyTask> left = all_tasks(loop_);
-        loop_.cancel_all(false);
-        if (!left.empty()) loop_.run_until_no_tasks(patience_);
-        for (const AnyTask& task : left) {
-            if (!task.done() || task.cancelled() || !task.exception()) continue;
-            loop_.call_exception_handler(
-                {"a task failed while the loop was closing", task.exception(), task.name()});
-        }
-        left.clear();
-        loop_.close();
-    }
+    void close();
 
 private:
     // What `run` does without knowing the type.
-    [[gnu::cold, gnu::noinline]] static void refuse_nested() {
-        if (EventLoop::running())
-            detail::throw_runtime_error("run: an event loop is already running on this thread");
-    }
-    [[gnu::cold, gnu::noinline]] void finish(detail::FutureCore& task) {
-        static_cast<detail::TaskCore&>(task).make_extras().name = name_;
-        loop_.run_until_done(task);
-    }
+    static void refuse_nested();
+    void finish(detail::FutureCore& task);
 
     std::string name_;
     Duration patience_;
     EventLoop loop_;
 };
+
+#if WEFT_BODIES
+[[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::Runner(RunOptions options)
+    : name_(options.name.empty() ? "main" : options.name),
+      patience_(options.shutdown_timeout),
+      loop_(std::move(options)) {}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::~Runner() {
+    try {
+        close();
+    } catch (...) {
+        loop_.call_exception_handler(
+            {"a loop did not come to its end", std::current_exception(), {}});
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE void Runner::close() {
+    if (loop_.is_closed() || EventLoop::running()) return loop_.close();
+    loop_.run_once();  // callbacks that were scheduled before the end
+    std::vector<AnyTask> left = all_tasks(loop_);
+    loop_.cancel_all(false);
+    if (!left.empty()) loop_.run_until_no_tasks(patience_);
+    for (const AnyTask& task : left) {
+        if (!task.done() || task.cancelled() || !task.exception()) continue;
+        loop_.call_exception_handler(
+            {"a task failed while the loop was closing", task.exception(), task.name()});
+    }
+    left.clear();
+    loop_.close();
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::refuse_nested() {
+    if (EventLoop::running())
+        detail::throw_runtime_error("run: an event loop is already running on this thread");
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::finish(detail::FutureCore& task) {
+    static_cast<detail::TaskCore&>(task).make_extras().name = name_;
+    loop_.run_until_done(task);
+}
+#endif
 
 /// Runs a coroutine on a loop of its own and returns its result: what `main` calls.
 /// When it ends, tasks that are left are cancelled and awaited.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "address.hpp"
+#include "config.hpp"
 #include "connect.hpp"
 #include "coro.hpp"
 #include "detail/callback.hpp"
@@ -48,26 +49,12 @@ struct ServerState {
 
     // Of the loop's thread alone.
     void add_ref() noexcept { ++refs; }
-    [[gnu::cold, gnu::noinline]] void release() noexcept {
-        if (--refs == 0) delete this;
-    }
+    void release() noexcept;
 
-    void connection_ended() {
-        --connections;
-        announce_end();
-    }
+    void connection_ended();
     /// An accept task is done, whether it ever ran or not.
-    void accepting_ended(std::size_t index) {
-        listeners[index].socket.reset();
-        --accepting;
-        announce_end();
-    }
-    // A cancelled accept may still win and bring one more connection: so both counts.
-    [[gnu::noinline]] void announce_end() {
-        if (closed && accepting == 0 && connections == 0 && !all_ended.done()) {
-            all_ended.set_result();
-        }
-    }
+    void accepting_ended(std::size_t index);
+    void announce_end();
 
     Callback<Coro<void>(Stream)> handler;
     std::vector<Listener> listeners;
@@ -78,17 +65,96 @@ struct ServerState {
     Future<void> all_ended;  // closed, and the last connection is gone
 };
 
-inline Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
+}  // namespace detail
+
+/// A listening server. Letting go of it closes it: no more connections are taken, those that are
+/// there go on.
+/// Thread:   loop thread only.
+class Server {
+public:
+    explicit Server(detail::Ref<detail::ServerState> state) noexcept : state_(std::move(state)) {}
+    Server(Server&&) noexcept = default;
+    Server& operator=(Server&& other) noexcept {
+        std::swap(state_, other.state_);
+        return *this;
+    }
+    ~Server() {
+        if (state_) close();
+    }
+
+    /// The address of the (first) listening socket; with port 0 asked for, the one that was given.
+    const Address& address() const noexcept { return state_->listeners.front().address; }
+    std::uint16_t port() const noexcept { return address().port(); }
+    std::size_t connections() const noexcept { return state_->connections; }
+    bool is_serving() const noexcept { return !state_->closed; }
+
+    /// Takes no more connections. Idempotent.
+    void close();
+    /// Waits until it is closed and the last connection has ended.
+    /// Cancel:   ends the wait only.
+    Coro<void> wait_closed();
+    /// Serves until the task is cancelled, then closes.
+    Coro<void> serve_forever();
+
+private:
+    detail::Ref<detail::ServerState> state_;
+};
+
+namespace detail {
+
+/// The untyped rest of `weft::start_server`.
+Coro<Server> start_server(Callback<Coro<void>(Stream)> handler, std::string host,
+                          std::uint16_t port, ServerOptions options);
+
+}  // namespace detail
+
+/// Listens on `host` and `port` and runs `handler(Stream)`, a function that returns a Coro<void>,
+/// as a task for each connection. A handler that throws is reported through the loop's exception
+/// handler and disturbs nobody else. Port 0: the kernel chooses one, the same for all addresses of
+/// the host. Empty host: every local address. Addresses that this host lacks (::1 without IPv6) are
+/// passed over, as long as there is another one.
+/// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
+template <class Handler>
+    requires(std::is_invocable_r_v<Coro<void>, std::decay_t<Handler>&, Stream>)
+Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
+                          ServerOptions options = {}) {
+    return detail::start_server(detail::Callback<Coro<void>(Stream)>(std::move(handler)),
+                                std::move(host), port, options);
+}
+
+#if WEFT_BODIES
+namespace detail {
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::release() noexcept {
+    if (--refs == 0) delete this;
+}
+WEFT_INLINE void ServerState::connection_ended() {
+    --connections;
+    announce_end();
+}
+WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
+    listeners[index].socket.reset();
+    --accepting;
+    announce_end();
+}
+// A cancelled accept may still win and bring one more connection: so both counts.
+[[gnu::noinline]] WEFT_INLINE void ServerState::announce_end() {
+    if (closed && accepting == 0 && connections == 0 && !all_ended.done()) {
+        all_ended.set_result();
+    }
+}
+
+WEFT_INLINE Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
     Coro<void> handling = server->handler(std::move(stream));
     co_await std::move(handling);
 }
 
 /// Out of descriptors or memory: the connection stays in the kernel's queue until there are some.
-inline bool is_shortage(int error) noexcept {
+WEFT_INLINE bool is_shortage(int error) noexcept {
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 /// The connection broke before it was accepted: accept(2) says to treat these like a retry.
-inline bool is_lost_connection(int error) noexcept {
+WEFT_INLINE bool is_lost_connection(int error) noexcept {
     return error == ECONNABORTED || error == EPROTO || error == EPERM || error == ENETDOWN ||
            error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH ||
            error == EOPNOTSUPP || error == ENETUNREACH;
@@ -97,7 +163,7 @@ inline bool is_lost_connection(int error) noexcept {
 /// What a failed accept leads to: true, the pause of a server that is short of something; false,
 /// the next try. Called in a catch block.
 /// Throws:   the error again when it is neither.
-[[gnu::cold, gnu::noinline]] inline bool accept_failed(int error, bool& reported) {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE bool accept_failed(int error, bool& reported) {
     const bool short_of = is_shortage(error);
     if (!short_of && !is_lost_connection(error)) throw;
     if (short_of && !std::exchange(reported, true)) {
@@ -108,7 +174,7 @@ inline bool is_lost_connection(int error) noexcept {
 }
 
 /// Runs the handler for a new connection.
-inline void serve(const Ref<ServerState>& server, Fd socket, int family) {
+WEFT_INLINE void serve(const Ref<ServerState>& server, Fd socket, int family) {
     set_no_delay(socket.get(), family);
     Task<void> serving = create_task(serve_connection(server, Stream(std::move(socket))));
     try {
@@ -120,7 +186,7 @@ inline void serve(const Ref<ServerState>& server, Fd socket, int family) {
     ++server->connections;  // last: what is counted ends
 }
 
-inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
+WEFT_INLINE Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
     constexpr std::chrono::milliseconds pause{50};
     bool reported = false;
     for (;;) {
@@ -150,7 +216,7 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     }
 }
 
-[[gnu::cold]] inline Fd listen_on(const Address& address, const ServerOptions& options) {
+[[gnu::cold]] WEFT_INLINE Fd listen_on(const Address& address, const ServerOptions& options) {
     Fd socket = open_socket(address.family());
     const int on = 1;
     // A restarted server must not wait for its predecessor's connections to time out.
@@ -175,9 +241,9 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
 /// is to choose is the same for all.
 /// False: what it chose for the first is taken at another address.
 /// Throws:   std::system_error; of addresses that the host lacks only when it lacks them all.
-[[gnu::cold]] inline bool listen_on_each(std::vector<ServerState::Listener>& listeners,
-                                         const std::vector<Address>& addresses,
-                                         const ServerOptions& options) {
+[[gnu::cold]] WEFT_INLINE bool listen_on_each(std::vector<ServerState::Listener>& listeners,
+                                              const std::vector<Address>& addresses,
+                                              const ServerOptions& options) {
     std::uint16_t chosen = 0;
     std::size_t bound = 0;
     std::exception_ptr lacking;
@@ -205,62 +271,10 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     return true;
 }
 
-}  // namespace detail
-
-/// A listening server. Letting go of it closes it: no more connections are taken, those that are
-/// there go on.
-/// Thread:   loop thread only.
-class Server {
-public:
-    explicit Server(detail::Ref<detail::ServerState> state) noexcept : state_(std::move(state)) {}
-    Server(Server&&) noexcept = default;
-    Server& operator=(Server&& other) noexcept {
-        std::swap(state_, other.state_);
-        return *this;
-    }
-    ~Server() {
-        if (state_) close();
-    }
-
-    /// The address of the (first) listening socket; with port 0 asked for, the one that was given.
-    const Address& address() const noexcept { return state_->listeners.front().address; }
-    std::uint16_t port() const noexcept { return address().port(); }
-    std::size_t connections() const noexcept { return state_->connections; }
-    bool is_serving() const noexcept { return !state_->closed; }
-
-    /// Takes no more connections. Idempotent.
-    [[gnu::cold, gnu::noinline]] void close() {
-        if (std::exchange(state_->closed, true)) return;
-        for (auto& listener : state_->listeners) {
-            // Refuses from this moment on, although the accept that waits has still to end.
-            if (listener.socket) ::shutdown(listener.socket.get(), SHUT_RDWR);
-            listener.accepting.cancel();
-        }
-        state_->announce_end();
-    }
-    /// Waits until it is closed and the last connection has ended.
-    /// Cancel:   ends the wait only.
-    Coro<void> wait_closed() { co_await state_->all_ended.wait(); }
-    /// Serves until the task is cancelled, then closes.
-    Coro<void> serve_forever() {
-        struct Close {
-            explicit Close(Server& of) noexcept : server(of) {}
-            ~Close() { server.close(); }
-            Server& server;
-        } close(*this);
-        co_await state_->all_ended.wait();
-    }
-
-private:
-    detail::Ref<detail::ServerState> state_;
-};
-
-namespace detail {
-
 /// Listens on all of `addresses` and starts to accept.
-[[gnu::cold, gnu::noinline]] inline Server serve_on(const std::vector<Address>& addresses,
-                                                    Callback<Coro<void>(Stream)>& handler,
-                                                    const ServerOptions& options) {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE Server serve_on(const std::vector<Address>& addresses,
+                                                         Callback<Coro<void>(Stream)>& handler,
+                                                         const ServerOptions& options) {
     Ref<ServerState> state(new ServerState);
     state->handler = std::move(handler);
     state->all_ended = get_running_loop().create_future<void>();
@@ -282,28 +296,43 @@ namespace detail {
     return Server(std::move(state));
 }
 
-/// The untyped rest of `weft::start_server`.
-[[gnu::cold]] inline Coro<Server> start_server(Callback<Coro<void>(Stream)> handler,
-                                               std::string host, std::uint16_t port,
-                                               ServerOptions options) {
+[[gnu::cold]] WEFT_INLINE Coro<Server> start_server(Callback<Coro<void>(Stream)> handler,
+                                                    std::string host, std::uint16_t port,
+                                                    ServerOptions options) {
     const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
     co_return serve_on(addresses, handler, options);
 }
 
+/// (Not a local class: a coroutine's frame has linkage, and so must what is in it.)
+class CloseAtEnd {
+public:
+    explicit CloseAtEnd(Server& server) noexcept : server_(server) {}
+    CloseAtEnd(const CloseAtEnd&) = delete;
+    CloseAtEnd& operator=(const CloseAtEnd&) = delete;
+    ~CloseAtEnd() { server_.close(); }
+
+private:
+    Server& server_;
+};
+
 }  // namespace detail
 
-/// Listens on `host` and `port` and runs `handler(Stream)`, a function that returns a Coro<void>,
-/// as a task for each connection. A handler that throws is reported through the loop's exception
-/// handler and disturbs nobody else. Port 0: the kernel chooses one, the same for all addresses of
-/// the host. Empty host: every local address. Addresses that this host lacks (::1 without IPv6) are
-/// passed over, as long as there is another one.
-/// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
-template <class Handler>
-    requires std::is_invocable_r_v < Coro<void>, std::decay_t<Handler>
-&, Stream > Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
-                                      ServerOptions options = {}) {
-    return detail::start_server(detail::Callback<Coro<void>(Stream)>(std::move(handler)),
-                                std::move(host), port, options);
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void Server::close() {
+    if (std::exchange(state_->closed, true)) return;
+    for (auto& listener : state_->listeners) {
+        // Refuses from this moment on, although the accept that waits has still to end.
+        if (listener.socket) ::shutdown(listener.socket.get(), SHUT_RDWR);
+        listener.accepting.cancel();
+    }
+    state_->announce_end();
 }
+
+WEFT_INLINE Coro<void> Server::wait_closed() { co_await state_->all_ended.wait(); }
+
+WEFT_INLINE Coro<void> Server::serve_forever() {
+    const detail::CloseAtEnd close(*this);
+    co_await state_->all_ended.wait();
+}
+#endif
 
 }  // namespace weft

@@ -216,12 +216,7 @@ public:
         ready_.push(task);
     }
     /// The first step inside the caller's.
-    void add_eager(detail::TaskCore& task) {
-        tasks_.push_back(task);
-        detail::TaskCore* const outer = current_;
-        run_task(task);
-        current_ = outer;
-    }
+    void add_eager(detail::TaskCore& task);
     std::uint32_t next_task_id() noexcept { return ++last_task_id_; }
     void complete(detail::FutureCore& future, detail::FutureCore::State state) noexcept;
     static void report_unretrieved(detail::FutureCore& future) noexcept;

@@ -6,13 +6,14 @@
 #include <new>
 #include <string_view>
 
+#include "../config.hpp"
 #include "../error.hpp"
 #include "event_loop.hpp"
 #include "task_core.hpp"
 
 namespace weft {
 
-inline void EventLoop::throw_cancelled() {
+WEFT_INLINE void EventLoop::throw_cancelled() {
     detail::TaskCore* const task = current_;
     if (!task) throw CancelledError();
     task->must_cancel = false;
@@ -23,7 +24,7 @@ inline void EventLoop::throw_cancelled() {
     throw CancelledError();
 }
 
-inline bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) {
+WEFT_INLINE bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) {
     check_thread("cancel");
     if (task.done()) return false;
     if (!message.empty() || task.extras()) task.make_extras().cancel_message = message;
@@ -32,12 +33,12 @@ inline bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) 
     return true;
 }
 
-inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
+WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     if (task.cancel_requests < UINT16_MAX) ++task.cancel_requests;
     task.must_cancel = true;
 }
 
-[[gnu::noinline]] inline void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
+[[gnu::noinline]] WEFT_INLINE void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
     // Brent's cycle detection: tasks may await each other in a circle, which nobody can leave
     // unless one of them is let go.
     const CancelWay way(*this);
@@ -69,8 +70,8 @@ inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     }
 }
 
-[[gnu::cold]] inline void EventLoop::copy_cancel_message(const detail::TaskCore& from,
-                                                         detail::TaskCore& to) noexcept {
+[[gnu::cold]] WEFT_INLINE void EventLoop::copy_cancel_message(const detail::TaskCore& from,
+                                                              detail::TaskCore& to) noexcept {
     const detail::TaskExtras* const extras = from.extras();
     if (!extras || extras->cancel_message.empty()) return;
     try {
@@ -80,7 +81,7 @@ inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     }
 }
 
-[[gnu::cold]] inline void EventLoop::cancel_all(bool in_clean_up_too) noexcept {
+[[gnu::cold]] WEFT_INLINE void EventLoop::cancel_all(bool in_clean_up_too) noexcept {
     // To follow every chain of tasks from each of its members would take quadratic time.
     tasks_.for_each([in_clean_up_too](detail::TaskCore& task) {
         if (task.in_clean_up && !in_clean_up_too) return;
@@ -90,7 +91,7 @@ inline void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 }
 
 /// Ends every wait of one task for another. True: there were some.
-[[gnu::cold]] inline bool EventLoop::let_go_of_tasks() noexcept {
+[[gnu::cold]] WEFT_INLINE bool EventLoop::let_go_of_tasks() noexcept {
     tasks_.for_each([](detail::TaskCore& task) {
         if (task.waiting_on) task.waiting_on->let_go();
     });

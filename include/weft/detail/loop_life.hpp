@@ -13,12 +13,13 @@
 #include "../backend/choose.hpp"
 #include "../backend/forked.hpp"
 #include "../clock.hpp"
+#include "../config.hpp"
 #include "event_loop.hpp"
 #include "loop_turn.hpp"
 
 namespace weft {
 
-[[gnu::cold]] inline EventLoop::EventLoop(RunOptions options)
+[[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(RunOptions options)
     : debug_(options.debug),
       virtual_time_(options.virtual_time),
       backend_(detail::choose_backend(options.backend, options.ring_entries)),
@@ -47,7 +48,7 @@ namespace weft {
 /// In the child of a fork(2). The ring would take its submissions for the parent's, and the epoll
 /// instance forget what the child closes. So no loop runs here, and those of this thread, which is
 /// the only one left, are as good as closed.
-[[gnu::cold]] inline void EventLoop::forked() noexcept {
+[[gnu::cold]] WEFT_INLINE void EventLoop::forked() noexcept {
     for (EventLoop* loop = detail::live_loops; loop; loop = loop->next_live_)
         loop->leave_to_parent();
     detail::live_loops = nullptr;
@@ -55,7 +56,7 @@ namespace weft {
     detail::descriptor_closing = nullptr;
 }
 
-[[gnu::cold]] inline void EventLoop::leave_to_parent() noexcept {
+[[gnu::cold]] WEFT_INLINE void EventLoop::leave_to_parent() noexcept {
     closed_ = is_parents_ = true;
     // Not destroyed: it would wait for its helper thread, and ends with the process.
     static_cast<void>(backend_.release());
@@ -68,7 +69,7 @@ namespace weft {
     });
 }
 
-[[gnu::cold]] inline EventLoop::~EventLoop() {
+[[gnu::cold]] WEFT_INLINE EventLoop::~EventLoop() {
     try {
         close();
     } catch (...) {
@@ -81,19 +82,19 @@ namespace weft {
     if (!detail::live_loops) detail::descriptor_closing = nullptr;
 }
 
-inline void EventLoop::descriptor_closing(int fd) noexcept {
+WEFT_INLINE void EventLoop::descriptor_closing(int fd) noexcept {
     for (EventLoop* loop = detail::live_loops; loop; loop = loop->next_live_) {
         if (loop->backend_) loop->backend_->forget(fd);
     }
 }
 
-inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
+WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     const EventLoop* other = detail::live_loops;
     while (other && other != loop) other = other->next_live_;
     return other != nullptr;
 }
 
-[[gnu::cold]] inline bool EventLoop::run_until_no_tasks(Duration limit) {
+[[gnu::cold]] WEFT_INLINE bool EventLoop::run_until_no_tasks(Duration limit) {
     RunScope scope(*this);
     // When nothing could wake any of them, tasks that await each other in a circle are left.
     // (The one timer is the patience below.)
@@ -115,7 +116,7 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
     return tasks_.empty();
 }
 
-[[gnu::cold]] inline void EventLoop::close() {
+[[gnu::cold]] WEFT_INLINE void EventLoop::close() {
     if (closed_) return;
     if (running_) detail::throw_runtime_error("close: the event loop is running");
     struct Restore {
@@ -137,7 +138,7 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
 }
 
 /// Runs whatever is ready, and waits for operations that were asked to end, until neither is left.
-[[gnu::cold]] inline void EventLoop::drain_cancels() {
+[[gnu::cold]] WEFT_INLINE void EventLoop::drain_cancels() {
     // A task that is always ready would never let a round end.
     constexpr int most_turns = 1'000;
     for (int turns = 0; turns < most_turns; ++turns) {
@@ -152,7 +153,7 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
 }
 
 /// The kernel lets go of all memory that is not its own.
-[[gnu::cold]] inline void EventLoop::end_operations() {
+[[gnu::cold]] WEFT_INLINE void EventLoop::end_operations() {
     tasks_.for_each([](detail::TaskCore& task) {
         if (task.waiting_on) task.waiting_on->cancel();
     });
@@ -165,7 +166,7 @@ inline bool EventLoop::is_live(const EventLoop* loop) noexcept {
 
 /// The end of whatever has not ended: frames are destroyed where they stand, callbacks are dropped
 /// unrun. Destructors may schedule more; it goes the same way.
-[[gnu::cold]] inline void EventLoop::drop_everything() noexcept {
+[[gnu::cold]] WEFT_INLINE void EventLoop::drop_everything() noexcept {
     while (!tasks_.empty() || !ready_.empty() || !timers_.empty()) {
         // Kept until the ready queue is empty: a task's end wakes others that are to end too.
         detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> ended;

@@ -9,13 +9,14 @@
 #include <string>
 #include <utility>
 
+#include "../config.hpp"
 #include "../error.hpp"
 #include "event_loop.hpp"
 #include "report.hpp"
 
 namespace weft {
 
-[[gnu::cold]] inline void EventLoop::call_exception_handler(
+[[gnu::cold]] WEFT_INLINE void EventLoop::call_exception_handler(
     const ExceptionContext& context) noexcept {
     if (!handler_) return detail::print_report(context);
     // Out of its place while it runs: a handler may install another one, itself included.
@@ -31,7 +32,7 @@ namespace weft {
     if (!handler_replaced_) handler_ = std::move(handler);
 }
 
-[[gnu::cold]] inline void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
+[[gnu::cold]] WEFT_INLINE void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
     ExceptionContext context{future.is_task ? "a task failed and nobody retrieved its exception"
                                             : "a future's exception was never retrieved",
                              future.typed->exception(future),
@@ -46,20 +47,20 @@ namespace weft {
     detail::print_report(context);
 }
 
-[[gnu::cold]] inline void EventLoop::refuse_other_thread(const char* call) const {
+[[gnu::cold]] WEFT_INLINE void EventLoop::refuse_other_thread(const char* call) const {
     if (::pthread_equal(thread_, ::pthread_self())) return;
     detail::throw_runtime_error(
         {call, ": this event loop belongs to another thread (use call_soon_threadsafe)"});
 }
 
-[[gnu::cold, gnu::noinline]] inline void EventLoop::refuse_closed(const char* call) const {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::refuse_closed(const char* call) const {
     detail::throw_runtime_error(
         {call, is_parents_ ? ": the event loop belongs to the parent of this forked process"
                            : ": the event loop is closed"});
 }
 
-[[gnu::cold]] inline void EventLoop::report_slow(detail::Nanoseconds began,
-                                                 const std::string& who) noexcept {
+[[gnu::cold]] WEFT_INLINE void EventLoop::report_slow(detail::Nanoseconds began,
+                                                      const std::string& who) noexcept {
     const detail::Nanoseconds took = detail::monotonic_now() - began;
     if (took < slow_callback_duration.count()) return;
     try {
@@ -73,7 +74,8 @@ namespace weft {
 
 namespace detail {
 /// A task's line of `EventLoop::dump`.
-[[gnu::cold, gnu::noinline]] inline std::string text_of_task(const TaskCore& task, bool running) {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE std::string text_of_task(const TaskCore& task,
+                                                                  bool running) {
     WaitInfo info;
     const char* state = "";
     if (running) {
@@ -96,7 +98,7 @@ namespace detail {
 }
 }  // namespace detail
 
-[[gnu::cold]] inline std::string EventLoop::dump() const {
+[[gnu::cold]] WEFT_INLINE std::string EventLoop::dump() const {
     std::string text;
     auto& tasks = const_cast<EventLoop*>(this)->tasks_;  // for_each visits without changing
     tasks.for_each([&](detail::TaskCore& task) {
@@ -105,13 +107,13 @@ namespace detail {
     return text;
 }
 
-[[gnu::cold, gnu::noinline]] inline void EventLoop::report_swallowed(
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::report_swallowed(
     const detail::TaskCore& task) noexcept {
     call_exception_handler({"a task swallowed its cancellation", nullptr, task.name()});
 }
 
 /// At the end of a turn, in loops with a hang limit.
-[[gnu::cold]] inline void EventLoop::check_progress() {
+[[gnu::cold]] WEFT_INLINE void EventLoop::check_progress() {
     const detail::Nanoseconds now = detail::monotonic_now();
     if (!ready_.empty() || !inbox_->empty()) {
         last_progress_ = now;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "../clock.hpp"
+#include "../config.hpp"
 #include "../error.hpp"
 #include "event_loop.hpp"
 #include "ready_queue.hpp"
@@ -37,24 +38,24 @@ struct EventLoop::RunScope {
     EventLoop& loop;
 };
 
-inline void EventLoop::run_forever() {
+WEFT_INLINE void EventLoop::run_forever() {
     RunScope scope(*this);
     constexpr auto never = detail::FutureCore::State::pending;
     run_turns(never);
 }
 
-inline void EventLoop::run_once() {
+WEFT_INLINE void EventLoop::run_once() {
     RunScope scope(*this);
     turn(true);
 }
 
-inline void EventLoop::run_once(const detail::FutureCore& future) {
+WEFT_INLINE void EventLoop::run_once(const detail::FutureCore& future) {
     RunScope scope(*this);
     run_ready();
     meet_the_world(future.done() || in_a_hurry());
 }
 
-inline void EventLoop::run_until_done(detail::FutureCore& future) {
+WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
     if (future.loop != this) detail::throw_runtime_error("run: the future is of another loop");
     RunScope scope(*this);
     if (future.done()) return;
@@ -63,7 +64,8 @@ inline void EventLoop::run_until_done(detail::FutureCore& future) {
         detail::throw_runtime_error("run: the event loop was stopped before the future was done");
 }
 
-inline void EventLoop::tell(detail::FutureCore& future, detail::FutureWaiter& waiter) noexcept {
+WEFT_INLINE void EventLoop::tell(detail::FutureCore& future,
+                                 detail::FutureWaiter& waiter) noexcept {
     if (waiter.target->coroutine) {
         wake(static_cast<detail::TaskCore&>(*waiter.target));
     } else {
@@ -72,15 +74,15 @@ inline void EventLoop::tell(detail::FutureCore& future, detail::FutureWaiter& wa
     }
 }
 
-inline void EventLoop::complete(detail::FutureCore& future,
-                                detail::FutureCore::State state) noexcept {
+WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
+                                     detail::FutureCore::State state) noexcept {
     future.state = state;
     if (detail::FutureWaiter* const only = future.waiters.pop_only()) [[likely]]
         return tell(future, *only);
     while (detail::FutureWaiter* const waiter = future.waiters.pop_front()) tell(future, *waiter);
 }
 
-inline void EventLoop::finish(detail::TaskCore& task) noexcept {
+WEFT_INLINE void EventLoop::finish(detail::TaskCore& task) noexcept {
     using State = detail::FutureCore::State;
     current_ = nullptr;  // destructors and handlers run outside of tasks
     auto state = static_cast<State>(task.outcome_kind());
@@ -110,6 +112,13 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
     if (task.outcome_kind() != detail::OutcomeKind::empty) finish(task);
 }
 
+WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
+    tasks_.push_back(task);
+    detail::TaskCore* const outer = current_;
+    run_task(task);
+    current_ = outer;
+}
+
 [[gnu::always_inline]] inline void EventLoop::run_node(detail::ReadyNode& node) {
     ++step_;
     detail::ready_awaits_left = ready_awaits_per_step;
@@ -133,10 +142,10 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
     current_ = nullptr;
 }
 
-[[gnu::noinline]] inline void EventLoop::run_ready() { run_chain(ready_.take_all()); }
+[[gnu::noinline]] WEFT_INLINE void EventLoop::run_ready() { run_chain(ready_.take_all()); }
 
 /// Debug mode: the same, with a look at the clock around each step.
-[[gnu::cold, gnu::noinline]] inline void EventLoop::run_watched(detail::ReadyNode* node) {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_watched(detail::ReadyNode* node) {
     while (node) {
         detail::ReadyNode* const next = node->next_ready;
         const std::string who =
@@ -150,7 +159,7 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
 }
 
 /// Turns until `end` is not pending any more, or the loop is stopped; at least one.
-[[gnu::noinline]] inline void EventLoop::run_turns(const detail::FutureCore::State& end) {
+[[gnu::noinline]] WEFT_INLINE void EventLoop::run_turns(const detail::FutureCore::State& end) {
     for (;;) {
         // 1. What was ready when the turn began, in order. What it makes ready waits for the next.
         run_chain(ready_.take_all());
@@ -165,7 +174,7 @@ inline void EventLoop::finish(detail::TaskCore& task) noexcept {
 }
 
 /// One turn, the same.
-inline void EventLoop::turn(bool hurry) {
+WEFT_INLINE void EventLoop::turn(bool hurry) {
     run_ready();
     meet_the_world(hurry || in_a_hurry());
 }

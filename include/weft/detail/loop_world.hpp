@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "../clock.hpp"
+#include "../config.hpp"
 #include "context.hpp"
 #include "event_loop.hpp"
 #include "inbox.hpp"
@@ -15,7 +16,7 @@
 namespace weft {
 
 /// The rest of a turn.
-inline void EventLoop::meet_the_world(bool hurry) {
+WEFT_INLINE void EventLoop::meet_the_world(bool hurry) {
     // 2. and 3. New operations go to the kernel in one batch, in the same entry that collects
     //    completions and, when nothing else is to do, sleeps until the next deadline.
     if (hurry) {
@@ -40,7 +41,7 @@ inline void EventLoop::meet_the_world(bool hurry) {
 
 /// A turn that did not sleep and in which a step has read the clock does not read it again: a timer
 /// that has come due since then is found by the next turn.
-inline void EventLoop::fire_timers(bool hurry) {
+WEFT_INLINE void EventLoop::fire_timers(bool hurry) {
     const detail::Nanoseconds now = hurry && newest_reading_ > 0 ? newest_reading_ : peek_clock();
     newest_reading_ = 0;
     while (!timers_.empty() && timers_.first_deadline() <= now) {
@@ -51,7 +52,7 @@ inline void EventLoop::fire_timers(bool hurry) {
 
 /// Time jumps only when nothing can happen without it: no task is ready, and what the kernel still
 /// has stayed silent for a moment of real time (loopback traffic arrives at once, a file does not).
-[[gnu::cold]] inline void EventLoop::advance_virtual_time() {
+[[gnu::cold]] WEFT_INLINE void EventLoop::advance_virtual_time() {
     constexpr detail::Nanoseconds grace = 2'000'000;
     if (backend_->has_work()) backend_->turn(0);
     if (!ready_.empty()) return;
@@ -63,7 +64,7 @@ inline void EventLoop::fire_timers(bool hurry) {
     virtual_now_ = std::max(virtual_now_, timers_.first_deadline());
 }
 
-inline void EventLoop::enter_kernel(detail::Nanoseconds timeout) {
+WEFT_INLINE void EventLoop::enter_kernel(detail::Nanoseconds timeout) {
     arm_wake_up();
     if (timeout == 0) return backend_->turn(0);
     if (busy_poll_ > 0) {
@@ -77,7 +78,7 @@ inline void EventLoop::enter_kernel(detail::Nanoseconds timeout) {
     inbox_->woke_up();
 }
 
-inline void EventLoop::spin(detail::Nanoseconds limit) {
+WEFT_INLINE void EventLoop::spin(detail::Nanoseconds limit) {
     const detail::Nanoseconds end = detail::monotonic_now() + limit;
     backend_->turn(0);
     while (ready_.empty() && inbox_->empty() && detail::monotonic_now() < end) {
@@ -85,7 +86,7 @@ inline void EventLoop::spin(detail::Nanoseconds limit) {
     }
 }
 
-inline void EventLoop::arm_wake_up() noexcept {
+WEFT_INLINE void EventLoop::arm_wake_up() noexcept {
     if (wake_up_.state != detail::Operation::State::idle) return;
     wake_up_.fd = inbox_->event_fd();
     wake_up_.address = &wake_up_.count;
@@ -95,16 +96,16 @@ inline void EventLoop::arm_wake_up() noexcept {
 }
 
 // The posts themselves are found in the inbox; reading the eventfd was all that mattered.
-inline void EventLoop::wake_up_arrived(detail::Operation&) noexcept {}
+WEFT_INLINE void EventLoop::wake_up_arrived(detail::Operation&) noexcept {}
 
 /// Posts run as one callback of the turn, in the order in which they came.
-inline void EventLoop::run_posts() {
+WEFT_INLINE void EventLoop::run_posts() {
     if (posts_queued_) return;
     posts_queued_ = true;
     ready_.push(posts_);
 }
 
-inline void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb) noexcept {
+WEFT_INLINE void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb) noexcept {
     EventLoop& loop = *static_cast<PostBatch&>(node).loop;
     loop.posts_queued_ = false;
     if (verb == Verb::drop) return;  // close() empties the inbox

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+// The part of weft that is no template, for one file of a program whose files are all compiled with
+// WEFT_SEPARATE_COMPILATION. Without that it adds nothing: weft is header-only.
+#pragma once
+
+#if defined(WEFT_BODIES) && !WEFT_BODIES
+#error "include <weft/src.hpp> before any other header of weft"
+#endif
+
+#define WEFT_SOURCE
+#include "config.hpp"
+#undef WEFT_SOURCE
+
+#include "weft.hpp"
