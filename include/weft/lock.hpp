@@ -49,11 +49,7 @@ private:
 class LockAcquire final : public LockWait {
 public:
     LockAcquire(Lock& lock, const std::source_location& place) noexcept : LockWait(lock, place) {}
-    void begin(std::coroutine_handle<> handle) {
-        wait_in_queue(handle);
-        if (task_->loop->debug()) [[unlikely]]
-            return report_deadlock(*task_);
-    }
+    void begin(std::coroutine_handle<> handle) { wait_for_holders(handle); }
     void finish() { finish_wait(); }
 };
 

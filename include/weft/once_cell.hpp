@@ -81,9 +81,7 @@ public:
             once().take(get_running_loop().require_task(), place());
             return false;
         }
-        wait_in_queue(handle);
-        if (task_->loop->debug()) [[unlikely]]
-            report_deadlock(*task_);
+        wait_for_holders(handle);
         return true;
     }
     bool await_resume() {

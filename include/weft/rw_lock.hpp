@@ -41,11 +41,7 @@ public:
     }
     inline const Holder* awaited_holder(std::size_t index) const noexcept override;
     inline TaskCore* cancel() noexcept override;
-    void begin(std::coroutine_handle<> handle) {
-        wait_in_queue(handle);
-        if (task_->loop->debug()) [[unlikely]]
-            report_deadlock(*task_);
-    }
+    void begin(std::coroutine_handle<> handle) { wait_for_holders(handle); }
     void finish() { finish_wait(); }
 
 private:

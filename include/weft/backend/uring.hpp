@@ -604,12 +604,14 @@ private:
         }
     }
 
+    /// What has come by now. (liburing's loop would look at the kernel's end of the queue anew, and
+    /// for larger completions, at each.)
     void reap() noexcept {
-        unsigned head = 0;
-        unsigned count = 0;
-        io_uring_cqe* cqe = nullptr;
-        io_uring_for_each_cqe(&ring_, head, cqe) {
-            ++count;
+        const io_uring_cq& queue = ring_.cq;
+        const unsigned first = *queue.khead;
+        const unsigned end = io_uring_smp_load_acquire(queue.ktail);
+        for (unsigned at = first; at != end; ++at) {
+            const io_uring_cqe* const cqe = &queue.cqes[at & queue.ring_mask];
             if (cqe->user_data <= timer_mark) [[unlikely]] {
                 if (cqe->user_data == timer_mark) timer_ended(cqe->res);
                 continue;
@@ -630,7 +632,7 @@ private:
                 arrived(op, cqe->res, cqe->flags);
             }
         }
-        ::io_uring_cq_advance(&ring_, count);
+        ::io_uring_cq_advance(&ring_, end - first);
     }
 
     [[gnu::noinline]] void arrived(Operation& op, int result, unsigned flags) noexcept {

@@ -2,6 +2,7 @@
 // Holder: which task holds an exclusive primitive, and the report of tasks that wait in a circle.
 #pragma once
 
+#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "../config.hpp"
 #include "../loop.hpp"
 #include "pointer_set.hpp"
 #include "reserving_queue.hpp"
@@ -72,6 +74,10 @@ private:
     std::source_location place_{};  // meaningless without a name
 };
 
+/// Debug mode, when `task` begins to wait: does a chain of who waits for whom lead back to it?
+/// Every circle is closed by the last wait in it, so it is reported once.
+void report_deadlock(const TaskCore& task) noexcept;
+
 /// The node of a wait for something that has Holders.
 class HeldWait : public ReservedWait {
 public:
@@ -88,13 +94,26 @@ protected:
     HeldWait(ReservingQueue& queue, const char* what, const std::source_location& place) noexcept
         : ReservedWait(queue, what), place_(place) {}
     ~HeldWait() = default;
+    /// `wait_in_queue`, and in debug mode a look at who waits for whom.
+    void wait_for_holders(std::coroutine_handle<> handle) {
+        if (get_running_loop().debug()) [[unlikely]]
+            return wait_and_look(handle);
+        wait_in_queue(handle);
+    }
 
 private:
+    [[gnu::cold, gnu::noinline]] void wait_and_look(std::coroutine_handle<> handle) {
+        wait_in_queue(handle);
+        report_deadlock(*task_);
+    }
+
     std::source_location place_;
 };
 
+#if WEFT_BODIES
+
 /// Empty for a place that was not given.
-[[gnu::cold]] inline std::string at_place(const std::source_location& place) {
+[[gnu::cold]] WEFT_INLINE std::string at_place(const std::source_location& place) {
     if (place.line() == 0) return {};
     return concat({" at ", place.file_name(), ":", decimal(place.line())});
 }
@@ -107,7 +126,8 @@ struct AwaitedTask {
 };
 
 /// Whom `task` waits for: those who hold what it wants, or a task that it awaits.
-[[gnu::cold]] inline AwaitedTask awaited_task(const TaskCore& task, std::size_t index) noexcept {
+[[gnu::cold]] WEFT_INLINE AwaitedTask awaited_task(const TaskCore& task,
+                                                   std::size_t index) noexcept {
     if (!task.waiting_on) return {nullptr, nullptr, false};
     if (const auto* const wait = dynamic_cast<const HeldWait*>(task.waiting_on)) {
         const Holder* const holder = wait->awaited_holder(index);
@@ -128,7 +148,7 @@ struct ChainLink {
 
 /// The chain from `task` back to itself; empty when there is none. A writer waits for several
 /// readers at once, and for all of them: a circle over any one of them is a deadlock.
-[[gnu::cold]] inline std::vector<ChainLink> find_circle(const TaskCore& task) {
+[[gnu::cold]] WEFT_INLINE std::vector<ChainLink> find_circle(const TaskCore& task) {
     std::vector<ChainLink> chain{{&task, 0}};
     PointerSet seen;
     while (!chain.empty()) {
@@ -146,7 +166,7 @@ struct ChainLink {
     return chain;
 }
 
-[[gnu::cold]] inline std::string text_of_link(const ChainLink& link) {
+[[gnu::cold]] WEFT_INLINE std::string text_of_link(const ChainLink& link) {
     const std::string next = link.next.task->name();
     if (!link.next.holding) return concat({link.task->name(), " awaits ", next});
     const auto& wait = dynamic_cast<const HeldWait&>(*link.task->waiting_on);
@@ -155,9 +175,7 @@ struct ChainLink {
                    at_place(link.next.holding->place())});
 }
 
-/// Debug mode, when `task` begins to wait: does a chain of who waits for whom lead back to it?
-/// Every circle is closed by the last wait in it, so it is reported once.
-[[gnu::cold]] inline void report_deadlock(const TaskCore& task) noexcept {
+[[gnu::cold]] WEFT_INLINE void report_deadlock(const TaskCore& task) noexcept {
     try {
         const std::vector<ChainLink> circle = find_circle(task);
         if (circle.empty()) return;
@@ -171,5 +189,6 @@ struct ChainLink {
         // It could not be looked for, or not be told.
     }
 }
+#endif
 
 }  // namespace weft::detail
