@@ -370,4 +370,16 @@ private:
     EventLoop* next_live_ = nullptr;
 };
 
+// (Here, so that it becomes part of whoever throws: a frame more to unwind costs 0.4 us.)
+inline void EventLoop::throw_cancelled() {
+    detail::TaskCore* const task = current_;
+    if (!task) throw CancelledError();
+    task->must_cancel = false;
+    task->delivered = true;
+    if (const detail::TaskExtras* const extras = task->extras()) {
+        throw CancelledError(extras->cancel_message);
+    }
+    throw CancelledError();
+}
+
 }  // namespace weft

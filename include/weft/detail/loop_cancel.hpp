@@ -13,17 +13,6 @@
 
 namespace weft {
 
-WEFT_INLINE void EventLoop::throw_cancelled() {
-    detail::TaskCore* const task = current_;
-    if (!task) throw CancelledError();
-    task->must_cancel = false;
-    task->delivered = true;
-    if (const detail::TaskExtras* const extras = task->extras()) {
-        throw CancelledError(extras->cancel_message);
-    }
-    throw CancelledError();
-}
-
 WEFT_INLINE bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) {
     check_thread("cancel");
     if (task.done()) return false;
