@@ -22,6 +22,8 @@ public:
 
     auto await_resume() {
         const bool timed_out = this->timed_out();
+        if (timed_out && this->lacks_memory()) [[unlikely]]
+            throw_timeout(true);
         if constexpr (std::is_void_v<T>) {
             if (!timed_out) this->result();
             return !timed_out;

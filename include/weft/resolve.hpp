@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -131,6 +132,12 @@ private:
     [[gnu::cold]] static void* look_up_and_post(void* argument) noexcept {
         const Ref<Lookup> lookup(static_cast<Lookup*>(argument));
         lookup->run();
+        constexpr useconds_t pause = 10'000;
+        while (!answer(lookup)) ::usleep(pause);
+        return nullptr;
+    }
+    /// False: there is no memory to tell it with, for now.
+    [[gnu::cold]] static bool answer(const Ref<Lookup>& lookup) noexcept {
         try {
             lookup->remote.call_soon_threadsafe([lookup] {
                 if (lookup->waiting) lookup->waiting->end(true);
@@ -138,9 +145,9 @@ private:
         } catch (const RuntimeError&) {
             // The loop has closed: nobody waits for this answer any more.
         } catch (const std::bad_alloc&) {
-            // Nothing can be told without memory; the awaiting task can still be cancelled.
+            return false;
         }
-        return nullptr;
+        return true;
     }
     void end(bool answered) noexcept {
         answered_ = answered;

@@ -101,20 +101,26 @@ public:
 
 namespace detail {
 
+/// Takes `name` along, where there is one.
 template <class T>
-[[gnu::cold, gnu::noinline]] void inherit_context(TaskState<T>* state, ContextCore& context) {
+[[gnu::cold, gnu::noinline]] void give_extras(TaskState<T>* state, ContextCore* context,
+                                              std::string* name) {
     std::unique_ptr<TaskState<T>> owner(state);
-    state->make_extras().context = ContextRef(&context);
+    TaskExtras& extras = state->make_extras();
+    extras.context = ContextRef(context);
+    if (name) extras.name = std::move(*name);
     owner.release();
 }
 
 template <class T>
-[[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro) {
+[[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro,
+                                                      std::string* name = nullptr) {
     if (!coro) [[unlikely]]
         throw_runtime_error("create_task: the coroutine was used already");
     auto* const state = new TaskState<T>(loop, loop.next_task_id());
-    if (ContextCore* const context = loop.context_here()) [[unlikely]]
-        inherit_context(state, *context);
+    ContextCore* const context = loop.context_here();
+    if (context || name) [[unlikely]]
+        give_extras(state, context, name);
     // What a clean-up starts belongs to it.
     if (const TaskCore* const maker = loop.current_task()) state->in_clean_up = maker->in_clean_up;
     const auto frame = coro.release();
@@ -166,9 +172,9 @@ Task<T> EventLoop::create_task(Coro<T> coro) {
 template <class T>
 Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
     check_open("create_task");
-    auto* const state = detail::make_task(*this, coro);
+    auto* const state =
+        detail::make_task(*this, coro, options.name.empty() ? nullptr : &options.name);
     Task<T> task(state);
-    if (!options.name.empty()) state->make_extras().name = std::move(options.name);
     if (options.eager && is_running()) {
         add_eager(*state);
     } else {

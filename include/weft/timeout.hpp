@@ -22,7 +22,11 @@
 namespace weft {
 namespace detail {
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_timeout() { throw TimeoutError(); }
+/// What a deadline that has ended its body leads to: see `Timeout::suspended`.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_timeout(bool lacks_memory) {
+    if (lacks_memory) throw std::bad_alloc();
+    throw TimeoutError();
+}
 
 template <class Awaiter>
 class TimedBody;
@@ -93,8 +97,9 @@ private:
         try {
             task_->loop->arm(*this, deadline);
         } catch (const std::bad_alloc&) {
-            // The body may be waiting already, so nothing may be thrown here. Without memory for
-            // its timer a deadline cannot be kept: better too early than never.
+            // The body may be waiting already, so nothing may be thrown here: it is ended, and
+            // whoever awaits it is told then.
+            lacks_memory_ = true;
             strike();
         }
     }
@@ -168,6 +173,7 @@ private:
     bool expired_ = false;
     bool ahead_ = false;  // the request was made while the body ran
     bool ours_ = false;
+    bool lacks_memory_ = false;   // for its timer, so that it struck at once
     bool other_pending_ = false;  // somebody's request was still to strike when ours was made
     bool delivered_before_ = false;
     std::uint16_t requests_before_ = 0;     // those that had struck when the body began
@@ -215,7 +221,7 @@ public:
     bool await_cancelled() const noexcept { return !timeout_.leave() && body_->await_cancelled(); }
     T await_resume() {
         if (timeout_.leave() && body_->await_cancelled()) [[unlikely]]
-            throw_timeout();
+            throw_timeout(timeout_.lacks_memory_);
         return body_->await_resume();
     }
 

@@ -18,7 +18,7 @@ public:
 
     decltype(auto) await_resume() {
         if (this->timed_out()) [[unlikely]]
-            throw_timeout();
+            throw_timeout(this->lacks_memory());
         return this->result();
     }
 };

@@ -297,7 +297,9 @@ private:
     void run_node(detail::ReadyNode& node);
     void run_watched(detail::ReadyNode* node);
     void run_task(detail::TaskCore& task);
-    void finish(detail::TaskCore& task) noexcept;
+    void finish(detail::TaskCore& task, detail::FutureCore::State state) noexcept;
+    void end_unfinished(detail::TaskCore& task) noexcept;
+    void tell_all(detail::FutureCore& future) noexcept;
     void tell(detail::FutureCore& future, detail::FutureWaiter& waiter) noexcept;
     void report_swallowed(const detail::TaskCore& task) noexcept;
     void enter_kernel(detail::Nanoseconds timeout);

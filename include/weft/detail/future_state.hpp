@@ -63,16 +63,23 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
 }
 
 template <class State>
+[[gnu::cold, gnu::noinline]] void destroy_with_last_words(FutureCore& core) noexcept {
+    if (core.state == FutureCore::State::exception && !core.retrieved)
+        EventLoop::report_unretrieved(core);
+    if (!core.waiters.empty()) {
+        core.refs = 1;  // so that no callback's reference is the last one again
+        drop_callbacks(core);
+    }
+    delete &static_cast<State&>(core);
+}
+
+template <class State>
 inline constexpr FutureCore::Typed typed_half{
     [](FutureCore& core) noexcept {
         auto& state = static_cast<State&>(core);
-        if (core.state == FutureCore::State::exception && !core.retrieved) [[unlikely]] {
-            EventLoop::report_unretrieved(core);
-        }
-        if (!core.waiters.empty()) [[unlikely]] {
-            core.refs = 1;  // so that no callback's reference is the last one again
-            drop_callbacks(core);
-        }
+        // Out of line as a whole, so that the way of most needs no register saved.
+        if (!state.has_plain_value() || !core.waiters.empty()) [[unlikely]]
+            return destroy_with_last_words<State>(core);
         delete &state;
     },
     [](const FutureCore& core) noexcept {
@@ -82,6 +89,7 @@ inline constexpr FutureCore::Typed typed_half{
 template <class T>
 struct FutureState final : FutureCore, Recycled {
     explicit FutureState(EventLoop& on) noexcept : FutureCore(on, typed_half<FutureState>) {}
+    bool has_plain_value() const noexcept { return outcome.kind() == OutcomeKind::value; }
     Outcome<T> outcome;
 };
 
@@ -104,6 +112,10 @@ struct TaskState final : Padding<padding_of_task<T>>, TaskCore, Recycled {
         : TaskCore(on, typed_half<TaskState>, number) {
         assert(static_cast<void*>(static_cast<OutcomeBase*>(&outcome)) ==
                static_cast<void*>(static_cast<TaskCore*>(this) + 1));
+    }
+    /// Nothing but its value is to be destroyed.
+    bool has_plain_value() const noexcept {
+        return outcome.kind() == OutcomeKind::value && !extras();
     }
     Outcome<T> outcome;
 };

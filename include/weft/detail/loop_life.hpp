@@ -177,7 +177,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
                     {"a task refused to end and was destroyed", nullptr, task.name()});
             }
             task.add_ref();
-            finish(task);
+            end_unfinished(task);
             ended.push_back(task);
         }
         while (!timers_.empty()) {

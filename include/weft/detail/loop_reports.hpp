@@ -107,8 +107,11 @@ namespace detail {
     return text;
 }
 
+/// Debug mode, when a task has ended.
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::report_swallowed(
     const detail::TaskCore& task) noexcept {
+    if (task.outcome_kind() != detail::OutcomeKind::value) return;
+    if (!task.delivered || task.cancel_requests == 0) return;
     call_exception_handler({"a task swallowed its cancellation", nullptr, task.name()});
 }
 

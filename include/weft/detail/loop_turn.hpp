@@ -79,23 +79,31 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
     future.state = state;
     if (detail::FutureWaiter* const only = future.waiters.pop_only()) [[likely]]
         return tell(future, *only);
+    if (!future.waiters.empty()) tell_all(future);
+}
+
+[[gnu::noinline]] WEFT_INLINE void EventLoop::tell_all(detail::FutureCore& future) noexcept {
     while (detail::FutureWaiter* const waiter = future.waiters.pop_front()) tell(future, *waiter);
 }
 
-WEFT_INLINE void EventLoop::finish(detail::TaskCore& task) noexcept {
-    using State = detail::FutureCore::State;
+/// Its coroutine has left an outcome, or is gone.
+[[gnu::always_inline]] inline void EventLoop::finish(detail::TaskCore& task,
+                                                     detail::FutureCore::State state) noexcept {
     current_ = nullptr;  // destructors and handlers run outside of tasks
-    auto state = static_cast<State>(task.outcome_kind());
-    if (state == State::pending) [[unlikely]] {  // never ran, or is destroyed where it stands
-        state = State::cancelled;
-        task.waiting_on = nullptr;
-        task.root.destroy();
-    }
-    if (debug_ && state == State::value && task.delivered && task.cancel_requests > 0) [[unlikely]]
+    if (debug_) [[unlikely]]
         report_swallowed(task);
     detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag>::erase_for_good(task);
     complete(task, state);
     task.release();
+}
+
+/// It never ran, or is destroyed where it stands.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::end_unfinished(
+    detail::TaskCore& task) noexcept {
+    current_ = nullptr;
+    task.waiting_on = nullptr;
+    task.root.destroy();
+    finish(task, detail::FutureCore::State::cancelled);
 }
 
 /// Leaves `current_` to its caller, which knows what comes next.
@@ -105,11 +113,12 @@ WEFT_INLINE void EventLoop::finish(detail::TaskCore& task) noexcept {
         task.started = true;
         if (task.must_cancel) [[unlikely]] {
             task.must_cancel = false;
-            return finish(task);
+            return end_unfinished(task);
         }
     }
     task.coroutine.resume();
-    if (task.outcome_kind() != detail::OutcomeKind::empty) finish(task);
+    if (const detail::OutcomeKind kind = task.outcome_kind(); kind != detail::OutcomeKind::empty)
+        finish(task, static_cast<detail::FutureCore::State>(kind));
 }
 
 WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {

@@ -90,7 +90,8 @@ public:
         try {
             loop.arm(*this, deadline_after(loop.read_clock(), deadline));
         } catch (const std::bad_alloc&) {
-            due(*this);  // better too early than never
+            lacks_memory_ = true;  // told when the operation has ended
+            due(*this);
         }
         return true;
     }
@@ -100,6 +101,8 @@ public:
         stop_clock();
         return fired_ && !task_->must_cancel && inner_.await_cancelled();
     }
+    /// It struck at once, for want of memory for its timer.
+    bool lacks_memory() const noexcept { return lacks_memory_; }
     /// Asked by a deadline around this one.
     bool await_cancelled() const noexcept {
         stop_clock();
@@ -156,6 +159,7 @@ private:
     Awaiter inner_;  // a reference where the caller's expression holds the awaiter
     TaskCore* task_ = nullptr;
     bool fired_ = false;
+    bool lacks_memory_ = false;
 
     static_assert(LooksAtCancel<Inner>);
 };
@@ -187,6 +191,7 @@ public:
     }
 
     bool timed_out() const noexcept { return end() == End::timed_out; }
+    bool lacks_memory() const noexcept { return timeout_.lacks_memory_; }
     bool await_cancelled() const noexcept { return end() == End::cancelled; }
     decltype(auto) result() {
         if (refused_by_) [[unlikely]]
