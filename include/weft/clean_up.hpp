@@ -137,7 +137,8 @@ private:
 /// C++ allows no co_await in a handler: catch, keep the exception, leave the handler, clean up,
 /// rethrow; or let `async_with` do that.
 /// Returns:  whether it came to its end in time (for void); std::optional with the result.
-/// Throws:   what it throws; std::invalid_argument for a duration that is NaN or too long.
+/// Throws:   what it throws; std::invalid_argument for a duration that is NaN or too long;
+///           std::bad_alloc when there is no memory for the timer, which ends the body too.
 /// Cancel:   held. The body runs in a task of its own (`current_task` tells), which `run` leaves
 ///           alone when it cancels the tasks that are left; closing the loop ends it.
 template <class Rep, class Period, class Fn, class... Args>

@@ -172,8 +172,8 @@ private:
 };
 
 /// What a handle can do without knowing the result's type.
-/// Throws:   RuntimeError from whatever looks at the result or awaits it, when the handle is empty
-///           (default-constructed, moved from, or awaited as an rvalue).
+/// Throws:   RuntimeError when the handle is empty (default-constructed, moved from, or awaited as
+///           an rvalue), from everything but `operator bool`, comparisons and hashes.
 class AnyFuture {
 public:
     AnyFuture() noexcept = default;

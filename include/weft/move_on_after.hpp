@@ -23,7 +23,7 @@ public:
     auto await_resume() {
         const bool timed_out = this->timed_out();
         if (timed_out && this->lacks_memory()) [[unlikely]]
-            throw_timeout(true);
+            throw std::bad_alloc();
         if constexpr (std::is_void_v<T>) {
             if (!timed_out) this->result();
             return !timed_out;
@@ -41,7 +41,8 @@ public:
 /// Returns:  std::optional with the result, empty when the deadline ended it. For void: whether it
 ///           came to its end.
 /// Throws:   what is awaited throws, its clean-up included; std::invalid_argument for a duration
-///           that is NaN or too long.
+///           that is NaN or too long; std::bad_alloc
+///           when there is no memory for the timer, which ends what is awaited too.
 /// Cancel:   passes through and wins over a deadline of the same turn.
 /// Lifetime: an operation is awaited in the expression that makes it:
 ///           `co_await move_on_after(5s, io::recv(fd, buffer))`. To hand the whole thing on, give a

@@ -132,8 +132,8 @@ private:
     [[gnu::cold]] static void* look_up_and_post(void* argument) noexcept {
         const Ref<Lookup> lookup(static_cast<Lookup*>(argument));
         lookup->run();
-        constexpr useconds_t pause = 10'000;
-        while (!answer(lookup)) ::usleep(pause);
+        constexpr useconds_t pause_us = 10'000;
+        while (!answer(lookup)) ::usleep(pause_us);  // somebody waits, and nobody else can tell him
         return nullptr;
     }
     /// False: there is no memory to tell it with, for now.
@@ -160,11 +160,11 @@ private:
     bool answered_ = false;
 };
 
-WEFT_INLINE LookupWait look_up(std::string host, std::uint16_t port) {
+inline LookupWait look_up(std::string host, std::uint16_t port) {
     return LookupWait(std::move(host), port);
 }
 
-WEFT_INLINE bool is_numeric(const std::string& host) noexcept {
+inline bool is_numeric(const std::string& host) noexcept {
     in6_addr scratch;
     return ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 ||
            ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;

@@ -144,17 +144,17 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
     }
 }
 
-WEFT_INLINE Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
+inline Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
     Coro<void> handling = server->handler(std::move(stream));
     co_await std::move(handling);
 }
 
 /// Out of descriptors or memory: the connection stays in the kernel's queue until there are some.
-WEFT_INLINE bool is_shortage(int error) noexcept {
+inline bool is_shortage(int error) noexcept {
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 /// The connection broke before it was accepted: accept(2) says to treat these like a retry.
-WEFT_INLINE bool is_lost_connection(int error) noexcept {
+inline bool is_lost_connection(int error) noexcept {
     return error == ECONNABORTED || error == EPROTO || error == EPERM || error == ENETDOWN ||
            error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH ||
            error == EOPNOTSUPP || error == ENETUNREACH;
@@ -163,7 +163,7 @@ WEFT_INLINE bool is_lost_connection(int error) noexcept {
 /// What a failed accept leads to: true, the pause of a server that is short of something; false,
 /// the next try. Called in a catch block.
 /// Throws:   the error again when it is neither.
-[[gnu::cold, gnu::noinline]] WEFT_INLINE bool accept_failed(int error, bool& reported) {
+[[gnu::cold, gnu::noinline]] inline bool accept_failed(int error, bool& reported) {
     const bool short_of = is_shortage(error);
     if (!short_of && !is_lost_connection(error)) throw;
     if (short_of && !std::exchange(reported, true)) {
@@ -174,7 +174,7 @@ WEFT_INLINE bool is_lost_connection(int error) noexcept {
 }
 
 /// Runs the handler for a new connection.
-WEFT_INLINE void serve(const Ref<ServerState>& server, Fd socket, int family) {
+inline void serve(const Ref<ServerState>& server, Fd socket, int family) {
     set_no_delay(socket.get(), family);
     Task<void> serving = create_task(serve_connection(server, Stream(std::move(socket))));
     try {
@@ -186,7 +186,7 @@ WEFT_INLINE void serve(const Ref<ServerState>& server, Fd socket, int family) {
     ++server->connections;  // last: what is counted ends
 }
 
-WEFT_INLINE Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
+inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
     constexpr std::chrono::milliseconds pause{50};
     bool reported = false;
     for (;;) {
@@ -216,7 +216,7 @@ WEFT_INLINE Coro<void> accept_connections(Ref<ServerState> server, std::size_t i
     }
 }
 
-[[gnu::cold]] WEFT_INLINE Fd listen_on(const Address& address, const ServerOptions& options) {
+[[gnu::cold]] inline Fd listen_on(const Address& address, const ServerOptions& options) {
     Fd socket = open_socket(address.family());
     const int on = 1;
     // A restarted server must not wait for its predecessor's connections to time out.
@@ -241,9 +241,9 @@ WEFT_INLINE Coro<void> accept_connections(Ref<ServerState> server, std::size_t i
 /// is to choose is the same for all.
 /// False: what it chose for the first is taken at another address.
 /// Throws:   std::system_error; of addresses that the host lacks only when it lacks them all.
-[[gnu::cold]] WEFT_INLINE bool listen_on_each(std::vector<ServerState::Listener>& listeners,
-                                              const std::vector<Address>& addresses,
-                                              const ServerOptions& options) {
+[[gnu::cold]] inline bool listen_on_each(std::vector<ServerState::Listener>& listeners,
+                                         const std::vector<Address>& addresses,
+                                         const ServerOptions& options) {
     std::uint16_t chosen = 0;
     std::size_t bound = 0;
     std::exception_ptr lacking;
@@ -272,9 +272,9 @@ WEFT_INLINE Coro<void> accept_connections(Ref<ServerState> server, std::size_t i
 }
 
 /// Listens on all of `addresses` and starts to accept.
-[[gnu::cold, gnu::noinline]] WEFT_INLINE Server serve_on(const std::vector<Address>& addresses,
-                                                         Callback<Coro<void>(Stream)>& handler,
-                                                         const ServerOptions& options) {
+[[gnu::cold, gnu::noinline]] inline Server serve_on(const std::vector<Address>& addresses,
+                                                    Callback<Coro<void>(Stream)>& handler,
+                                                    const ServerOptions& options) {
     Ref<ServerState> state(new ServerState);
     state->handler = std::move(handler);
     state->all_ended = get_running_loop().create_future<void>();
@@ -285,15 +285,15 @@ WEFT_INLINE Coro<void> accept_connections(Ref<ServerState> server, std::size_t i
         if (listen_on_each(state->listeners, addresses, options)) break;
         if (tries == most_tries) throw_system_error(EADDRINUSE, "bind: no port is free for all");
     }
+    Server server(state);  // closes what has begun when the rest fails
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
         Task<void>& accepting = state->listeners[index].accepting;
-        accepting = create_task(accept_connections(state, index));
-        accepting.set_name("accept");
-        ++state->accepting;
+        accepting = create_task(accept_connections(state, index), TaskOptions("accept"));
         accepting.add_done_callback(
             [state, index](const AnyFuture&) { state->accepting_ended(index); });
+        ++state->accepting;
     }
-    return Server(std::move(state));
+    return server;
 }
 
 [[gnu::cold]] WEFT_INLINE Coro<Server> start_server(Callback<Coro<void>(Stream)> handler,
@@ -322,7 +322,7 @@ private:
     for (auto& listener : state_->listeners) {
         // Refuses from this moment on, although the accept that waits has still to end.
         if (listener.socket) ::shutdown(listener.socket.get(), SHUT_RDWR);
-        listener.accepting.cancel();
+        if (listener.accepting) listener.accepting.cancel();  // (none: it could not be started)
     }
     state_->announce_end();
 }

@@ -49,16 +49,18 @@ public:
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> handle) {
         EventLoop& loop = get_running_loop();
-        task_ = &loop.suspend(handle, *this);
+        task_ = &loop.require_task();
         // Its own look at the clock: a step that computed for long still sleeps its full time.
         if (kind_ == Kind::delay && deadline > 0) {
             deadline = deadline_after(loop.read_clock(), deadline);
         }
         if (task_->must_cancel || deadline <= 0) {
             cancelled_ = task_->must_cancel;
+            loop.suspend(handle, *this);
             loop.wake(*task_);
         } else {
-            loop.arm(*this, deadline);
+            loop.arm(*this, deadline);  // first: without memory the task waits on nothing
+            loop.suspend(handle, *this);
         }
     }
     bool await_cancelled() const noexcept { return cancelled_ || task_->must_cancel; }

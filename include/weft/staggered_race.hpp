@@ -29,13 +29,19 @@ Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> de
     Children children(loop, count, ChildRule::first_success_cancels);
     Child<Attempt> starter;
     for (auto& attempt : attempts) {
-        Attempt kept = keep(std::move(attempt));
-        start_child(children, starter, kept);
+        try {
+            Attempt kept = keep(std::move(attempt));
+            start_child(children, starter, kept);
+            if (children.size() < count) {
+                // The next one starts when this one has failed, or is slow.
+                children.stop_at(children.node(children.size() - 1));
+                if (delay) children.arm(deadline_after(loop.read_clock(), *delay));
+            }
+        } catch (...) {
+            children.fail_to_start(std::current_exception());
+        }
         children.begin();
         if (children.size() == count || children.failed_to_start()) break;
-        // The next one starts when this one has failed, or is slow.
-        children.stop_at(children.node(children.size() - 1));
-        if (delay) children.arm(deadline_after(loop.read_clock(), *delay));
         {
             const TimerOff off(children);
             co_await children.wait();

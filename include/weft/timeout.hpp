@@ -23,7 +23,7 @@ namespace weft {
 namespace detail {
 
 /// What a deadline that has ended its body leads to: see `Timeout::suspended`.
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_timeout(bool lacks_memory) {
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_for_deadline(bool lacks_memory) {
     if (lacks_memory) throw std::bad_alloc();
     throw TimeoutError();
 }
@@ -49,7 +49,8 @@ public:
         if (phase_ == Phase::inside) leave();  // the frame is destroyed where it stands
     }
 
-    /// The deadline has passed and the body was asked to end.
+    /// The deadline has passed (or there was no memory for its timer) and the body was asked to
+    /// end.
     bool expired() const noexcept { return expired_; }
     /// Empty: there is none.
     std::optional<TimePoint> when() const noexcept {
@@ -58,7 +59,8 @@ public:
     }
 
     /// Moves the deadline; one in the past strikes at the next suspension.
-    /// Throws:   RuntimeError after the expiry, and outside of the body.
+    /// Throws:   RuntimeError after the expiry, and outside of the body; std::bad_alloc, and then
+    ///           there is no deadline.
     void reschedule(TimePoint when) { move_to(detail::to_deadline(when)); }
     /// From now on there is none.
     void reschedule(std::nullopt_t) { move_to(detail::no_deadline); }
@@ -161,8 +163,9 @@ private:
         if (armed()) task_->loop->disarm(*this);
         deadline = when;
         if (when == detail::no_deadline) return;
-        if (when > task_->loop->read_clock()) return task_->loop->arm(*this, when);
-        strike_ahead();
+        if (when <= task_->loop->read_clock()) return strike_ahead();
+        deadline = detail::no_deadline;  // for as long as there is no timer
+        task_->loop->arm(*this, when);
     }
 
     static void due(detail::Timer& timer) noexcept { static_cast<Timeout&>(timer).strike(); }
@@ -221,7 +224,7 @@ public:
     bool await_cancelled() const noexcept { return !timeout_.leave() && body_->await_cancelled(); }
     T await_resume() {
         if (timeout_.leave() && body_->await_cancelled()) [[unlikely]]
-            throw_timeout(timeout_.lacks_memory_);
+            throw_for_deadline(timeout_.lacks_memory_);
         return body_->await_resume();
     }
 
@@ -268,7 +271,8 @@ using TimedCall = std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
 /// when `delay` has passed. Arguments may follow: `timeout(1s, &fetch, url)` keeps copies of them.
 /// Returns:  what the coroutine returns, also after the deadline.
 /// Throws:   TimeoutError when the deadline ended it; what it throws itself (that of its clean-up
-///           included); std::invalid_argument for a duration that is NaN or too long.
+///           included); std::invalid_argument for a duration that is NaN or too long;
+///           std::bad_alloc when there is no memory for the timer, which ends what is awaited too.
 /// Cancel:   passes through, waits for the clean-up, and wins over a deadline of the same turn.
 /// Lifetime: with g++ 12, name a lambda that captures more than references and numbers.
 template <class Rep, class Period, class Fn, class... Args>

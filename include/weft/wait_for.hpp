@@ -18,7 +18,7 @@ public:
 
     decltype(auto) await_resume() {
         if (this->timed_out()) [[unlikely]]
-            throw_timeout(this->lacks_memory());
+            throw_for_deadline(this->lacks_memory());
         return this->result();
     }
 };
@@ -31,7 +31,8 @@ public:
 /// operation not begun, and a future or task that is not done is cancelled.
 /// Returns:  what is awaited returns, whenever it won against the deadline.
 /// Throws:   TimeoutError; what is awaited throws, its clean-up included; std::invalid_argument
-///           for a duration that is NaN or too long.
+///           for a duration that is NaN or too long; std::bad_alloc
+///           when there is no memory for the timer, which ends what is awaited too.
 /// Cancel:   passes through and wins over a deadline of the same turn.
 /// Lifetime: an operation is awaited in the expression that makes it:
 ///           `co_await wait_for(io::recv(fd, buffer), 5s)`. To hand the whole thing on, give a

@@ -236,6 +236,7 @@ Coro<void> read_through(World& world, Actor& actor, End& end) {
         }
     }
     while (!way.complete && !world.dying) {
+        const Reading reading(end);
         std::string buffer(1 + world.dice.below(60'000), '\0');
         const int fd = end.fd;
         if (fd < 0) co_return;
@@ -264,6 +265,7 @@ void make_room(World& world) {
     char buffer[65'536];
     for (End& end : world.ends) {
         if (end.fd < 0 || !end.in || !end.in->complete || end.kind != Kind::tcp) continue;
+        if (end.reads > 0) continue;  // it would take what those get
         while (::recv(end.fd, buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
         }
     }
@@ -392,7 +394,7 @@ std::string whole_file(int fd) {
 }
 
 void check_all(World& world) {
-    if (!world.destroyed) check_connections(world);
+    check_connections(world);
     for (Direction& way : world.directions) read_what_is_left(world, way);
     for (const End& end : world.ends) {
         if (end.in) end.in->check(names[static_cast<int>(end.kind)], world.problems);

@@ -273,10 +273,10 @@ public:
         EventLoop& loop = children.loop();
         const Task<void> task =
             loop.create_task(drive<A, Result>(*child.operation, outcome_, holding_, node));
-        if (loop.debug()) [[unlikely]]
-            drives_for(*static_cast<TaskCore*>(task.core()), loop.require_task());
         task.core()->add_ref();
         children.watch(node, task.core());
+        if (loop.debug()) [[unlikely]]
+            drives_for(*static_cast<TaskCore*>(task.core()), loop.require_task());
     }
     Stored<Result> take(ChildNode&) {
         if constexpr (keeps_its_result<A>) {

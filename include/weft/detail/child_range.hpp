@@ -32,11 +32,19 @@ std::size_t count_of(R& range) {
     }
 }
 
+/// Is it a container, and to be copied, whose elements cannot be?
+template <class R, class Range = std::remove_cvref_t<R>>
+inline constexpr bool copies_coroutines =
+    std::is_lvalue_reference_v<R>&& is_coro<std::remove_cv_t<ElementOf<Range>>> &&
+    (!std::is_copy_constructible_v<Range> || requires { typename Range::allocator_type; });
+
 /// The range as a coroutine keeps it. A view that makes its children as it is read (`urls |
 /// std::views::transform(fetch)`) is read here, once: to count them, it would make them twice.
 template <class R>
 auto keep_range(R&& range) {
     using Range = std::remove_cvref_t<R>;
+    static_assert(!copies_coroutines<R>,
+                  "weft: a container of coroutines is given away: std::move(coroutines)");
     if constexpr (std::is_lvalue_reference_v<decltype(*std::declval<Range&>().begin())>) {
         return Range(std::forward<R>(range));
     } else {

@@ -293,11 +293,11 @@ private:
     /// This turn must not sleep.
     bool in_a_hurry() const noexcept { return stopping_ || !ready_.empty() || !inbox_->empty(); }
     void run_ready();
-    void run_chain(detail::ReadyNode* node);
-    void run_node(detail::ReadyNode& node);
+    inline void run_chain(detail::ReadyNode* node);
+    inline void run_node(detail::ReadyNode& node);
     void run_watched(detail::ReadyNode* node);
-    void run_task(detail::TaskCore& task);
-    void finish(detail::TaskCore& task, detail::FutureCore::State state) noexcept;
+    inline void run_task(detail::TaskCore& task);
+    inline void finish(detail::TaskCore& task, detail::FutureCore::State state) noexcept;
     void end_unfinished(detail::TaskCore& task) noexcept;
     void tell_all(detail::FutureCore& future) noexcept;
     void tell(detail::FutureCore& future, detail::FutureWaiter& waiter) noexcept;

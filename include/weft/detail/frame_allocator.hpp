@@ -77,10 +77,12 @@ public:
         closed_ = true;
     }
 
-private:
+    /// What a block for `size` bytes really has.
     static constexpr std::size_t upstream_size(std::size_t size) noexcept {
         return size > largest ? size : size_of_class(class_of(size));
     }
+
+private:
     [[gnu::cold]] void* allocate_fresh(std::size_t size);
 
     std::array<Block*, class_count> free_{};
@@ -105,7 +107,9 @@ inline thread_local FrameCacheCloser frame_cache_closer;
 
 inline void* allocate_frame(std::size_t size) {
 #if WEFT_ASAN
-    return frame_upstream.allocate(size);
+    // As large as a block of its class: a file of the program that was compiled without the
+    // sanitizer may release it into the cache.
+    return frame_upstream.allocate(FrameCache::upstream_size(size));
 #else
     return frame_cache.allocate(size);
 #endif
@@ -113,7 +117,7 @@ inline void* allocate_frame(std::size_t size) {
 
 inline void release_frame(void* memory, std::size_t size) noexcept {
 #if WEFT_ASAN
-    frame_upstream.release(memory, size);
+    frame_upstream.release(memory, FrameCache::upstream_size(size));
 #else
     frame_cache.release(memory, size);
 #endif

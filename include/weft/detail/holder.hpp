@@ -113,7 +113,7 @@ private:
 #if WEFT_BODIES
 
 /// Empty for a place that was not given.
-[[gnu::cold]] WEFT_INLINE std::string at_place(const std::source_location& place) {
+[[gnu::cold]] inline std::string at_place(const std::source_location& place) {
     if (place.line() == 0) return {};
     return concat({" at ", place.file_name(), ":", decimal(place.line())});
 }
@@ -126,8 +126,7 @@ struct AwaitedTask {
 };
 
 /// Whom `task` waits for: those who hold what it wants, or a task that it awaits.
-[[gnu::cold]] WEFT_INLINE AwaitedTask awaited_task(const TaskCore& task,
-                                                   std::size_t index) noexcept {
+[[gnu::cold]] inline AwaitedTask awaited_task(const TaskCore& task, std::size_t index) noexcept {
     if (!task.waiting_on) return {nullptr, nullptr, false};
     if (const auto* const wait = dynamic_cast<const HeldWait*>(task.waiting_on)) {
         const Holder* const holder = wait->awaited_holder(index);
@@ -148,7 +147,7 @@ struct ChainLink {
 
 /// The chain from `task` back to itself; empty when there is none. A writer waits for several
 /// readers at once, and for all of them: a circle over any one of them is a deadlock.
-[[gnu::cold]] WEFT_INLINE std::vector<ChainLink> find_circle(const TaskCore& task) {
+[[gnu::cold]] inline std::vector<ChainLink> find_circle(const TaskCore& task) {
     std::vector<ChainLink> chain{{&task, 0}};
     PointerSet seen;
     while (!chain.empty()) {
@@ -166,7 +165,7 @@ struct ChainLink {
     return chain;
 }
 
-[[gnu::cold]] WEFT_INLINE std::string text_of_link(const ChainLink& link) {
+[[gnu::cold]] inline std::string text_of_link(const ChainLink& link) {
     const std::string next = link.next.task->name();
     if (!link.next.holding) return concat({link.task->name(), " awaits ", next});
     const auto& wait = dynamic_cast<const HeldWait&>(*link.task->waiting_on);

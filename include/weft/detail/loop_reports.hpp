@@ -74,8 +74,7 @@ namespace weft {
 
 namespace detail {
 /// A task's line of `EventLoop::dump`.
-[[gnu::cold, gnu::noinline]] WEFT_INLINE std::string text_of_task(const TaskCore& task,
-                                                                  bool running) {
+[[gnu::cold, gnu::noinline]] inline std::string text_of_task(const TaskCore& task, bool running) {
     WaitInfo info;
     const char* state = "";
     if (running) {

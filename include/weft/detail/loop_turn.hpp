@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include <new>
 #include <string>
 
 #include "../clock.hpp"
@@ -157,8 +158,13 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_watched(detail::ReadyNode* node) {
     while (node) {
         detail::ReadyNode* const next = node->next_ready;
-        const std::string who =
-            node->coroutine ? static_cast<detail::TaskCore&>(*node).name() : std::string();
+        // (Before: it may be gone afterwards.)
+        std::string who;
+        try {
+            if (node->coroutine) who = static_cast<detail::TaskCore&>(*node).name();
+        } catch (const std::bad_alloc&) {
+            // Nameless in a report, should there be one; what is queued must run.
+        }
         const detail::Nanoseconds began = detail::monotonic_now();
         run_node(*node);
         current_ = nullptr;

@@ -65,9 +65,9 @@ public:
         task_->waiting_on = nullptr;
         return *task_;
     }
-    /// Out of the queue, or seen to otherwise.
-    /// In debug mode the program ends here when this is not the thread of the waiting task's loop:
-    /// two threads have touched the queue, and nobody can tell what is left of it.
+    /// Out of the queue, or seen to otherwise. In debug mode the program ends here when this is not
+    /// the thread of the waiting task's loop: two threads have touched the queue, and nobody can
+    /// tell what is left of it.
     void grant() noexcept {
         if (task_->loop->debug()) [[unlikely]]
             return grant_checked();
@@ -292,6 +292,7 @@ inline void WaitQueue::grant_everyone() noexcept {
 }
 
 [[gnu::cold]] inline void QueueWait::abandon(Abandoned& told) noexcept {
+    task_->loop->check_thread(what_);
     if (state_ == State::queued) task_->loop->wake(*task_);
     state_ = State::abandoned;
     told.count(*this);
