@@ -19,56 +19,103 @@
 
 namespace weft::detail {
 
-/// One posted callable. Nodes circulate: the loop hands the used ones back through `returned`, and
-/// a posting thread that has run out takes all of them at once (which has no ABA problem). A
-/// malloc here and a free there would cost more than the post itself.
+/// One posted callable.
 struct Post {
     static constexpr std::size_t inline_bytes = 40;
     enum class Verb : bool { run, drop };
 
-    Post* next = nullptr;
-    void (*act)(Post&, Verb) = nullptr;
+    Post() noexcept {}  // what is in it is set by whoever fills it
+
+    Post* next;
+    void (*act)(Post&, Verb);
     alignas(std::max_align_t) std::byte storage[inline_bytes];
 };
 
+/// Posts of one thread, one after the other in memory. Both threads walk them, and each line comes
+/// out of the other core's cache: in a row the processor fetches the next ones ahead, where a list
+/// of single nodes makes every step wait for the one before. A slab goes round as a whole, when the
+/// last of its posts was used up.
+struct PostSlab {
+    static constexpr std::size_t size = 4096;
+    static constexpr std::uint32_t count = size / sizeof(Post) - 1;
+
+    /// Aligned to its size, so a post's slab is found without a pointer to it.
+    static PostSlab& of(Post& post) noexcept {
+        return *reinterpret_cast<PostSlab*>(reinterpret_cast<std::uintptr_t>(&post) & ~(size - 1));
+    }
+
+    alignas(size) std::atomic<std::uint32_t> left{count};  // posts that are not used up
+    PostSlab* next = nullptr;                              // in the pool
+    Post posts[count];
+};
+static_assert(sizeof(Post) == 64 && sizeof(PostSlab) == PostSlab::size);
+
+/// Where a thread takes its posts from. Slabs that are used up are for whichever thread needs one
+/// next: it takes all there are at once (which has no ABA problem).
 class PostPool {
 public:
     constexpr PostPool() noexcept = default;
     PostPool(const PostPool&) = delete;
     PostPool& operator=(const PostPool&) = delete;
-    ~PostPool() { release_chain(std::exchange(mine_, nullptr)); }
+    ~PostPool() {
+        if (next_ != end_) use_up(PostSlab::of(*next_), static_cast<std::uint32_t>(end_ - next_));
+        while (mine_) delete std::exchange(mine_, mine_->next);
+    }
 
-    Post* take() {
-        if (!mine_) mine_ = returned.exchange(nullptr, std::memory_order_acquire);
-        if (Post* const post = mine_) {
-            mine_ = post->next;
-            return post;
+    Post& take() {
+        if (next_ == end_) [[unlikely]]
+            begin_slab();
+        return *next_++;
+    }
+
+    /// So many posts of a slab will not be looked at again. Any thread.
+    static void use_up(PostSlab& slab, std::uint32_t posts) noexcept {
+        if (slab.left.fetch_sub(posts, std::memory_order_acq_rel) != posts) return;
+        slab.left.store(PostSlab::count, std::memory_order_relaxed);
+        slab.next = returned.load(std::memory_order_relaxed);
+        while (!returned.compare_exchange_weak(slab.next, &slab, std::memory_order_release,
+                                               std::memory_order_relaxed)) {
         }
-        return new Post;
-    }
-    void put(Post* post) noexcept {
-        post->next = mine_;
-        mine_ = post;
-    }
-
-    /// From the loop: a chain of used nodes, for whichever thread posts next.
-    static void give_back(Post* first, Post* last) noexcept {
-        Post* head = returned.load(std::memory_order_relaxed);
-        do {
-            last->next = head;
-        } while (!returned.compare_exchange_weak(head, first, std::memory_order_release,
-                                                 std::memory_order_relaxed));
     }
 
 private:
-    static void release_chain(Post* post) noexcept {
-        while (post) delete std::exchange(post, post->next);
+    [[gnu::cold, gnu::noinline]] void begin_slab() {
+        if (!mine_) mine_ = returned.exchange(nullptr, std::memory_order_acquire);
+        PostSlab* const slab = mine_ ? std::exchange(mine_, mine_->next) : new PostSlab;
+        next_ = slab->posts;
+        end_ = slab->posts + PostSlab::count;
     }
 
     // Never destroyed: a thread may still post while the process's statics go.
-    static inline constinit std::atomic<Post*> returned{nullptr};
+    static inline constinit std::atomic<PostSlab*> returned{nullptr};
 
-    Post* mine_ = nullptr;
+    Post* next_ = nullptr;
+    Post* end_ = nullptr;
+    PostSlab* mine_ = nullptr;
+};
+
+/// Counts posts that were used up, one atomic operation for those of a slab.
+class UsedPosts {
+public:
+    UsedPosts() noexcept = default;
+    UsedPosts(const UsedPosts&) = delete;
+    UsedPosts& operator=(const UsedPosts&) = delete;
+    ~UsedPosts() { tell(); }
+
+    void add(Post& post) noexcept {
+        PostSlab& slab = PostSlab::of(post);
+        if (&slab != slab_) tell();
+        slab_ = &slab;
+        ++count_;
+    }
+
+private:
+    void tell() noexcept {
+        if (count_ > 0) PostPool::use_up(*slab_, std::exchange(count_, 0U));
+    }
+
+    PostSlab* slab_ = nullptr;
+    std::uint32_t count_ = 0;
 };
 
 inline constinit thread_local PostPool post_pool;
@@ -95,18 +142,18 @@ public:
     template <class F>
     void post(F&& fn) {
         using Fn = std::decay_t<F>;
-        Post* const post = post_pool.take();
+        Post* const post = &post_pool.take();
         try {
             fill<Fn>(*post, std::forward<F>(fn));
         } catch (...) {
-            post_pool.put(post);
+            UsedPosts().add(*post);
             throw;
         }
         Post* head = head_.load(std::memory_order_relaxed);
         do {
             if (head == closed_mark()) {
                 post->act(*post, Post::Verb::drop);
-                post_pool.put(post);
+                UsedPosts().add(*post);
                 throw_runtime_error("call_soon_threadsafe: the event loop is closed");
             }
             post->next = head;
@@ -151,10 +198,11 @@ public:
     void close() noexcept {
         Post* post = head_.exchange(closed_mark(), std::memory_order_acq_rel);
         if (post == closed_mark()) return;
+        UsedPosts used;
         while (post) {
             Post* const next = post->next;
             post->act(*post, Post::Verb::drop);
-            delete post;
+            used.add(*post);
             post = next;
         }
         // Remotes may live on in other threads; the descriptor must not. (A loop that the kernel

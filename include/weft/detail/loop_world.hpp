@@ -109,9 +109,9 @@ WEFT_INLINE void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb
     EventLoop& loop = *static_cast<PostBatch&>(node).loop;
     loop.posts_queued_ = false;
     if (verb == Verb::drop) return;  // close() empties the inbox
-    detail::Post* const first = loop.inbox_->take_all();
-    detail::Post* last = nullptr;
-    for (detail::Post* post = first; post; post = post->next) {
+    detail::UsedPosts used;
+    for (detail::Post* post = loop.inbox_->take_all(); post;) {
+        detail::Post* const next = post->next;
         detail::ContextRef none;
         const detail::AmbientScope scope(none);
         try {
@@ -120,9 +120,9 @@ WEFT_INLINE void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb
             loop.call_exception_handler(
                 {"exception in a callback posted by another thread", std::current_exception(), {}});
         }
-        last = post;
+        used.add(*post);
+        post = next;
     }
-    if (first) detail::PostPool::give_back(first, last);
 }
 
 }  // namespace weft
