@@ -75,6 +75,7 @@ public:
             }
         }
         reader_ = &task;
+        wanted = true;
         loop_->count_waiter();
         return true;
     }
@@ -82,6 +83,7 @@ public:
     bool leave(const TaskCore& task) noexcept {
         if (reader_ != &task) return false;
         reader_ = nullptr;
+        wanted = false;
         loop_->discount_waiter();
         return true;
     }
@@ -161,11 +163,12 @@ private:
         // The end of a pause comes empty-handed: the reader that came meanwhile wants more.
         if (!has_data() && !has_end_ && !begin_for_reader()) return;
         TaskCore& task = *std::exchange(reader_, nullptr);
+        wanted = false;
         loop_->discount_waiter();
         loop_->wake(task);
     }
 
-    /// epoll: there is something to receive.
+    /// epoll, when nobody had read: there is something to receive.
     void became_ready() noexcept {
         if (reader_ && begin_for_reader()) serve();
     }
