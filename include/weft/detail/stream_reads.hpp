@@ -179,8 +179,8 @@ public:
 /// stream at once, so a cancel of whoever asked loses nothing.
 class [[nodiscard]] StreamFill final : public StreamReceive {
 public:
-    StreamFill(StreamState& stream, std::size_t wanted)
-        : StreamReceive(stream, stream.buffer.room(wanted)) {}
+    StreamFill(StreamState& stream, std::size_t at_least)
+        : StreamReceive(stream, stream.buffer.room(at_least)) {}
     bool await_ready() {
         if (!chunk_is_there()) [[likely]]
             return false;
