@@ -529,7 +529,7 @@ private:
 
     /// What nobody reads stays in the kernel: the source is only told that it is there.
     int receive_if_wanted(Operation& op) noexcept {
-        if (!op.wanted) return -EAGAIN;
+        if (op.length == 0) return -EAGAIN;
         ++kernel_entries_;
         return receive_pooled(op);
     }
@@ -543,8 +543,9 @@ private:
             const std::uint32_t direction = direction_of(op);
             if (!(direction & ready) || (direction & blocked)) return;
             served |= direction;
-            const int result =
-                op.code == OpCode::recv_pooled && !op.wanted ? -EAGAIN : attempt(op, *descriptor);
+            const int result = op.code == OpCode::recv_pooled && op.length == 0
+                                   ? -EAGAIN
+                                   : attempt(op, *descriptor);
             if (result == would_block) {
                 blocked |= direction;
                 return;

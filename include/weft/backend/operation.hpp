@@ -55,7 +55,7 @@ struct Operation : ListNode<> {
     Complete on_complete;
     void* address = nullptr;
     std::uint64_t offset = current_position;
-    std::uint32_t length = 0;
+    std::uint32_t length = 0;  // (recv_pooled: not 0 while somebody waits for what it receives)
     std::uint32_t flags = 0;
     int fd = -1;
     int result = 0;  // >= 0, or -errno
@@ -64,7 +64,6 @@ struct Operation : ListNode<> {
     bool cancelling = false;        // the backend was asked to cancel it and has not answered yet
     bool background = false;        // the loop's own: not what a user waits for
     bool expect_wait = false;       // in: nothing is there now (the last read drained the socket)
-    bool wanted = false;            // in, recv_pooled: somebody waits for what it receives
     bool more = false;              // out: the socket held more than was taken
     std::uint8_t backend_bits = 0;  // the backend's own, while it has the operation
 

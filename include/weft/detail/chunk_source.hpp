@@ -75,7 +75,7 @@ public:
             }
         }
         reader_ = &task;
-        wanted = true;
+        length = Block::capacity;
         loop_->count_waiter();
         return true;
     }
@@ -83,7 +83,7 @@ public:
     bool leave(const TaskCore& task) noexcept {
         if (reader_ != &task) return false;
         reader_ = nullptr;
-        wanted = false;
+        length = 0;
         loop_->discount_waiter();
         return true;
     }
@@ -163,7 +163,7 @@ private:
         // The end of a pause comes empty-handed: the reader that came meanwhile wants more.
         if (!has_data() && !has_end_ && !begin_for_reader()) return;
         TaskCore& task = *std::exchange(reader_, nullptr);
-        wanted = false;
+        length = 0;
         loop_->discount_waiter();
         loop_->wake(task);
     }
