@@ -504,34 +504,26 @@ private:
         // told before it.
         if (finished_.empty() && descriptor->waiters.has_one() && (ready & EPOLLIN)) [[likely]] {
             Operation& op = descriptor->waiters.front();
-            int result = would_block;
             if (op.code == OpCode::recv_pooled) {
-                result = receive_if_wanted(op);
-            } else if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) [[likely]] {
-                ++kernel_entries_;
-                const ssize_t got = receive_now(op);
-                if (got >= 0) [[likely]] {
-                    result = static_cast<int>(got);
-                } else if (!is_temporary(errno)) {
-                    result = -errno;
-                }
-            }
-            if (result != would_block) [[likely]] {
-                descriptor->drained = result >= 0;
                 op.unlink();
                 if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
                     drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
-                return finish(op, result);
+                return finish(op, -EAGAIN);
+            }
+            if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) [[likely]] {
+                ++kernel_entries_;
+                const ssize_t got = receive_now(op);
+                if (got >= 0 || !is_temporary(errno)) [[likely]] {
+                    const int result = got >= 0 ? static_cast<int>(got) : -errno;
+                    descriptor->drained = result >= 0;
+                    op.unlink();
+                    if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
+                        drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
+                    return finish(op, result);
+                }
             }
         }
         arrived_for_several(fd, *descriptor, ready);
-    }
-
-    /// What nobody reads stays in the kernel: the source is only told that it is there.
-    int receive_if_wanted(Operation& op) noexcept {
-        if (op.length == 0) return -EAGAIN;
-        ++kernel_entries_;
-        return receive_pooled(op);
     }
 
     [[gnu::noinline]] void arrived_for_several(int fd, Descriptor& of,
@@ -543,9 +535,7 @@ private:
             const std::uint32_t direction = direction_of(op);
             if (!(direction & ready) || (direction & blocked)) return;
             served |= direction;
-            const int result = op.code == OpCode::recv_pooled && op.length == 0
-                                   ? -EAGAIN
-                                   : attempt(op, *descriptor);
+            const int result = op.code == OpCode::recv_pooled ? -EAGAIN : attempt(op, *descriptor);
             if (result == would_block) {
                 blocked |= direction;
                 return;

@@ -55,7 +55,7 @@ struct Operation : ListNode<> {
     Complete on_complete;
     void* address = nullptr;
     std::uint64_t offset = current_position;
-    std::uint32_t length = 0;  // (recv_pooled: not 0 while somebody waits for what it receives)
+    std::uint32_t length = 0;
     std::uint32_t flags = 0;
     int fd = -1;
     int result = 0;  // >= 0, or -errno

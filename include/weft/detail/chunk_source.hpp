@@ -75,7 +75,6 @@ public:
             }
         }
         reader_ = &task;
-        length = Block::capacity;
         loop_->count_waiter();
         return true;
     }
@@ -83,7 +82,6 @@ public:
     bool leave(const TaskCore& task) noexcept {
         if (reader_ != &task) return false;
         reader_ = nullptr;
-        length = 0;
         loop_->discount_waiter();
         return true;
     }
@@ -163,12 +161,11 @@ private:
         // The end of a pause comes empty-handed: the reader that came meanwhile wants more.
         if (!has_data() && !has_end_ && !begin_for_reader()) return;
         TaskCore& task = *std::exchange(reader_, nullptr);
-        length = 0;
         loop_->discount_waiter();
         loop_->wake(task);
     }
 
-    /// epoll, when nobody had read: there is something to receive.
+    /// epoll: there is something to receive.
     void became_ready() noexcept {
         if (reader_ && begin_for_reader()) serve();
     }
