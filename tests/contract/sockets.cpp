@@ -402,4 +402,27 @@ WEFT_TEST_CASE("senders on one full socket are served in the order in which they
     CHECK(all.substr(before) == "one two three four ");
 }
 
+WEFT_TEST_CASE("a poll for data beside one for room is told of data that comes with the room",
+               "[poll]") {
+    Pair ends = unix_pair();
+    make_nonblocking(ends.a.get());
+    std::string block(4096, 'x');
+    while (::send(ends.a.get(), block.data(), block.size(), MSG_NOSIGNAL) > 0) {
+    }
+    auto polls = [](int fd, short events) -> weft::Coro<short> {
+        co_return co_await io::poll(fd, events);
+    };
+    auto room = create_task(polls, ends.a.get(), short{POLLOUT});
+    auto data = create_task(polls, ends.a.get(), short{POLLIN});
+    co_await turns(3);
+    // Both become true in one event.
+    while (::recv(ends.b.get(), block.data(), block.size(), MSG_DONTWAIT) > 0) {
+    }
+    CHECK(::send(ends.b.get(), "x", 1, MSG_NOSIGNAL) == 1);
+    const short writable = co_await room;
+    const short readable = co_await data;
+    CHECK((writable & POLLOUT) != 0);
+    CHECK((readable & POLLIN) != 0);
+}
+
 }  // namespace sockets_test

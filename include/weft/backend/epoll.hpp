@@ -531,9 +531,13 @@ private:
         Descriptor* const descriptor = &of;
         std::uint32_t blocked = 0;  // directions that came to their end in this event
         std::uint32_t served = 0;
+        std::uint32_t waited_for = 0;  // by those whose turn is the next event
         descriptor->waiters.for_each([&](Operation& op) {
             const std::uint32_t direction = direction_of(op);
-            if (!(direction & ready) || (direction & blocked)) return;
+            if (!(direction & ready) || (direction & blocked)) {
+                waited_for |= direction;
+                return;
+            }
             served |= direction;
             const int result = op.code == OpCode::recv_pooled ? -EAGAIN : attempt(op, *descriptor);
             if (result == would_block) {
@@ -548,7 +552,7 @@ private:
             op.backend_bits = retracted;
             finished_.push_back(op);
         });
-        drop_unwanted(fd, *descriptor, ready & ~served);
+        drop_unwanted(fd, *descriptor, ready & ~(served | waited_for));
     }
 
     /// Level-triggered events that nobody waits for would come back for ever.
