@@ -43,11 +43,7 @@ public:
     /// In the parent.
     std::string words() {
         pipe_.b.reset();
-        std::string text;
-        char buffer[4096];
-        ssize_t got = 0;
-        while ((got = ::read(pipe_.a.get(), buffer, sizeof buffer)) > 0)
-            text.append(buffer, static_cast<std::size_t>(got));
+        std::string text = text_to_end(pipe_.a.get());
         int status = 0;
         checked(::waitpid(id_, &status, 0), "waitpid");
         if (status != 0) text += " (the child ended with status " + std::to_string(status) + ")";

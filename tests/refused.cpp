@@ -56,11 +56,7 @@ std::string in_child(Body body) {
         ::_exit(written ? 0 : 1);
     }
     pipe.b.reset();
-    std::string text;
-    char buffer[4096];
-    ssize_t got = 0;
-    while ((got = ::read(pipe.a.get(), buffer, sizeof buffer)) > 0)
-        text.append(buffer, static_cast<std::size_t>(got));
+    std::string text = text_to_end(pipe.a.get());
     int status = 0;
     checked(::waitpid(child, &status, 0), "waitpid");
     if (status != 0) text += " (the child ended with status " + std::to_string(status) + ")";

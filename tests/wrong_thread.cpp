@@ -41,11 +41,7 @@ std::string last_words(const std::function<void()>& act) {
         ::_exit(0);
     }
     pipe.b.reset();
-    std::string text;
-    char buffer[4096];
-    ssize_t got = 0;
-    while ((got = ::read(pipe.a.get(), buffer, sizeof buffer)) > 0)
-        text.append(buffer, static_cast<std::size_t>(got));
+    const std::string text = support::text_to_end(pipe.a.get());
     int status = 0;
     support::checked(::waitpid(child, &status, 0), "waitpid");
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "lives";
@@ -74,30 +70,30 @@ bool names(const std::string& text, const char* what) {
 
 TEST_CASE("debug mode names a primitive that another thread touches", "[threads]") {
     weft::Event event;
-    CHECK(
-        names(used_elsewhere([&]() -> Coro<void> { co_await event.wait(); }, [&] { event.set(); }),
-              "event"));
+    const std::string of_event =
+        used_elsewhere([&]() -> Coro<void> { co_await event.wait(); }, [&] { event.set(); });
+    CHECK(names(of_event, "event"));
 
     weft::Lock lock;
     CHECK(lock.try_acquire());
-    CHECK(names(
-        used_elsewhere([&]() -> Coro<void> { co_await lock.acquire(); }, [&] { lock.release(); }),
-        "lock"));
+    const std::string of_lock =
+        used_elsewhere([&]() -> Coro<void> { co_await lock.acquire(); }, [&] { lock.release(); });
+    CHECK(names(of_lock, "lock"));
 
     weft::Semaphore semaphore(0);
-    CHECK(names(used_elsewhere([&]() -> Coro<void> { co_await semaphore.acquire(); },
-                               [&] { semaphore.release(); }),
-                "semaphore"));
+    const std::string of_semaphore = used_elsewhere(
+        [&]() -> Coro<void> { co_await semaphore.acquire(); }, [&] { semaphore.release(); });
+    CHECK(names(of_semaphore, "semaphore"));
 
     auto gone = std::make_unique<weft::Event>();
-    CHECK(
-        names(used_elsewhere([&]() -> Coro<void> { co_await gone->wait(); }, [&] { gone.reset(); }),
-              "event"));
+    const std::string of_gone =
+        used_elsewhere([&]() -> Coro<void> { co_await gone->wait(); }, [&] { gone.reset(); });
+    CHECK(names(of_gone, "event"));
 
     weft::Queue<int> queue;
-    CHECK(names(used_elsewhere([&]() -> Coro<void> { (void)co_await queue.get(); },
-                               [&] { queue.put_nowait(1); }),
-                "queue get"));
+    const std::string of_queue = used_elsewhere([&]() -> Coro<void> { (void)co_await queue.get(); },
+                                                [&] { queue.put_nowait(1); });
+    CHECK(names(of_queue, "queue get"));
 }
 
 TEST_CASE("debug mode leaves the loop's own thread alone", "[threads]") {

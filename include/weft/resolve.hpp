@@ -136,7 +136,7 @@ private:
         while (!answer(lookup)) ::usleep(pause_us);  // somebody waits, and nobody else can tell him
         return nullptr;
     }
-    /// False: there is no memory to tell it with, for now.
+    /// False: no memory to tell it with. It may be asked again.
     [[gnu::cold]] static bool answer(const Ref<Lookup>& lookup) noexcept {
         try {
             lookup->remote.call_soon_threadsafe([lookup] {

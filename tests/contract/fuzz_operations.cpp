@@ -236,7 +236,7 @@ Coro<void> read_through(World& world, Actor& actor, End& end) {
         }
     }
     while (!way.complete && !world.dying) {
-        const Reading reading(end);
+        const Use reading(end.reads);
         std::string buffer(1 + world.dice.below(60'000), '\0');
         const int fd = end.fd;
         if (fd < 0) co_return;

@@ -50,6 +50,16 @@ inline Pair pipe_pair(int flags = 0) {
     return Pair(Fd(ends[0]), Fd(ends[1]));
 }
 
+/// All that comes out of a blocking descriptor.
+inline std::string text_to_end(int fd) {
+    std::string text;
+    char buffer[4096];
+    ssize_t got = 0;
+    while ((got = ::read(fd, buffer, sizeof buffer)) > 0)
+        text.append(buffer, static_cast<std::size_t>(got));
+    return text;
+}
+
 inline Fd new_socket(int family, int flags = 0) {
     return Fd(checked(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), "socket"));
 }

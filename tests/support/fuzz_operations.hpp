@@ -56,28 +56,16 @@ struct End {
     bool reading = false;                    // of the stream
 };
 
-/// Counts a read of an end's bytes for as long as it lasts.
-class Reading {
-public:
-    explicit Reading(End& end) noexcept : end_(end) { ++end_.reads; }
-    Reading(const Reading&) = delete;
-    Reading& operator=(const Reading&) = delete;
-    ~Reading() { --end_.reads; }
-
-private:
-    End& end_;
-};
-
 /// Counts an operation on an end for as long as it lasts.
 class Use {
 public:
-    explicit Use(End& end) noexcept : end_(end) { ++end_.pending; }
+    explicit Use(int& count) noexcept : count_(count) { ++count_; }
     Use(const Use&) = delete;
     Use& operator=(const Use&) = delete;
-    ~Use() { --end_.pending; }
+    ~Use() { --count_; }
 
 private:
-    End& end_;
+    int& count_;
 };
 
 inline constexpr std::size_t nobody = ~std::size_t{0};  // a reader that has no part of the file
@@ -175,8 +163,8 @@ inline void check_error(World& world, const char* name, const End& end, bool clo
 }
 
 inline Coro<void> receive(World& world, Actor& actor, End& end) {
-    const Use use(end);
-    const Reading reading(end);
+    const Use use(end.pending);
+    const Use reading(end.reads);
     Dice& dice = world.dice;
     Direction& way = *end.in;
     const auto size = dice.one_of(std::size_t{1}, std::size_t{3}, std::size_t{100},
@@ -234,8 +222,8 @@ inline Coro<std::string> some_of(weft::Stream& stream, std::size_t most) {
 
 /// (One reader at a time.)
 inline Coro<void> receive_from_stream(World& world, Actor& actor, End& end) {
-    const Use use(end);
-    const Reading reading(end);
+    const Use use(end.pending);
+    const Use reading(end.reads);
     Direction& way = *end.in;
     const std::shared_ptr<bool> closing = end.closing;
     end.reading = true;
@@ -258,7 +246,7 @@ inline Coro<void> receive_from_stream(World& world, Actor& actor, End& end) {
 
 /// (One writer at a time: the parts of a write are sent one by one.)
 inline Coro<void> transmit_to_stream(World& world, Actor& actor, End& end) {
-    const Use use(end);
+    const Use use(end.pending);
     const auto size = world.dice.one_of(std::size_t{1}, std::size_t{900}, std::size_t{150'000});
     std::string data = numbered_bytes(++world.writes, size);
     const std::shared_ptr<bool> closing = end.closing;
@@ -276,7 +264,7 @@ inline Coro<void> transmit_to_stream(World& world, Actor& actor, End& end) {
 }
 
 inline Coro<void> transmit(World& world, Actor& actor, End& end) {
-    const Use use(end);
+    const Use use(end.pending);
     Dice& dice = world.dice;
     Direction& way = *end.out;
     const auto size = dice.one_of(std::size_t{1}, std::size_t{7}, std::size_t{900},
@@ -306,7 +294,7 @@ inline Coro<void> transmit(World& world, Actor& actor, End& end) {
 }
 
 inline Coro<void> wait_ready(World& world, Actor& actor, End& end) {
-    const Use use(end);
+    const Use use(end.pending);
     const std::shared_ptr<bool> closing = end.closing;
     const int fd = end.fd;
     const auto mask =
