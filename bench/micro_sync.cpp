@@ -42,20 +42,21 @@ weft::Coro<void> lock_scoped(benchmark::State& state) {
     for (auto _ : state) auto guard = co_await lock.scoped();
 }
 
+weft::Coro<void> wants(weft::Lock& lock, const bool& stop) {
+    while (!stop) {
+        co_await lock.acquire();
+        lock.release();
+    }
+}
+
 /// Ten tasks that all want the lock all the time; each hand-off takes a turn of the loop.
 weft::Coro<void> lock_hand_off(benchmark::State& state) {
     constexpr int others = 9;
     weft::Lock lock;
     bool stop = false;
     std::vector<weft::Task<void>> tasks;
-    auto wants = [&]() -> weft::Coro<void> {
-        while (!stop) {
-            co_await lock.acquire();
-            lock.release();
-        }
-    };
     co_await lock.acquire();
-    for (int i = 0; i < others; ++i) tasks.push_back(weft::create_task(wants));
+    for (int i = 0; i < others; ++i) tasks.push_back(weft::create_task(wants(lock, stop)));
     co_await weft::yield();
     for (auto _ : state) {
         lock.release();

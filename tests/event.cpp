@@ -54,19 +54,25 @@ WEFT_TEST_CASE("waiting for an event that is set does not suspend", "[event]") {
     co_await task;
 }
 
-WEFT_TEST_CASE("waiting tasks are woken in the order of arrival", "[event]") {
-    Event event;
-    std::vector<int> order;
-    auto waits = [&](int number) -> Coro<void> {
-        co_await event.wait();
-        order.push_back(number);
-    };
-    std::vector<weft::Task<void>> tasks;
-    for (int i = 0; i < 5; ++i) tasks.push_back(weft::create_task(waits, i));
-    co_await weft::yield();
-    event.set();
-    for (auto& task : tasks) co_await task;
-    REQUIRE(order == std::vector<int>{0, 1, 2, 3, 4});
+WEFT_TEST_CASE("waiting tasks are woken in the order of arrival, however many", "[event]") {
+    for (int waiters = 1; waiters <= 9; ++waiters) {
+        Event event;
+        std::vector<int> expected;
+        std::vector<int> order;
+        auto waits = [&](int number) -> Coro<void> {
+            co_await event.wait();
+            order.push_back(number);
+        };
+        std::vector<weft::Task<void>> tasks;
+        for (int i = 0; i < waiters; ++i) {
+            expected.push_back(i);
+            tasks.push_back(weft::create_task(waits, i));
+        }
+        co_await weft::yield();
+        event.set();
+        for (auto& task : tasks) co_await task;
+        REQUIRE(order == expected);
+    }
 }
 
 WEFT_TEST_CASE("28: cancelled before set: it throws; set before the cancel: it returns",
@@ -123,19 +129,28 @@ TEST_CASE("an event that tasks of two loops of one thread wait for wakes each in
     weft::EventLoop other;
     if (one.debug()) return;  // refused there
     weft::Event event;
-    auto waits = [&]() -> Coro<void> { co_await event.wait(); };
-    auto in_one = one.create_task(waits());
-    auto in_other = other.create_task(waits());
-    auto in_one_too = one.create_task(waits());
-    one.run_once();
-    other.run_once();
-    event.set();
-    one.run_once();
-    REQUIRE(in_one.done());
-    REQUIRE(in_one_too.done());
-    REQUIRE_FALSE(in_other.done());
-    other.run_once();
-    REQUIRE(in_other.done());
+    std::vector<int> order;
+    auto waits = [&](int number) -> Coro<void> {
+        co_await event.wait();
+        order.push_back(number);
+    };
+    // The stranger is the first, the last, or in between, from either end.
+    for (int stranger = 0; stranger < 5; ++stranger) {
+        for (int i = 0; i < 5; ++i) {
+            (void)(i == stranger ? other : one).create_task(waits(i));
+            (i == stranger ? other : one).run_once();
+        }
+        event.set();
+        event.clear();
+        one.run_once();
+        std::vector<int> expected{0, 1, 2, 3, 4};
+        expected.erase(expected.begin() + stranger);
+        REQUIRE(order == expected);
+        other.run_once();
+        expected.push_back(stranger);
+        REQUIRE(order == expected);
+        order.clear();
+    }
 }
 
 }  // namespace event_test

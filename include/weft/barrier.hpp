@@ -34,6 +34,7 @@ public:
         if (state() != State::idle) [[unlikely]]
             leave();
     }
+    const char* what() const noexcept override { return "barrier"; }
     inline TaskCore* cancel() noexcept override;
     inline void grant_here(std::coroutine_handle<> handle) noexcept;
     void begin(std::coroutine_handle<> handle);
@@ -134,7 +135,7 @@ private:
 
 namespace detail {
 
-inline BarrierWait::BarrierWait(Barrier& barrier) noexcept : ReservedWait(barrier, "barrier") {}
+inline BarrierWait::BarrierWait(Barrier& barrier) noexcept : ReservedWait(barrier) {}
 
 inline Barrier& BarrierWait::barrier() const noexcept { return static_cast<Barrier&>(queue()); }
 

@@ -84,7 +84,8 @@ template <class T>
 class [[nodiscard]] BroadcastAwaiter final : public QueueWait {
 public:
     BroadcastAwaiter(BroadcastCore<T>& core, std::uint64_t& position) noexcept
-        : QueueWait("broadcast recv"), core_(&core), position_(&position) {}
+        : core_(&core), position_(&position) {}
+    const char* what() const noexcept override { return "broadcast recv"; }
     bool await_ready() const noexcept { return try_take() && may_go_on(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     bool try_take() const noexcept { return core_->has_item(*position_) || core_->closed; }

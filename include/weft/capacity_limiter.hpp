@@ -39,6 +39,7 @@ public:
         if (granted_and_not_taken()) [[unlikely]]
             give_back();
     }
+    const char* what() const noexcept override { return "token of a capacity limiter"; }
     using ReservedWait::wait_in_queue;
     void finish();
     bool holds_result() const noexcept { return ReservedWait::holds_result() && !refused_; }
@@ -218,7 +219,7 @@ private:
 namespace detail {
 
 inline CapacityWait::CapacityWait(CapacityLimiter& limiter, const void* borrower) noexcept
-    : ReservedWait(limiter, "token of a capacity limiter"), borrower_(borrower) {}
+    : ReservedWait(limiter), borrower_(borrower) {}
 
 inline void CapacityWait::finish() {
     finish_wait();

@@ -48,7 +48,8 @@ class [[nodiscard]] ChannelSendAwaiter final : public PutWait<T, FifoStore<T>> {
 public:
     template <class U>
     ChannelSendAwaiter(ItemQueue<T, FifoStore<T>>& items, U&& item)
-        : PutWait<T, FifoStore<T>>(items, std::forward<U>(item), "channel send") {}
+        : PutWait<T, FifoStore<T>>(items, std::forward<U>(item)) {}
+    const char* what() const noexcept override { return "channel send"; }
     void await_resume() {
         if (!this->was_put()) [[unlikely]]
             throw_channel_closed("send: every receiver of the channel is gone");
@@ -59,7 +60,8 @@ template <class T>
 class [[nodiscard]] ChannelReceiveAwaiter final : public GetWait<T, FifoStore<T>> {
 public:
     explicit ChannelReceiveAwaiter(ItemQueue<T, FifoStore<T>>& items) noexcept
-        : GetWait<T, FifoStore<T>>(items, "channel recv") {}
+        : GetWait<T, FifoStore<T>>(items) {}
+    const char* what() const noexcept override { return "channel recv"; }
     std::optional<T> await_resume() {
         if (!this->has_item()) [[unlikely]]
             return std::nullopt;

@@ -20,7 +20,7 @@ namespace detail {
 
 class EventWait final : public QueueWait {
 public:
-    EventWait() noexcept : QueueWait("event") {}
+    const char* what() const noexcept override { return "event"; }
     using QueueWait::wait_in;
     void finish() { finish_wait(); }
 };

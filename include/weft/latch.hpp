@@ -23,7 +23,7 @@ namespace detail {
 
 class LatchWait final : public QueueWait {
 public:
-    LatchWait() noexcept : QueueWait("latch") {}
+    const char* what() const noexcept override { return "latch"; }
     using QueueWait::wait_in;
     void finish() { finish_wait(); }
 };

@@ -33,6 +33,7 @@ class ConditionWait;
 class LockWait : public HeldWait {
 public:
     inline const Holder* awaited_holder(std::size_t index) const noexcept override;
+    const char* what() const noexcept override { return "lock"; }
 
 protected:
     LockWait(Lock& lock, const std::source_location& place) noexcept;
@@ -180,7 +181,7 @@ private:
 };
 
 inline detail::LockWait::LockWait(Lock& lock, const std::source_location& place) noexcept
-    : HeldWait(lock, "lock", place) {}
+    : HeldWait(lock, place) {}
 
 inline Lock& detail::LockWait::lock() const noexcept { return static_cast<Lock&>(queue()); }
 

@@ -29,6 +29,7 @@ public:
         if (granted_and_not_taken() && alone_ && linked()) [[unlikely]]
             give_back();
     }
+    const char* what() const noexcept override { return "notify"; }
     using ReservedWait::wait_in_queue;
     void grant_here(std::coroutine_handle<> handle) noexcept {
         ReservedWait::grant_here(handle);
@@ -101,7 +102,7 @@ private:
     bool permit_ = false;  // then nobody waits
 };
 
-inline detail::NotifyWait::NotifyWait(Notify& notify) noexcept : ReservedWait(notify, "notify") {}
+inline detail::NotifyWait::NotifyWait(Notify& notify) noexcept : ReservedWait(notify) {}
 
 /// The frame is destroyed between the notification and its resumption.
 [[gnu::cold]] inline void detail::NotifyWait::give_back() noexcept {

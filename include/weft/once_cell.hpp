@@ -66,11 +66,12 @@ public:
 class [[nodiscard]] OnceTurn final : public HeldWait {
 public:
     OnceTurn(OnceState& state, const std::source_location& place) noexcept
-        : HeldWait(state, "value", place) {}
+        : HeldWait(state, place) {}
     ~OnceTurn() {
         if (granted_and_not_taken() && !once().set) [[unlikely]]
             once().pass_on();
     }
+    const char* what() const noexcept override { return "value"; }
     const Holder* awaited_holder(std::size_t index) const noexcept override {
         return index == 0 ? &once().maker : nullptr;
     }

@@ -38,8 +38,8 @@ struct OneshotCore : Recycled {
 template <class T>
 class [[nodiscard]] OneshotAwaiter final : public QueueWait {
 public:
-    explicit OneshotAwaiter(OneshotCore<T>& core) noexcept
-        : QueueWait("oneshot recv"), core_(&core) {}
+    explicit OneshotAwaiter(OneshotCore<T>& core) noexcept : core_(&core) {}
+    const char* what() const noexcept override { return "oneshot recv"; }
     bool await_ready() const noexcept { return core_->finished; }
     void await_suspend(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
     bool holds_result() const noexcept { return QueueWait::holds_result() && core_->value; }

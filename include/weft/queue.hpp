@@ -43,8 +43,8 @@ namespace detail {
 template <class T, class Store>
 class [[nodiscard]] QueueGetAwaiter final : public GetWait<T, Store> {
 public:
-    explicit QueueGetAwaiter(ItemQueue<T, Store>& queue) noexcept
-        : GetWait<T, Store>(queue, "queue get") {}
+    explicit QueueGetAwaiter(ItemQueue<T, Store>& queue) noexcept : GetWait<T, Store>(queue) {}
+    const char* what() const noexcept override { return "queue get"; }
     T await_resume() {
         if (!this->has_item()) [[unlikely]]
             throw_queue_shut_down();
@@ -57,7 +57,8 @@ class [[nodiscard]] QueuePutAwaiter final : public PutWait<T, Store> {
 public:
     template <class U>
     QueuePutAwaiter(ItemQueue<T, Store>& queue, U&& item)
-        : PutWait<T, Store>(queue, std::forward<U>(item), "queue put") {}
+        : PutWait<T, Store>(queue, std::forward<U>(item)) {}
+    const char* what() const noexcept override { return "queue put"; }
     void await_resume() {
         if (!this->was_put()) [[unlikely]]
             throw_queue_shut_down();
@@ -66,8 +67,8 @@ public:
 
 class [[nodiscard]] QueueJoinAwaiter final : public QueueWait {
 public:
-    QueueJoinAwaiter(WaitQueue& joiners, bool ready) noexcept
-        : QueueWait("queue join"), joiners_(&joiners), ready_(ready) {}
+    QueueJoinAwaiter(WaitQueue& joiners, bool ready) noexcept : joiners_(&joiners), ready_(ready) {}
+    const char* what() const noexcept override { return "queue join"; }
     bool await_ready() const noexcept { return ready_ && may_go_on(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     bool try_take() const noexcept { return ready_; }

@@ -39,6 +39,9 @@ public:
         if (state() != State::idle) [[unlikely]]
             leave();
     }
+    const char* what() const noexcept override {
+        return access_ == Access::read ? "lock for reading" : "lock for writing";
+    }
     inline const Holder* awaited_holder(std::size_t index) const noexcept override;
     inline TaskCore* cancel() noexcept override;
     void begin(std::coroutine_handle<> handle) { wait_for_holders(handle); }
@@ -230,8 +233,7 @@ namespace detail {
 
 inline RwLockWait::RwLockWait(RwLock& lock, Access access,
                               const std::source_location& place) noexcept
-    : HeldWait(lock, access == Access::read ? "lock for reading" : "lock for writing", place),
-      access_(access) {}
+    : HeldWait(lock, place), access_(access) {}
 
 inline RwLock& RwLockWait::lock() const noexcept { return static_cast<RwLock&>(queue()); }
 

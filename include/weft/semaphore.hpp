@@ -31,6 +31,7 @@ public:
         if (granted_and_not_taken()) [[unlikely]]
             give_back();
     }
+    const char* what() const noexcept override { return "semaphore"; }
     using ReservedWait::wait_in_queue;
     void finish() { finish_wait(); }
 
@@ -132,7 +133,7 @@ public:
 };
 
 inline detail::SemaphoreWait::SemaphoreWait(Semaphore& semaphore) noexcept
-    : ReservedWait(semaphore, "semaphore") {}
+    : ReservedWait(semaphore) {}
 
 /// The frame is destroyed between the grant and its resumption.
 [[gnu::cold]] inline void detail::SemaphoreWait::give_back() noexcept {

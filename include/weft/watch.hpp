@@ -52,6 +52,7 @@ struct WatchCore : Recycled {
 template <class T>
 class WatchWait : public QueueWait {
 public:
+    const char* what() const noexcept override { return "watch change"; }
     bool await_ready() const noexcept { return try_take() && may_go_on(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     bool try_take() const noexcept { return core_->closed || core_->version != *seen_; }
@@ -59,8 +60,7 @@ public:
     void give_back() const noexcept {}  // it counts as seen only once it was taken
 
 protected:
-    WatchWait(WatchCore<T>& core, std::uint64_t& seen) noexcept
-        : QueueWait("watch change"), core_(&core), seen_(&seen) {}
+    WatchWait(WatchCore<T>& core, std::uint64_t& seen) noexcept : core_(&core), seen_(&seen) {}
     ~WatchWait() = default;
 
     WatchCore<T>* core_;

@@ -170,6 +170,14 @@ public:
         task.waiting_on = nullptr;
         ready_.push(task);
     }
+    /// For a task that mostly is of the running loop: what comes then need not wait for the task to
+    /// tell its loop (2 of 14 ns of a lock that is handed on).
+    static void wake_from_here(detail::TaskCore& task) noexcept {
+        EventLoop* const here = detail::running_loop;
+        if (here != task.loop) [[unlikely]]
+            return wake_elsewhere(task);
+        here->wake(task);
+    }
     void push(detail::ReadyNode& node) noexcept { ready_.push(node); }
     /// Tasks that are linked by `next_ready`, and wait on nothing any more.
     void wake_chain(detail::TaskCore& first, detail::TaskCore& last) noexcept {
@@ -283,6 +291,7 @@ private:
     template <class F>
     TimerHandle call_at_deadline(detail::Nanoseconds deadline, F&& fn);
 
+    static void wake_elsewhere(detail::TaskCore& task) noexcept;
     void run_turns(const detail::FutureCore::State& end);
     void turn(bool hurry);
     void meet_the_world(bool hurry);
@@ -294,6 +303,7 @@ private:
     bool in_a_hurry() const noexcept { return stopping_ || !ready_.empty() || !inbox_->empty(); }
     void run_ready();
     inline void run_chain(detail::ReadyNode* node);
+    inline void run_steps(detail::ReadyNode* node);
     inline void run_node(detail::ReadyNode& node);
     void run_watched(detail::ReadyNode* node);
     inline void run_task(detail::TaskCore& task);
@@ -372,7 +382,7 @@ private:
     EventLoop* next_live_ = nullptr;
 };
 
-// (Here, so that it becomes part of whoever throws: a frame more to unwind costs 0.4 us.)
+// (Here, to become part of whoever throws: a frame more to unwind costs 0.4 us.)
 inline void EventLoop::throw_cancelled() {
     detail::TaskCore* const task = current_;
     if (!task) throw CancelledError();

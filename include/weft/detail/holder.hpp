@@ -91,8 +91,8 @@ public:
     const std::source_location& place() const noexcept { return place_; }
 
 protected:
-    HeldWait(ReservingQueue& queue, const char* what, const std::source_location& place) noexcept
-        : ReservedWait(queue, what), place_(place) {}
+    HeldWait(ReservingQueue& queue, const std::source_location& place) noexcept
+        : ReservedWait(queue), place_(place) {}
     ~HeldWait() = default;
     /// `wait_in_queue`, and in debug mode a look at who waits for whom.
     void wait_for_holders(std::coroutine_handle<> handle) {

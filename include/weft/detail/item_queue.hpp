@@ -66,8 +66,7 @@ public:
     }
 
 protected:
-    explicit GetWait(ItemQueue<T, Store>& queue, const char* what) noexcept
-        : QueueWait(what), queue_(&queue) {}
+    explicit GetWait(ItemQueue<T, Store>& queue) noexcept : queue_(&queue) {}
     ~GetWait() {
         if (has_item_) [[unlikely]]
             return_item();
@@ -130,8 +129,7 @@ public:
 
 protected:
     template <class U>
-    PutWait(ItemQueue<T, Store>& queue, U&& item, const char* what)
-        : QueueWait(what), queue_(&queue), item_(std::forward<U>(item)) {}
+    PutWait(ItemQueue<T, Store>& queue, U&& item) : queue_(&queue), item_(std::forward<U>(item)) {}
     ~PutWait() = default;
 
     /// For `await_resume`. False: the queue is shut down.

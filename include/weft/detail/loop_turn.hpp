@@ -12,6 +12,7 @@
 #include "../config.hpp"
 #include "../error.hpp"
 #include "event_loop.hpp"
+#include "promise_base.hpp"
 #include "ready_queue.hpp"
 #include "task_core.hpp"
 
@@ -63,6 +64,11 @@ WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
     run_turns(future.state);
     if (!future.done())
         detail::throw_runtime_error("run: the event loop was stopped before the future was done");
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::wake_elsewhere(
+    detail::TaskCore& task) noexcept {
+    task.loop->wake(task);
 }
 
 WEFT_INLINE void EventLoop::tell(detail::FutureCore& future,
@@ -118,8 +124,10 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
         }
     }
     task.coroutine.resume();
-    if (const detail::OutcomeKind kind = task.outcome_kind(); kind != detail::OutcomeKind::empty)
-        finish(task, static_cast<detail::FutureCore::State>(kind));
+    if (detail::root_ended) {
+        detail::root_ended = false;  // it was this task's: a step runs no other one
+        finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()));
+    }
 }
 
 WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {

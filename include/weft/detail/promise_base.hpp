@@ -10,6 +10,10 @@
 
 namespace weft::detail {
 
+/// A root frame has left its outcome since this was last looked at. For the loop, which after each
+/// step would otherwise have to look at the task's outcome: one line of memory more.
+inline constinit thread_local bool root_ended = false;
+
 /// Two pointers: who to resume at the end, and where to put the outcome (Promise<T> knows that it
 /// is an Outcome<T>). The outcome lives with whoever waits for it (the awaiting frame, or the
 /// task), so the finished frame can be freed before it is looked at.
@@ -33,7 +37,7 @@ public:
             const std::coroutine_handle<> next = self.promise().continuation_;
             return next ? next : std::noop_coroutine();
         }
-        void await_resume() noexcept {}
+        void await_resume() noexcept { root_ended = true; }  // of a root
     };
     Final final_suspend() noexcept { return {continuation_.address() == &root_mark}; }
 

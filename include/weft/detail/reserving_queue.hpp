@@ -19,8 +19,7 @@ public:
     inline void grant_here(std::coroutine_handle<> handle) noexcept;
 
 protected:
-    ReservedWait(ReservingQueue& queue, const char* what) noexcept
-        : QueueWait(what), queue_(&queue) {}
+    explicit ReservedWait(ReservingQueue& queue) noexcept : queue_(&queue) {}
     /// A derived destructor has given back by now what was granted and not taken.
     ~ReservedWait() {
         if (state() != State::idle) [[unlikely]]

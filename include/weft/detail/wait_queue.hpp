@@ -48,7 +48,9 @@ public:
     };
 
     inline TaskCore* cancel() noexcept override;
-    WaitInfo describe() const noexcept override { return {what_}; }
+    WaitInfo describe() const noexcept override { return {what()}; }
+    /// For dumps and messages: "lock".
+    virtual const char* what() const noexcept = 0;
     bool await_cancelled() const noexcept {
         return state_ == State::cancelled || (state_ == State::abandoned && task_->must_cancel);
     }
@@ -72,12 +74,11 @@ public:
         if (task_->loop->debug()) [[unlikely]]
             return grant_checked();
         state_ = State::granted;
-        task_->loop->wake(*task_);
+        EventLoop::wake_from_here(*task_);
     }
     /// The primitive goes, and has taken this one out of its queue: it waited there, or was granted
     /// and has not run.
     void abandon(Abandoned& told) noexcept;
-    const char* what() const noexcept { return what_; }
     /// Granted without having waited, see `take_or_wait`.
     void grant_here(std::coroutine_handle<> handle) noexcept {
         state_ = State::granted;
@@ -85,10 +86,9 @@ public:
     }
 
 protected:
-    /// `what`: for dumps and messages ("lock").
     /// Without links: they are set when it waits. Most awaiters never do, and these stores would be
     /// half of what it takes to make one. So `linked()` means nothing before.
-    explicit QueueWait(const char* what) noexcept : ListNode(Unset()), what_(what) {}
+    QueueWait() noexcept : ListNode(Unset()) {}
     /// The frame may be destroyed while it waits.
     ~QueueWait() {
         if (state_ == State::queued) [[unlikely]]
@@ -120,7 +120,6 @@ private:
     void grant_checked() noexcept;
     void wait_in_checked(WaitQueue& queue, std::coroutine_handle<> handle);
 
-    const char* what_;
     State state_ = State::idle;
 };
 
@@ -173,6 +172,7 @@ public:
 
 private:
     void grant_everyone() noexcept;
+    void grant_one_by_one() noexcept;
     void abandon() noexcept;
 
     IntrusiveList<QueueWait> waiting_;
@@ -232,7 +232,7 @@ inline TaskCore* QueueWait::cancel() noexcept {
 }
 
 [[gnu::cold, gnu::noinline]] inline void QueueWait::grant_checked() noexcept {
-    task_->loop->check_thread(what_);
+    task_->loop->check_thread(what());
     state_ = State::granted;
     task_->loop->wake(*task_);
 }
@@ -269,30 +269,53 @@ inline void QueueWait::wait_in(WaitQueue& queue, std::coroutine_handle<> handle)
     if (stop_here(handle)) queue.push_back(*this);
 }
 
-/// The links of the ready queue are set here, in one pass: half of what a push for each would cost.
+/// The links of the ready queue are set here, half of what a push for each would cost, and from
+/// both ends at once: each step waits for the next node to come from memory, and so two come at the
+/// same time.
 inline void WaitQueue::grant_everyone() noexcept {
-    TaskCore& first = front().task();
-    first.loop->check_thread(front().what());
-    TaskCore* last = &first;
-    waiting_.for_each([&](QueueWait& waiter) {
-        TaskCore& task = waiter.grant_unwoken();
-        if (task.loop != first.loop) [[unlikely]]  // debug mode refuses it
-            return task.loop->wake(task);
-        last->next_ready = &task;  // the first one's leads to itself for a moment
-        last = &task;
-    });
+    QueueWait* left = &waiting_.front();
+    QueueWait* right = &waiting_.back();
+    EventLoop& loop = *left->task().loop;
+    if (loop.debug()) [[unlikely]]
+        loop.check_thread(left->what());
+    TaskCore& first = left->grant_unwoken();
+    TaskCore& last = right->grant_unwoken();
+    TaskCore* before = &first;
+    TaskCore* after = &last;
+    bool same_loop = last.loop == &loop;
+    while (left != right && &waiting_.after(*left) != right) {
+        left = &waiting_.after(*left);
+        TaskCore& next = left->grant_unwoken();
+        before->next_ready = &next;
+        before = &next;
+        same_loop &= next.loop == &loop;
+        if (&waiting_.after(*left) == right) break;
+        right = &waiting_.before(*right);
+        TaskCore& previous = right->grant_unwoken();
+        previous.next_ready = after;
+        after = &previous;
+        same_loop &= previous.loop == &loop;
+    }
+    if (!same_loop) [[unlikely]]
+        return grant_one_by_one();
+    before->next_ready = after;  // to itself for a moment, when there is one
     waiting_.forget_all();
-    first.loop->wake_chain(first, *last);
+    loop.wake_chain(first, last);
+}
+
+/// Of several loops of one thread, which debug mode refuses.
+[[gnu::cold, gnu::noinline]] inline void WaitQueue::grant_one_by_one() noexcept {
+    while (!empty()) grant_first();
 }
 
 [[gnu::cold]] inline void QueueWait::throw_not_granted() const {
     if (await_cancelled()) task_->loop->throw_cancelled();
-    throw RuntimeError(std::string("weft: the ") + what_ +
+    throw RuntimeError(std::string("weft: the ") + what() +
                        " was destroyed while a task waited for it");
 }
 
 [[gnu::cold]] inline void QueueWait::abandon(Abandoned& told) noexcept {
-    task_->loop->check_thread(what_);
+    task_->loop->check_thread(what());
     if (state_ == State::queued) task_->loop->wake(*task_);
     state_ = State::abandoned;
     told.count(*this);
