@@ -23,11 +23,13 @@ namespace weft::detail {
 ///
 /// On the heap. It goes with its stream, or, if the kernel has its memory then, with the last
 /// completion (see `let_go`).
-class ChunkSource final : private Operation {
+class ChunkSource final : private Operation, private CallbackNode {
 public:
     /// The descriptor is the stream's, and empty once that is closed.
     explicit ChunkSource(const Fd& socket) noexcept
-        : Operation(OpCode::recv_pooled, &completed), stream_fd_(&socket) {
+        : Operation(OpCode::recv_pooled, &completed),
+          CallbackNode(&receive_or_drop),
+          stream_fd_(&socket) {
         background = true;
     }
 
@@ -94,7 +96,8 @@ public:
             source->loop_->cancel(static_cast<Operation&>(*source));
         }
         if (source->state == State::idle) {
-            delete source;
+            source->orphaned_ = true;
+            if (!source->in_queue_) delete source;
             return;
         }
         source->fd_ = std::move(fd);
@@ -165,9 +168,26 @@ private:
         loop_->wake(task);
     }
 
-    /// epoll: there is something to receive.
+    /// epoll: there is something to receive. It is received when the reader's turn has come and not
+    /// before, so that of the sources that are ready at the same time each uses the buffer that the
+    /// last one's reader has just given back.
     void became_ready() noexcept {
-        if (reader_ && begin_for_reader()) serve();
+        if (!reader_ || in_queue_) return;
+        in_queue_ = true;
+        loop_->push(*this);
+    }
+    static void receive_or_drop(CallbackNode& node, Verb verb) noexcept {
+        auto& self = static_cast<ChunkSource&>(node);
+        self.in_queue_ = false;
+        if (self.orphaned_) {
+            delete &self;
+            return;
+        }
+        // Another reader may have come since, and have begun.
+        if (verb == Verb::drop || !self.reader_ || self.state != State::idle) return;
+        if (!self.begin_for_reader()) return;
+        self.loop_->discount_waiter();
+        self.loop_->run_instead(*std::exchange(self.reader_, nullptr));
     }
     /// For one that waits already: the stream may have been closed meanwhile.
     bool begin_for_reader() noexcept {
@@ -188,6 +208,7 @@ private:
     bool drained_ = false;   // the last receive took all there was
     bool pausing_ = false;   // cancelled because nobody reads
     bool orphaned_ = false;  // the stream is gone
+    bool in_queue_ = false;  // the ready queue's, for `receive_or_drop`
     Fd fd_;                  // an orphan's, to be closed
 };
 

@@ -179,6 +179,9 @@ public:
         here->wake(task);
     }
     void push(detail::ReadyNode& node) noexcept { ready_.push(node); }
+    /// For a callback that runs from the ready queue: as the last thing that it does, `task` runs
+    /// in its place. (In debug mode later, as a step that has a name.)
+    void run_instead(detail::TaskCore& task) noexcept;
     /// Tasks that are linked by `next_ready`, and wait on nothing any more.
     void wake_chain(detail::TaskCore& first, detail::TaskCore& last) noexcept {
         ready_.push_chain(first, last);

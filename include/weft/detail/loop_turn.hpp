@@ -137,6 +137,13 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
     current_ = outer;
 }
 
+[[gnu::noinline]] WEFT_INLINE void EventLoop::run_instead(detail::TaskCore& task) noexcept {
+    if (debug_) [[unlikely]]
+        return wake(task);
+    task.waiting_on = nullptr;
+    run_task(task);
+}
+
 [[gnu::always_inline]] inline void EventLoop::run_node(detail::ReadyNode& node) {
     ++step_;
     detail::ready_awaits_left = ready_awaits_per_step;
