@@ -271,28 +271,31 @@ WEFT_TEST_CASE("28: of two readers with data, one that the other cancels first l
     }
 }
 
-WEFT_TEST_CASE("what is ready at the same time is received one after the other, on epoll") {
-    // So that one buffer serves them all, and stays in the cache; a ring's kernel fills several.
-    constexpr std::size_t count = 64;
+WEFT_TEST_CASE(
+    "of much that is ready at the same time, most waits for its reader's turn, on epoll") {
+    // So that a few buffers serve all, and stay in the cache; a ring's kernel fills many.
+    constexpr std::size_t count = 48;
+    const std::string data(weft::detail::Block::capacity, 'd');
     std::vector<StreamPair> ends;
     for (std::size_t i = 0; i < count; ++i) {
         ends.push_back(stream_pair(support::Transport::unix_pair));
     }
     std::set<const void*> buffers;
+    std::size_t got = 0;
     auto reads = [&](Stream& from) -> Coro<void> {
         const Chunk chunk = co_await from.read_chunk();
-        CHECK(chunk.view() == "data");
+        got += chunk.size();
         buffers.insert(chunk.data());
     };
     std::vector<weft::Task<void>> reading;
     for (StreamPair& pair : ends) reading.push_back(create_task(reads, std::ref(pair.near)));
     co_await turns(3);
-    for (const StreamPair& pair : ends) put(pair.far, "data");
+    for (const StreamPair& pair : ends) put(pair.far, data);
     for (auto& task : reading) co_await task;
+    CHECK(got == count * data.size());
     // (AddressSanitizer hands no block out again for a long time.)
-    const bool one = weft::get_running_loop().backend_info().name == "epoll" && !WEFT_ASAN;
-    CHECK(buffers.size() >= 1);
-    CHECK(buffers.size() <= (one ? 1 : count));
+    const bool few = weft::get_running_loop().backend_info().name == "epoll" && !WEFT_ASAN;
+    CHECK(buffers.size() <= (few ? count / 4 : count));
 }
 
 WEFT_TEST_CASE("a stream that goes with a receive pending lets its peer see the end") {
@@ -494,7 +497,76 @@ Coro<void> ask_and_stop(std::size_t size) {
     co_await answering;
 }
 
+/// More than a turn receives with the events: the last ones wait for their turn (epoll).
+constexpr std::size_t crowd = 12;
+
+Coro<void> a_crowd_reads() {
+    const std::string data(weft::detail::Block::capacity, 'd');
+    std::vector<StreamPair> ends;
+    std::vector<weft::Task<std::string>> reading;
+    for (std::size_t i = 0; i < crowd; ++i) {
+        ends.push_back(stream_pair(support::Transport::unix_pair));
+    }
+    for (StreamPair& pair : ends) {
+        reading.push_back(
+            create_task([](Stream near) { return read_text(near); }, std::move(pair.near)));
+    }
+    co_await turns(2);
+    for (const StreamPair& pair : ends) put(pair.far, data);
+    for (auto& task : reading) {
+        if ((co_await task).empty()) throw weft::RuntimeError("nothing was read");
+    }
+}
+
 }  // namespace
+
+WEFT_TEST_CASE("chunks of a crowd that race cancels lose no byte", "[storm]") {
+    std::vector<StreamPair> ends;
+    for (std::size_t i = 0; i < crowd; ++i) {
+        ends.push_back(stream_pair(support::Transport::unix_pair));
+    }
+    std::mt19937 random(11);
+    const auto below = [&random](unsigned limit) { return static_cast<int>(random() % limit); };
+    std::vector<std::string> got(crowd);
+    std::vector<std::string> sent(crowd);
+    int cancelled = 0;
+    for (int round = 0; round < 1'000; ++round) {
+        std::vector<weft::Task<std::string>> reading;
+        for (StreamPair& pair : ends) {
+            reading.push_back(create_task(read_text, std::ref(pair.near)));
+        }
+        co_await turns(2);
+        for (std::size_t i = 0; i < crowd; ++i) {
+            const std::string data(weft::detail::Block::capacity, static_cast<char>(round));
+            put(ends[i].far, data);
+            sent[i] += data;
+        }
+        co_await turns(below(3));
+        for (auto& task : reading) {
+            if (below(2) == 0) task.cancel();
+        }
+        for (std::size_t i = 0; i < crowd; ++i) {
+            const End end = co_await ending(reading[i]);
+            if (end == End::value) got[i] += reading[i].result();
+            cancelled += end == End::cancelled;
+            const std::string left =
+                co_await read_at_least(ends[i].near, sent[i].size() - got[i].size());
+            got[i] += left;
+            CHECK(got[i] == sent[i]);
+            got[i].clear();
+            sent[i].clear();
+        }
+    }
+    CHECK(cancelled > 100);
+}
+
+TEST_CASE("readers of a crowd are killed and cancelled after every step, and leak nothing") {
+    const weft::testing::DescriptorCensus census;
+    weft::testing::kill_at_every_step(a_crowd_reads);
+    weft::testing::cancel_at_every_step(a_crowd_reads, [](weft::Task<void>&) {});
+    CHECK(census.leaked().empty());
+    CHECK(census.vanished().empty());
+}
 
 TEST_CASE("an echo in chunks is killed and cancelled after every step, and leaks nothing") {
     const weft::testing::DescriptorCensus census;

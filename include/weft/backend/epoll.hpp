@@ -51,9 +51,7 @@ public:
             }
         } else if (op.code == OpCode::recv_pooled && known && !known->drained &&
                    known->file.kind == FileTraits::Kind::socket && known->waiters.empty()) {
-            ++kernel_entries_;
-            const int result = receive_pooled(op);
-            known->drained = true;
+            const int result = receive_chunk(op, *known);
             if (result != would_block) [[likely]] {
                 op.result = result;
                 return true;
@@ -122,6 +120,7 @@ public:
 
     void turn(Nanoseconds timeout) override {
         epoll_event events[events_per_turn];
+        filled_ = 0;
         const int count = wait(events, finished_.empty() ? timeout : 0);
         for (int index = 0; index < count; ++index) arrived(events[index]);
         if (finished_.empty()) return;
@@ -150,7 +149,13 @@ private:
         descriptor->generation = generation;
     }
 
-    static constexpr int events_per_turn = 256;
+    // So few that what an event brings into the cache is still there when its task runs: with 500
+    // connections 7 % of an echo, more than the calls that it takes.
+    static constexpr int events_per_turn = 64;
+    // Calls of a kind after each other are cheaper than in turns with others, so chunks are
+    // received with their events, as long as the bytes are still in the cache when their readers
+    // run.
+    static constexpr std::size_t most_filled = 128 * 1024;
 
     // Operation::backend_bits: who has it.
     static constexpr std::uint8_t waiting = 0;
@@ -438,6 +443,13 @@ private:
     static ssize_t receive_now(const Operation& op) noexcept {
         return ::recv(op.fd, op.address, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT);
     }
+    int receive_chunk(Operation& op, Descriptor& descriptor) noexcept {
+        ++kernel_entries_;
+        const int result = receive_pooled(op);
+        descriptor.drained = true;
+        if (result > 0) filled_ += static_cast<std::size_t>(result);
+        return result;
+    }
     /// The buffer is taken for the attempt alone: whoever waits has none.
     int receive_pooled(Operation& op) noexcept {
         Block* const block = take_buffer();
@@ -505,10 +517,13 @@ private:
         if (finished_.empty() && descriptor->waiters.has_one() && (ready & EPOLLIN)) [[likely]] {
             Operation& op = descriptor->waiters.front();
             if (op.code == OpCode::recv_pooled) {
+                const int result = filled_ < most_filled ? receive_chunk(op, *descriptor) : -EAGAIN;
+                if (result == would_block) [[unlikely]]
+                    return;
                 op.unlink();
                 if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
                     drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
-                return finish(op, -EAGAIN);
+                return finish(op, result);
             }
             if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) [[likely]] {
                 ++kernel_entries_;
@@ -594,6 +609,7 @@ private:
     Fd epoll_;
     std::vector<std::unique_ptr<Descriptor>> descriptors_;
     OperationList finished_;  // completed, not told yet
+    std::size_t filled_ = 0;  // bytes of chunks received since the turn began
     std::unique_ptr<HelperThread> helper_;
     bool has_pwait2_ = true;
 };
