@@ -234,6 +234,28 @@ WEFT_TEST_CASE("cancelling a sleep removes its timer", "[loop]") {
     co_await task.wait();
 }
 
+WEFT_TEST_CASE("a sleep with a result takes its time and then gives it", "[loop]") {
+    const weft::TimePoint began = weft::get_running_loop().time();
+    auto fetches = [](int number) -> weft::Coro<int> {
+        co_return co_await weft::sleep(1s, number);
+    };
+    auto three = weft::create_task(fetches, 3);
+    std::unique_ptr<int> owned = co_await weft::sleep(2s, std::make_unique<int>(4));
+    REQUIRE(*owned == 4);
+    REQUIRE(weft::get_running_loop().time() - began >= 2s);
+    const int number = co_await three;
+    REQUIRE(number == 3);
+    const std::string text = co_await weft::sleep(0ms, "text");
+    REQUIRE(text == "text");
+
+    auto cancelled = weft::create_task(fetches, 5);
+    co_await weft::yield();
+    cancelled.cancel();
+    co_await cancelled.wait();
+    REQUIRE(cancelled.cancelled());
+    REQUIRE(weft::get_running_loop().armed_timers() == 0);
+}
+
 TEST_CASE("a delay counts from now, also outside of a step", "[loop]") {
     EventLoop loop(weft::testing::options());
     int ran = 0;

@@ -309,12 +309,9 @@ WEFT_TEST_CASE("create_task on a finished or failing group is an error, the coro
     auto holder = [&](TaskGroup& group) -> Coro<void> {
         group.create_task(gives(1));
         // Runs when the last child has ended and the group's task has not resumed yet.
-        weft::EventLoop& loop = weft::get_running_loop();
-        loop.call_soon([&] {
-            loop.call_soon([&] {
-                after_end = probe::message_of<weft::RuntimeError>(
-                    [&] { group.create_task(child(probe::Alive(alive))); });
-            });
+        weft::get_running_loop().call_soon([&] {
+            after_end = probe::message_of<weft::RuntimeError>(
+                [&] { group.create_task(child(probe::Alive(alive))); });
         });
         co_return;
     };

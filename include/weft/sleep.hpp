@@ -3,6 +3,8 @@
 #pragma once
 
 #include <coroutine>
+#include <type_traits>
+#include <utility>
 
 #include "clock.hpp"
 #include "detail/std_parts.hpp"
@@ -35,16 +37,9 @@ private:
 };
 
 /// Until a deadline. A sleep that is over delivers a cancel that came since: nothing is lost by it.
-class [[nodiscard]] SleepAwaiter final : public Suspension, private Timer {
+class SleepWait : public Suspension, private Timer {
 public:
     enum class Kind : bool { delay, deadline };
-
-    SleepAwaiter(Nanoseconds time, Kind kind) noexcept : Timer(&over), kind_(kind) {
-        deadline = time;
-    }
-    ~SleepAwaiter() {
-        if (armed()) task_->loop->disarm(*this);
-    }
 
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> handle) {
@@ -64,10 +59,6 @@ public:
         }
     }
     bool await_cancelled() const noexcept { return cancelled_ || task_->must_cancel; }
-    void await_resume() const {
-        if (await_cancelled()) [[unlikely]]
-            task_->loop->throw_cancelled();
-    }
 
     TaskCore* cancel() noexcept override {
         if (armed()) {
@@ -79,15 +70,46 @@ public:
     }
     WaitInfo describe() const noexcept override { return {"sleep"}; }
 
+protected:
+    SleepWait(Nanoseconds time, Kind kind) noexcept : Timer(&over), kind_(kind) { deadline = time; }
+    ~SleepWait() {
+        if (armed()) task_->loop->disarm(*this);
+    }
+    void finish() const {
+        if (await_cancelled()) [[unlikely]]
+            task_->loop->throw_cancelled();
+    }
+
 private:
     static void over(Timer& timer) noexcept {
-        auto& self = static_cast<SleepAwaiter&>(timer);
+        auto& self = static_cast<SleepWait&>(timer);
         self.task_->loop->wake(*self.task_);
     }
 
     Kind kind_;
     bool cancelled_ = false;
     TaskCore* task_ = nullptr;
+};
+
+class [[nodiscard]] SleepAwaiter final : public SleepWait {
+public:
+    SleepAwaiter(Nanoseconds time, Kind kind) noexcept : SleepWait(time, kind) {}
+    void await_resume() const { finish(); }
+};
+
+template <class T>
+class [[nodiscard]] SleepWithResult final : public SleepWait {
+public:
+    template <class U>
+    SleepWithResult(Nanoseconds delay, U&& result)
+        : SleepWait(delay, Kind::delay), result_(std::forward<U>(result)) {}
+    T await_resume() {
+        finish();
+        return std::move(result_);
+    }
+
+private:
+    T result_;
 };
 
 }  // namespace detail
@@ -99,6 +121,14 @@ private:
 template <class Rep, class Period>
 detail::SleepAwaiter sleep(std::chrono::duration<Rep, Period> delay) {
     return detail::SleepAwaiter(detail::to_nanoseconds(delay), detail::SleepAwaiter::Kind::delay);
+}
+
+/// The same, and then `result`: a stand-in for what takes that long.
+template <class Rep, class Period, class T>
+detail::SleepWithResult<std::decay_t<T>> sleep(std::chrono::duration<Rep, Period> delay,
+                                               T&& result) {
+    return detail::SleepWithResult<std::decay_t<T>>(detail::to_nanoseconds(delay),
+                                                    std::forward<T>(result));
 }
 
 /// Suspends until the loop's clock (`EventLoop::time`) shows `when`.

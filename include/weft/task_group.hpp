@@ -181,6 +181,7 @@ private:
     }
     void adopt(std::unique_ptr<detail::GroupMember> member, detail::FutureCore& core) noexcept;
     void member_ended(detail::GroupMember& member) noexcept;
+    void remove(detail::GroupMember& member) noexcept;
     void cancel_child(detail::TaskCore& child) noexcept {
         if (!child.done()) loop_->cancel(child, {});
     }
@@ -329,32 +330,46 @@ inline void TaskGroup::adopt(std::unique_ptr<detail::GroupMember> member,
 
 inline void detail::GroupMember::run_or_drop(CallbackNode& node, Verb verb) noexcept {
     auto& member = static_cast<GroupMember&>(node);
+    if (verb == Verb::ended) {
+        // Nothing comes of this end but that there is one child less.
+        const bool quiet = member.task->state != FutureCore::State::exception && !member.ready;
+        if (quiet && member.group) [[likely]]
+            return member.group->remove(member);
+        member.task->add_ref();  // the queue's
+        return member.task->loop->push(member);
+    }
     if (verb == Verb::run && member.group) return member.group->member_ended(member);
     if (member.group) member.unlink();
     member.task->release();
     delete &member;
 }
 
+inline void TaskGroup::remove(detail::GroupMember& member) noexcept {
+    detail::IntrusiveList<detail::GroupMember>::erase_for_good(member);
+    delete &member;
+    if (joiner_ && members_.empty()) loop_->wake(*std::exchange(joiner_, nullptr));
+}
+
 inline void TaskGroup::member_ended(detail::GroupMember& member) noexcept {
     using State = detail::FutureCore::State;
     detail::TaskCore& task = *member.task;
-    detail::IntrusiveList<detail::GroupMember>::erase_for_good(member);
     const bool was_starting = member.ready && member.ready->state != State::value;
     if (was_starting && !member.ready->done()) {
         detail::end_future(*member.ready, State::cancelled);
     }
     if (task.state == State::exception && !was_starting) [[unlikely]] {
         task.retrieved = true;
+        detail::IntrusiveList<detail::GroupMember>::erase_for_good(member);
         failed_.push_back(member);
         if (!aborting_) {
             abort();
             interrupt_body();
         }
+        if (joiner_ && members_.empty()) loop_->wake(*std::exchange(joiner_, nullptr));
     } else {
         task.release();
-        delete &member;
+        remove(member);
     }
-    if (joiner_ && members_.empty()) loop_->wake(*std::exchange(joiner_, nullptr));
 }
 
 inline void TaskGroup::finish(const detail::OutcomeBase& body, std::exception_ptr error) {

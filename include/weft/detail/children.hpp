@@ -190,6 +190,10 @@ private:
         judge(node);
         if (over()) wake();
     }
+    /// Nothing comes of this end but that there is one child less.
+    bool is_quiet(const ChildNode& node) const noexcept {
+        return rule_ != ChildRule::watch_next && (deciding_ & bit(node.end())) == 0;
+    }
 
     void judge(ChildNode& node) noexcept {
         if (rule_ == ChildRule::watch_next) return ended_.push_back(node);
@@ -379,6 +383,14 @@ inline void ChildNode::run_or_drop(CallbackNode& node, Verb verb) noexcept {
     auto& self = static_cast<ChildNode&>(node);
     FutureCore& core = *self.child;
     ChildBlock& in = *self.block;
+    if (verb == Verb::ended) {
+        if (!in.owner || !in.owner->is_quiet(self)) {
+            core.add_ref();  // the queue's
+            return core.loop->push(self);
+        }
+        in.owner->ended(self);
+        return in.release();
+    }
     if (verb == Verb::run && in.owner) in.owner->ended(self);
     core.release();
     in.release();

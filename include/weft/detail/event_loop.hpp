@@ -313,7 +313,7 @@ private:
     inline void finish(detail::TaskCore& task, detail::FutureCore::State state) noexcept;
     void end_unfinished(detail::TaskCore& task) noexcept;
     void tell_all(detail::FutureCore& future) noexcept;
-    void tell(detail::FutureCore& future, detail::FutureWaiter& waiter) noexcept;
+    void tell(detail::FutureWaiter& waiter) noexcept;
     void report_swallowed(const detail::TaskCore& task) noexcept;
     void enter_kernel(detail::Nanoseconds timeout);
     void spin(detail::Nanoseconds limit);

@@ -26,10 +26,13 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
     void release() noexcept {
         if (--refs == 0) delete this;
     }
-    // The queue entry holds a reference to the future (see EventLoop::complete).
     static void run_or_drop(CallbackNode& node, Verb verb) noexcept {
         auto& self = static_cast<DoneCallback&>(node);
         FutureCore& core = *self.future;
+        if (verb == Verb::ended) {
+            core.add_ref();  // the queue's
+            return core.loop->push(self);
+        }
         if (verb == Verb::run && !self.removed) {
             self.removed = true;
             const AmbientScope scope(self.context);

@@ -71,13 +71,12 @@ WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
     task.loop->wake(task);
 }
 
-WEFT_INLINE void EventLoop::tell(detail::FutureCore& future,
-                                 detail::FutureWaiter& waiter) noexcept {
+WEFT_INLINE void EventLoop::tell(detail::FutureWaiter& waiter) noexcept {
     if (waiter.target->coroutine) {
         wake(static_cast<detail::TaskCore&>(*waiter.target));
     } else {
-        future.add_ref();  // the callback gives it back
-        ready_.push(*waiter.target);
+        auto& callback = static_cast<detail::CallbackNode&>(*waiter.target);
+        callback.act(callback, detail::ReadyNode::Verb::ended);
     }
 }
 
@@ -85,12 +84,12 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
                                      detail::FutureCore::State state) noexcept {
     future.state = state;
     if (detail::FutureWaiter* const only = future.waiters.pop_only()) [[likely]]
-        return tell(future, *only);
+        return tell(*only);
     if (!future.waiters.empty()) tell_all(future);
 }
 
 [[gnu::noinline]] WEFT_INLINE void EventLoop::tell_all(detail::FutureCore& future) noexcept {
-    while (detail::FutureWaiter* const waiter = future.waiters.pop_front()) tell(future, *waiter);
+    while (detail::FutureWaiter* const waiter = future.waiters.pop_front()) tell(*waiter);
 }
 
 /// Its coroutine has left an outcome, or is gone.

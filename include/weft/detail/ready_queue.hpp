@@ -3,13 +3,18 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
 
 namespace weft::detail {
 
 /// Something to run: a task's innermost suspended coroutine, or a callback. Only tasks have a
 /// coroutine here, so the loop tells the two apart without a call and a task costs one jump.
 struct ReadyNode {
-    enum class Verb : bool { run, drop };  // drop: the loop closes, release what the node holds
+    enum class Verb : std::uint8_t {
+        run,
+        drop,   // the loop closes: release what the node holds
+        ended,  // the future in whose list it waited is done: queue yourself, or see to it at once
+    };
 
     ReadyNode* next_ready = nullptr;
     std::coroutine_handle<> coroutine;

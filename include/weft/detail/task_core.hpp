@@ -81,8 +81,8 @@ concept GivesBack = requires(Awaiter& awaiter) {
 };
 
 /// In a future's list: a task that awaits it, or a done-callback.
-/// `target` has a coroutine in the first case and is a CallbackNode in the second, whose `act`
-/// gives back a reference to the future that it was queued with (see EventLoop::complete).
+/// `target` has a coroutine in the first case and is a CallbackNode in the second, whose `act` is
+/// told of the end, and which keeps a reference to the future while it is in the ready queue.
 struct FutureWaiter {
     explicit FutureWaiter(ReadyNode* node) noexcept : target(node) {}
     FutureWaiter* next = nullptr;  // null: in no list
