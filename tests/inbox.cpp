@@ -11,6 +11,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -195,6 +196,44 @@ TEST_CASE("posts made before the loop ran are run by it, in order", "[inbox]") {
     loop.run_once();
     loop.run_once();
     REQUIRE(log == "abc");
+}
+
+TEST_CASE("a thread's posts to several loops stay in order, also those made while one is copied",
+          "[inbox]") {
+    EventLoop one;
+    EventLoop other;
+    std::vector<int> in_one, in_other, expected_in_one, expected_in_other;
+    int posted = 0;
+    int copies_run = 0;
+    const auto post = [&](EventLoop& to, std::vector<int>& order, std::vector<int>& expected) {
+        expected.push_back(posted);
+        to.call_soon_threadsafe([&order, number = posted++] { order.push_back(number); });
+    };
+    struct PostsWhenCopied {
+        explicit PostsWhenCopied(std::function<void()> what, int& count) noexcept
+            : posts(std::move(what)), runs(&count) {}
+        PostsWhenCopied(const PostsWhenCopied& from) : posts(from.posts), runs(from.runs) {
+            posts();
+        }
+        void operator()() { ++*runs; }
+        std::function<void()> posts;
+        int* runs;
+    };
+    // More than a slab holds, in runs of all lengths.
+    constexpr int rounds = 60;
+    for (int round = 0; round < rounds; ++round) {
+        for (int i = 0; i < round % 7; ++i) post(one, in_one, expected_in_one);
+        const PostsWhenCopied posts([&] { post(other, in_other, expected_in_other); }, copies_run);
+        one.call_soon_threadsafe(posts);
+        for (int i = 0; i < round % 3; ++i) post(other, in_other, expected_in_other);
+    }
+    one.run_once();
+    one.run_once();
+    other.run_once();
+    other.run_once();
+    REQUIRE(in_one == expected_in_one);
+    REQUIRE(in_other == expected_in_other);
+    REQUIRE(copies_run == rounds);
 }
 
 TEST_CASE("a post made by a post runs in a later turn", "[inbox]") {

@@ -29,6 +29,7 @@ struct Post {
     Post* next;
     void (*act)(Post&, Verb);
     alignas(std::max_align_t) std::byte storage[inline_bytes];
+    Post* first_of_run;  // see PostRuns
 };
 
 /// Posts of one thread, one after the other in memory. Both threads walk them, and each line comes
@@ -68,6 +69,16 @@ public:
         return *next_++;
     }
 
+    /// The first of the run that `post` is in if it comes after `newest`.
+    Post* first_of_run(Post* newest, Post& post) const noexcept {
+        const bool side_by_side = newest == posted_ && newest && newest + 1 == &post;
+        return side_by_side ? first_of_run_ : &post;
+    }
+    void was_posted(Post& post, Post* first) noexcept {
+        posted_ = &post;
+        first_of_run_ = first;
+    }
+
     /// So many posts of a slab will not be looked at again. Any thread.
     static void use_up(PostSlab& slab, std::uint32_t posts) noexcept {
         if (slab.left.fetch_sub(posts, std::memory_order_acq_rel) != posts) return;
@@ -92,6 +103,38 @@ private:
     Post* next_ = nullptr;
     Post* end_ = nullptr;
     PostSlab* mine_ = nullptr;
+    Post* posted_ = nullptr;  // last; only compared with, it may be used up by now
+    Post* first_of_run_ = nullptr;
+};
+
+/// What a loop has taken from its inbox, oldest first. In the inbox posts are linked from the
+/// newest to the oldest. Those that a thread posted one after the other are a run: they lie side by
+/// side, and each knows the first one. So to find the oldest only the two ends of each run are
+/// touched, and each post between comes from the other core's cache once, when it runs.
+class PostRuns {
+public:
+    explicit PostRuns(Post* newest) noexcept {
+        while (newest) {
+            Post* const first = newest->first_of_run;
+            Post* const older = first->next;
+            first->next = oldest_run_;
+            first->first_of_run = newest;  // from here on: its last one
+            oldest_run_ = first;
+            newest = older;
+        }
+    }
+    template <class Visit>
+    void for_each(Visit&& visit) noexcept {
+        for (Post* first = oldest_run_; first;) {
+            Post* const next_run = first->next;
+            Post* const last = first->first_of_run;
+            for (Post* post = first; post <= last; ++post) visit(*post);
+            first = next_run;
+        }
+    }
+
+private:
+    Post* oldest_run_ = nullptr;
 };
 
 /// Counts posts that were used up, one atomic operation for those of a slab.
@@ -150,17 +193,21 @@ public:
             throw;
         }
         Post* head = head_.load(std::memory_order_relaxed);
+        Post* first = nullptr;
         do {
             if (head == closed_mark()) {
                 post->act(*post, Post::Verb::drop);
                 UsedPosts().add(*post);
                 throw_runtime_error("call_soon_threadsafe: the event loop is closed");
             }
+            first = post_pool.first_of_run(head, *post);
             post->next = head;
+            post->first_of_run = first;
             // seq_cst pairs with `prepare_to_sleep`: either the loop sees this post before it
             // sleeps, or this thread sees that it sleeps.
         } while (!head_.compare_exchange_weak(head, post, std::memory_order_seq_cst,
                                               std::memory_order_relaxed));
+        post_pool.was_posted(*post, first);
         if (state_.load(std::memory_order_seq_cst) == State::sleeping) wake();
     }
 
@@ -179,19 +226,11 @@ public:
         state_.compare_exchange_strong(expected, State::awake, std::memory_order_relaxed);
     }
 
-    /// Loop: everything posted so far, oldest first.
-    Post* take_all() noexcept {
-        Post* newest = head_.load(std::memory_order_relaxed);
-        if (newest == nullptr || newest == closed_mark()) return nullptr;
-        newest = head_.exchange(nullptr, std::memory_order_acquire);
-        Post* oldest = nullptr;
-        while (newest) {
-            Post* const next = newest->next;
-            newest->next = oldest;
-            oldest = newest;
-            newest = next;
-        }
-        return oldest;
+    /// Loop: everything posted so far.
+    PostRuns take_all() noexcept {
+        Post* const newest = head_.load(std::memory_order_relaxed);
+        if (newest == nullptr || newest == closed_mark()) return PostRuns(nullptr);
+        return PostRuns(head_.exchange(nullptr, std::memory_order_acquire));
     }
 
     /// Loop: no post gets in from now on; those that did are dropped.

@@ -110,19 +110,17 @@ WEFT_INLINE void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb
     loop.posts_queued_ = false;
     if (verb == Verb::drop) return;  // close() empties the inbox
     detail::UsedPosts used;
-    for (detail::Post* post = loop.inbox_->take_all(); post;) {
-        detail::Post* const next = post->next;
+    loop.inbox_->take_all().for_each([&](detail::Post& post) {
         detail::ContextRef none;
         const detail::AmbientScope scope(none);
         try {
-            post->act(*post, detail::Post::Verb::run);
+            post.act(post, detail::Post::Verb::run);
         } catch (...) {
             loop.call_exception_handler(
                 {"exception in a callback posted by another thread", std::current_exception(), {}});
         }
-        used.add(*post);
-        post = next;
-    }
+        used.add(post);
+    });
 }
 
 }  // namespace weft
