@@ -87,6 +87,22 @@ WEFT_TEST_CASE("as_completed raises TimeoutError at its deadline, and from then 
     REQUIRE(weft::all_tasks().size() == 2);  // the slow one goes on
 }
 
+WEFT_TEST_CASE("40: after its deadline as_completed gives nothing more, also what has ended since",
+               "[as_completed]") {
+    auto completed = weft::as_completed(numbers({1, 20, 30}), 10s);
+    std::string log;
+    for (int i = 0; i < 4; ++i) {
+        try {
+            auto task = co_await completed.next();
+            log += std::to_string(task.result());
+        } catch (const weft::TimeoutError&) {
+            log += 't';
+        }
+        if (log.back() == 't') co_await weft::sleep(1h);
+    }
+    REQUIRE(log == "1ttt");
+}
+
 WEFT_TEST_CASE("as_completed leaves no timer behind when it is not used to its end",
                "[as_completed]") {
     std::vector<Task<int>> tasks;

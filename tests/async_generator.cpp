@@ -217,6 +217,33 @@ WEFT_TEST_CASE("one task may go on where another has stopped asking", "[generato
     REQUIRE(sum == 123);
 }
 
+WEFT_TEST_CASE(
+    "a generator that is destroyed while a task waits in it lives until that has its item",
+    "[generator]") {
+    int alive = 0;
+    std::optional<AsyncGenerator<int>> generator(ticks(1s, 9, alive));
+    auto asks = [&]() -> Coro<int> {
+        auto item = co_await generator->next();
+        co_return *item;
+    };
+    auto gets_it = weft::create_task(asks);
+    co_await weft::yield();
+    generator.reset();
+    REQUIRE(alive == 1);
+    const int item = co_await gets_it;
+    REQUIRE(item == 1);
+    REQUIRE(alive == 0);
+
+    generator.emplace(ticks(1s, 9, alive));
+    auto is_cancelled = weft::create_task(asks);
+    co_await weft::yield();
+    generator.reset();
+    is_cancelled.cancel();
+    co_await is_cancelled.wait();
+    REQUIRE(is_cancelled.cancelled());
+    REQUIRE(alive == 0);
+}
+
 // --- aclose ---
 
 WEFT_TEST_CASE("aclose runs clean-up that awaits", "[generator]") {

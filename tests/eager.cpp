@@ -2,13 +2,17 @@
 // Eager tasks: the first step runs inside create_task, with the right current task, off the queue.
 // labels: smoke
 #include <weft/loop.hpp>
+#include <weft/run.hpp>
 #include <weft/sleep.hpp>
 #include <weft/task.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "probe.hpp"
 
@@ -141,6 +145,51 @@ WEFT_TEST_CASE("an eager task started from a callback leaves no task current", "
     co_await weft::yield();
     REQUIRE(inside);
     REQUIRE_FALSE(after);
+}
+
+WEFT_TEST_CASE("an eager task that another one's end starts is not taken for that one", "[eager]") {
+    for (const bool suspends : {false, true}) {
+        bool said_goodbye = false;
+        Task<void> goodbye;
+        auto says_goodbye = [&]() -> Coro<void> {
+            if (suspends) co_await weft::sleep(1s);
+            said_goodbye = true;
+        };
+        struct Connection {
+            ~Connection() { fn(); }
+            std::function<void()> fn;
+        };
+        auto connection = std::make_shared<Connection>(
+            [&] { goodbye = weft::create_task(says_goodbye(), weft::TaskOptions("", true)); });
+        // Destroyed with the frame's parameters, after its end.
+        auto serves = [](std::shared_ptr<Connection>) -> Coro<int> {
+            co_await weft::yield();
+            co_return 7;
+        };
+        const int result = co_await weft::create_task(serves(std::move(connection)));
+        REQUIRE(result == 7);
+        REQUIRE(goodbye.done() != suspends);
+        co_await goodbye;
+        REQUIRE(said_goodbye);
+    }
+}
+
+TEST_CASE("a loop that is destroyed at the end of another loop's task ends its own tasks",
+          "[eager]") {
+    auto inner = std::make_unique<EventLoop>();
+    auto sleeps = []() -> Coro<void> { co_await weft::sleep(1h); };
+    std::vector<Task<void>> tasks;
+    for (int i = 0; i < 2; ++i) tasks.push_back(inner->create_task(sleeps()));
+    inner->run_once();
+    const int result = weft::run([&]() -> Coro<int> {
+        auto owns = [](std::unique_ptr<EventLoop>) -> Coro<int> {
+            co_await weft::yield();
+            co_return 3;
+        };
+        co_return co_await weft::create_task(owns(std::move(inner)));
+    });
+    REQUIRE(result == 3);
+    for (const auto& task : tasks) REQUIRE(task.cancelled());
 }
 
 }  // namespace eager_test

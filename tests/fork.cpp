@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <exception>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -191,6 +192,54 @@ TEST_CASE("a forked child that goes on with its parent's loop is told so", "[for
         const std::string words = child->words();
         CHECK(words == "weft: a forked child cannot go on with the event loop of its parent|0");
     }
+}
+
+TEST_CASE("a forked child is told so too where chunks are about to be received in its turn",
+          "[fork]") {
+    // So many and so large that on epoll the last one waits for its reader's turn.
+    constexpr std::size_t crowd = 9;
+    const std::string data(std::size_t{16} * 1024, 'd');
+    std::optional<Child> child;
+    std::string thrown = "it went on";
+    std::size_t got = 0;
+    try {
+        weft::run([&]() -> Coro<void> {
+            std::vector<weft::Stream> near;
+            std::vector<Fd> far;
+            std::vector<weft::Task<void>> reading;
+            auto reads = [&](weft::Stream& from) -> Coro<void> {
+                const weft::Chunk chunk = co_await from.read_chunk();
+                got += chunk.size();
+            };
+            near.reserve(crowd);
+            for (std::size_t i = 0; i < crowd; ++i) {
+                Pair ends = unix_pair();
+                near.emplace_back(std::move(ends.a));
+                far.push_back(std::move(ends.b));
+                reading.push_back(create_task(reads, std::ref(near.back())));
+            }
+            bool all_sent = false;
+            // Ready in each turn, and before what the turn's events make ready.
+            auto forks = create_task([&]() -> Coro<void> {
+                while (!all_sent) co_await weft::yield();
+                child.emplace();
+                if (child->here()) co_await turns(1'000);
+            });
+            co_await turns(3);
+            for (const Fd& to : far) put(to.get(), data);
+            all_sent = true;
+            co_await forks;
+            if (child->here()) co_return;
+            for (auto& task : reading) co_await task;
+        });
+    } catch (const std::exception& error) {
+        thrown = error.what();
+    }
+    REQUIRE(child);
+    if (child->here()) child->end(thrown);
+    CHECK(got == crowd * data.size());
+    const std::string words = child->words();
+    CHECK(words == "weft: a forked child cannot go on with the event loop of its parent");
 }
 
 TEST_CASE("a loop that was made before the fork is refused in the child, and goes quietly there",

@@ -166,6 +166,30 @@ TEST_CASE("a post that races close runs, throws or is destroyed unrun, exactly o
     }
 }
 
+TEST_CASE("80: what was posted before the loop closed has run when it is closed", "[inbox]") {
+    int ran = 0;
+    std::string refused;
+    {
+        EventLoop loop;
+        auto reports = probe::collect_reports(loop);
+        loop.run_once();
+        loop.call_soon_threadsafe([&] {
+            ++ran;
+            // The loop takes nothing more.
+            refused = message_of<RuntimeError>([&] { loop.call_soon([] {}); });
+            refused += message_of<RuntimeError>([&] { loop.call_soon_threadsafe([] {}); });
+        });
+        loop.call_soon_threadsafe([&]() -> void { throw std::runtime_error("thrown by a post"); });
+        loop.call_soon_threadsafe([&] { ++ran; });
+        loop.close();
+        REQUIRE(probe::count_with(reports, "thrown by a post") == 1);
+    }
+    REQUIRE(ran == 2);
+    REQUIRE(refused ==
+            "call_soon: the event loop is closed"
+            "call_soon_threadsafe: the event loop is closed");
+}
+
 TEST_CASE("a remote may outlive its loop; a post is then an error and destroyed unrun", "[inbox]") {
     Fate::Counts counts;
     std::optional<Remote> remote;

@@ -264,6 +264,22 @@ WEFT_TEST_CASE("an item that a loser gives back goes to the getter that waits", 
     REQUIRE(weft::all_tasks().size() == 1);
 }
 
+WEFT_TEST_CASE("75: an item that a loser gives back after shutdown(immediate) counts as done",
+               "[race]") {
+    weft::Queue<int> first;
+    weft::Queue<int> second;
+    weft::get_running_loop().call_later(1s, [&] {
+        first.put_nowait(1);
+        second.put_nowait(2);
+        second.put_nowait(3);
+        second.shutdown(true);
+    });
+    auto winner = co_await weft::race(first.get(), second.get());
+    REQUIRE(winner.index() == 0);
+    REQUIRE(second.empty());
+    co_await second.join();
+}
+
 WEFT_TEST_CASE("a loser that waited for a condition passes the news on and keeps the lock",
                "[race]") {
     weft::Condition condition;

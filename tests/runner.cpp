@@ -377,4 +377,16 @@ TEST_CASE("a loop that only sleeps, but wakes in time, does not reach its hang l
     REQUIRE_NOTHROW(weft::run(sleep_often(10), options));
 }
 
+TEST_CASE("a last step that takes longer than the hang limit is no hang", "[runner]") {
+    weft::RunOptions options;
+    options.hang_limit = std::chrono::milliseconds(5);
+    const auto computes = []() -> Coro<int> {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+        while (std::chrono::steady_clock::now() < end) {
+        }
+        co_return 1;
+    };
+    REQUIRE(weft::run(computes, options) == 1);
+}
+
 }  // namespace runner_test

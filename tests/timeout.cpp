@@ -245,6 +245,32 @@ WEFT_TEST_CASE("reschedule works until the expiry and is an error after it", "[t
     REQUIRE(loop.armed_timers() == 0);
 }
 
+WEFT_TEST_CASE("50: a deadline that somebody else has moved into the past has expired",
+               "[timeout]") {
+    EventLoop& loop = weft::get_running_loop();
+    Timeout* inside = nullptr;
+    std::string error;
+    auto body = [&](Timeout& timeout) -> Coro<void> {
+        inside = &timeout;
+        co_await weft::sleep(1h);
+    };
+    loop.call_later(1s, [&] {
+        inside->reschedule(loop.time() - 1s);
+        error =
+            probe::message_of<weft::RuntimeError>([&] { inside->reschedule(loop.time() + 1h); });
+    });
+    bool timed_out = false;
+    try {
+        co_await weft::timeout(2h, body);
+    } catch (const weft::TimeoutError&) {
+        timed_out = true;
+    }
+    REQUIRE(timed_out);
+    REQUIRE(error == "weft: the Timeout has expired");
+    REQUIRE(weft::current_task().cancelling() == 0);
+    REQUIRE(loop.armed_timers() == 0);
+}
+
 WEFT_TEST_CASE("a body may set its deadline itself", "[timeout]") {
     EventLoop& loop = weft::get_running_loop();
     auto body = [&](Timeout& timeout) -> Coro<void> {

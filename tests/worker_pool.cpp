@@ -157,6 +157,30 @@ WEFT_TEST_CASE("a failure ends the pool and the body, and is thrown as it is", "
     REQUIRE(reports->empty());
 }
 
+WEFT_TEST_CASE("a body that submits when a job fails is cancelled, and the failure is thrown alone",
+               "[worker_pool]") {
+    Bench bench;
+    bool body_cancelled = false;
+    auto body = [&](Pool& pool) -> Coro<void> {
+        try {
+            for (int job = 1;; ++job) co_await pool.submit(job == 5 ? -5 : job);
+        } catch (const weft::CancelledError&) {
+            body_cancelled = true;
+            throw;
+        }
+    };
+    const Work work = bench.work();
+    std::string what;
+    try {
+        co_await worker_pool<int>(WorkerPoolOptions(2, 4), work, body);
+    } catch (const std::out_of_range& error) {
+        what = error.what();
+    }
+    REQUIRE(what == "-5");
+    REQUIRE(body_cancelled);
+    REQUIRE(bench.running == 0);
+}
+
 WEFT_TEST_CASE("failures are reported or collected where that is asked for, and the pool goes on",
                "[worker_pool]") {
     auto reports = probe::collect_reports(weft::get_running_loop());

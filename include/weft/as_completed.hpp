@@ -45,12 +45,16 @@ public:
     /// Throws:   TimeoutError when the deadline came first, and from then on; CancelledError.
     /// Cancel:   ends the wait; no task is cancelled, or skipped.
     Coro<Handle> next() {
+        if (timed_out_) throw TimeoutError();
         if (children_.all_ended()) co_return Handle();
         if (deadline_ != detail::no_deadline) children_.arm(deadline_);
         const detail::TimerOff off(children_);
         co_await children_.wait();
         detail::ChildNode* const ended = children_.pop_ended();
-        if (!ended) throw TimeoutError();
+        if (!ended) {
+            timed_out_ = true;
+            throw TimeoutError();
+        }
         co_return tasks_[static_cast<std::size_t>(ended - &children_.node(0))];
     }
 
@@ -71,6 +75,7 @@ private:
     std::vector<Handle> tasks_;
     detail::Nanoseconds deadline_;
     detail::Children children_;
+    bool timed_out_ = false;
 };
 
 namespace detail {

@@ -33,6 +33,9 @@ using ItemOf =
     std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, std::optional<T>>;
 
 template <class T>
+class NextAwaiter;
+
+template <class T>
 class GeneratorPromise final {
 public:
     static void* operator new(std::size_t size) { return allocate_frame(size); }
@@ -48,6 +51,7 @@ public:
         bool await_ready() const noexcept { return false; }
         std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept {
             const auto consumer = std::exchange(promise_->consumer_, nullptr);
+            promise_->awaiter_ = nullptr;
             return consumer ? consumer : std::noop_coroutine();
         }
         void await_resume() const {
@@ -97,13 +101,21 @@ public:
     }
 
     bool running() const noexcept { return outcome_ != nullptr; }
+    /// The generator goes. True: somebody waits in the frame, and keeps it until then.
+    bool leave_to_consumer() noexcept {
+        if (awaiter_) awaiter_->take_over_frame();
+        return awaiter_ != nullptr;
+    }
     void run_for(Outcome<ItemOf<T>>& outcome, bool closing) noexcept {
         outcome_ = &outcome;
         closing_ = closing;
         started_ = true;
     }
     bool started() const noexcept { return started_; }
-    void set_consumer(std::coroutine_handle<> consumer) noexcept { consumer_ = consumer; }
+    void set_consumer(std::coroutine_handle<> consumer, NextAwaiter<T>* awaiter) noexcept {
+        consumer_ = consumer;
+        awaiter_ = awaiter;
+    }
 
 private:
     static bool handling_generator_exit() noexcept {
@@ -112,6 +124,7 @@ private:
     }
 
     std::coroutine_handle<> consumer_;       // null while it waits for our return
+    NextAwaiter<T>* awaiter_ = nullptr;      // the consumer's, while it is suspended
     Outcome<ItemOf<T>>* outcome_ = nullptr;  // where the next item goes; null between two
     bool closing_ = false;
     bool started_ = false;
@@ -126,6 +139,13 @@ public:
     explicit NextAwaiter(Frame frame) noexcept : frame_(frame) {}
     NextAwaiter(const NextAwaiter&) = delete;
     NextAwaiter& operator=(const NextAwaiter&) = delete;
+    ~NextAwaiter() {
+        if (owns_frame_) [[unlikely]] {
+            frame_.destroy();
+        } else if (suspended_ && outcome_.empty()) [[unlikely]] {
+            frame_.promise().set_consumer(nullptr, nullptr);  // the frame that waits is destroyed
+        }
+    }
 
     bool await_ready() {
         if (frame_ && !frame_.done()) return false;
@@ -136,6 +156,9 @@ public:
     bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
     ItemOf<T> await_resume() { return outcome_.take(); }
 
+    /// The generator goes while we wait in it: its frame is ours now.
+    void take_over_frame() noexcept { owns_frame_ = true; }
+
 protected:
     bool run(std::coroutine_handle<> consumer, bool closing) {
         GeneratorPromise<T>& promise = frame_.promise();
@@ -144,11 +167,14 @@ protected:
         promise.run_for(outcome_, closing);
         frame_.resume();
         if (!outcome_.empty()) return false;
-        promise.set_consumer(consumer);
+        suspended_ = true;
+        promise.set_consumer(consumer, this);
         return true;
     }
 
     Frame frame_;
+    bool suspended_ = false;
+    bool owns_frame_ = false;
     Outcome<ItemOf<T>> outcome_;
 };
 
@@ -185,9 +211,9 @@ private:
 /// `item` is a std::optional<T>, and for `AsyncGenerator<T&>` a T*, which points to what was
 /// yielded and is valid until the next call. Giving an item allocates nothing.
 ///
-/// Destroying a generator destroys its locals where it stands. Destructors cannot await: a
-/// generator whose clean-up does is ended with `co_await generator.aclose()` (`async_with` does it
-/// on every way out).
+/// Destroying a generator destroys its locals where it stands, or, if a task waits for its next
+/// item meanwhile, once that has it. Destructors cannot await: a generator whose clean-up does is
+/// ended with `co_await generator.aclose()` (`async_with` does it on every way out).
 /// Cancel:   passes through: what the generator awaits is what is cancelled. A generator that
 ///           CancelledError (or any other exception) has left is at its end.
 /// Thread:   loop thread only; one task at a time asks.
@@ -206,7 +232,7 @@ public:
         return *this;
     }
     ~AsyncGenerator() {
-        if (frame_) frame_.destroy();
+        if (frame_ && !frame_.promise().leave_to_consumer()) frame_.destroy();
     }
 
     /// The next item; empty once the coroutine has ended.

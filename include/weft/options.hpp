@@ -30,8 +30,8 @@ struct RunOptions {
     bool ignore_sigpipe = true;
     /// How long the clean-up of cancelled tasks may take when `run` ends; then they are destroyed.
     Duration shutdown_timeout = std::chrono::seconds(10);
-    /// Time stands still while anything runs and jumps to the next deadline when nothing can
-    /// (`weft::testing`).
+    /// Time stands still while anything runs and jumps to the next deadline when nothing in this
+    /// loop can (`weft::testing`). Other threads and processes are waited for 2 ms at most.
     bool virtual_time = false;
     /// Give up with a dump of all tasks when nothing at all happens for this long; 0 is off.
     Duration hang_limit{0};

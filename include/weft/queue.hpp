@@ -111,7 +111,6 @@ public:
     explicit BasicQueue(std::size_t maxsize = 0) noexcept : items_(maxsize) {}
     BasicQueue(const BasicQueue&) = delete;
     BasicQueue& operator=(const BasicQueue&) = delete;
-    ~BasicQueue() { joiners_.grant_all(); }
 
     /// Puts an item; suspends while the queue is full.
     /// Throws:   QueueShutDown; CancelledError; what moving T throws.
@@ -159,30 +158,27 @@ public:
     /// Says that the work on an item that was taken is done.
     /// Throws:   RuntimeError when it is said more often than items were put.
     void task_done() {
-        if (unfinished() == 0)
+        if (items_.unfinished() == 0)
             detail::throw_runtime_error("task_done: called more often than items were put");
-        if (++done_ == items_.put_so_far()) joiners_.grant_all();
+        items_.task_done();
     }
     /// Waits until `task_done` was called for every item that was put.
     /// Cancel:   at once.
-    auto join() noexcept { return detail::QueueJoinAwaiter(joiners_, unfinished() == 0); }
+    auto join() noexcept {
+        return detail::QueueJoinAwaiter(items_.joiners(), items_.unfinished() == 0);
+    }
 
     /// No more puts: those that wait and those that come throw QueueShutDown. What is in the queue
     /// can still be taken, then gets throw it too. `immediate`: what is in the queue is dropped,
-    /// and counts as done for `join`. Idempotent.
+    /// and counts as done for `join`, and so is what a getter gives back that lost a race.
+    /// Idempotent.
     void shutdown(bool immediate = false) noexcept {
         items_.close();
-        if (!immediate) return;
-        const Store dropped = items_.drain();
-        const std::size_t count = dropped.size();
-        done_ += count < unfinished() ? count : unfinished();
-        if (unfinished() == 0) joiners_.grant_all();
+        if (immediate) const Store dropped = items_.drain();
     }
     bool is_shutdown() const noexcept { return items_.closed(); }
 
 private:
-    std::size_t unfinished() const noexcept { return items_.put_so_far() - done_; }
-
     bool put_now(detail::Element<T> item) { return items_.try_put(item); }
     [[noreturn, gnu::cold, gnu::noinline]] void throw_cannot_put() const {
         if (is_shutdown()) throw QueueShutDown();
@@ -194,8 +190,6 @@ private:
     }
 
     Items items_;
-    std::size_t done_ = 0;  // items of which task_done was said
-    detail::WaitQueue joiners_;
 };
 
 /// First in, first out.

@@ -174,6 +174,7 @@ public:
 
 private:
     static constexpr std::size_t chunk = 4096;
+    static constexpr std::size_t most_ahead = 64 * 1024;
 
     // Static, on the state: the Stream itself may move while one of these waits.
 
@@ -203,8 +204,10 @@ private:
     static Coro<void> fill(detail::StreamState& stream, std::size_t count) {
         for (bool began = false; stream.buffer.size() < count; began = true) {
             if (began) go_on(stream);
+            // Memory for what comes, and not for what a peer has announced.
             const std::size_t missing = count - stream.buffer.size();
-            const bool alive = co_await detail::StreamFill(stream, std::max(missing, chunk));
+            const std::size_t room = std::min(missing, std::max(stream.buffer.size(), most_ahead));
+            const bool alive = co_await detail::StreamFill(stream, std::max(room, chunk));
             if (!alive) throw IncompleteReadError(stream.take(stream.buffer.size()), count);
         }
     }
@@ -219,7 +222,9 @@ private:
                 if (at > stream.limit) throw LimitOverrunError(stream.limit);
                 co_return stream.take(at + separator.size());
             }
-            if (data.size() > stream.limit) throw LimitOverrunError(stream.limit);
+            // (What may be the first part of a separator does not count.)
+            if (data.size() - std::min(data.size(), separator.size() - 1) > stream.limit)
+                throw LimitOverrunError(stream.limit);
             if (began) go_on(stream);
             // A separator may be cut in two by the end of what has arrived.
             searched = data.size() - std::min(data.size(), separator.size() - 1);

@@ -125,7 +125,7 @@ template <class T>
     if (const TaskCore* const maker = loop.current_task()) state->in_clean_up = maker->in_clean_up;
     const auto frame = coro.release();
     frame.promise().set_outcome(state->outcome);
-    frame.promise().set_root();
+    frame.promise().set_root(*state);
     state->coroutine = state->root = frame;
     return state;
 }

@@ -155,7 +155,8 @@ private:
         if (phase_ != Phase::inside) {
             detail::throw_runtime_error("weft: a Timeout is rescheduled inside of its body only");
         }
-        if (expired_ && !(ahead_ && task_->must_cancel && !task_->waiting_on)) {
+        const bool in_body = task_->loop->current_task() == task_;
+        if (expired_ && !(ahead_ && task_->must_cancel && in_body)) {
             detail::throw_runtime_error("weft: the Timeout has expired");
         }
         if (expired_) withdraw();  // it has not struck yet
@@ -163,7 +164,7 @@ private:
         if (armed()) task_->loop->disarm(*this);
         deadline = when;
         if (when == detail::no_deadline) return;
-        if (when <= task_->loop->read_clock()) return strike_ahead();
+        if (when <= task_->loop->read_clock()) return in_body ? strike_ahead() : strike();
         deadline = detail::no_deadline;  // for as long as there is no timer
         task_->loop->arm(*this, when);
     }
@@ -195,12 +196,22 @@ auto call_timed(Fn& fn, Timeout& timeout) {
     }
 }
 
+template <class Body>
+struct TimedResult {
+    static_assert(sizeof(Body) == 0, "weft: what timeout calls returns a Coro (see wait_for)");
+    using type = void;
+};
+template <class T>
+struct TimedResult<Coro<T>> {
+    using type = T;
+};
+
 /// Keeps the callable and the deadline; the coroutine is made when it is awaited, and runs like an
 /// awaited Coro does: in place, with no frame of ours around it.
 template <class Fn>
 class [[nodiscard]] TimeoutAwaiter {
     using Body = decltype(call_timed(std::declval<Fn&>(), std::declval<Timeout&>()));
-    using T = typename Body::value_type;
+    using T = typename TimedResult<Body>::type;
 
 public:
     template <class F>

@@ -127,7 +127,7 @@ protected:
         } else if (on_failure_ == OnFailure::collect) {
             failures_.push_back(std::move(failure));
         } else {
-            jobs_.shutdown(true);  // at once: the group hears of it in the next turn
+            failed_ = true;
             std::rethrow_exception(failure);
         }
     }
@@ -137,6 +137,7 @@ protected:
     std::vector<std::exception_ptr> failures_;
     std::size_t running_ = 0;
     OnFailure on_failure_;
+    bool failed_ = false;  // the group hears of it in the next turn, the workers at once
 };
 
 namespace detail {
@@ -173,6 +174,7 @@ private:
             }
             if (!job) co_return;  // closed, and nothing is left
             const typename Pool::Running running(*self);
+            if (self->failed_) co_return;
             co_await self->handle(*job);
             // It has come to its end although it was asked to give up; the next one would not know
             // of that.

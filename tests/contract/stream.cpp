@@ -249,6 +249,40 @@ WEFT_TEST_CASE("a line over the limit is an error that keeps the data readable")
     co_await sending;
 }
 
+WEFT_TEST_CASE("85: a line of just the limit is one, wherever its separator is cut") {
+    const std::string sent = "0123456789\r\n";
+    for (std::size_t cut = 1; cut < sent.size(); ++cut) {
+        StreamPair pair = stream_pair();
+        pair.near.set_limit(10);
+        auto sending = weft::create_task(
+            send_pieces(pair.far, {sent.substr(0, cut), sent.substr(cut), "01234567890"}));
+        const std::string line = co_await pair.near.read_until("\r\n");
+        CHECK(line == sent);
+        bool refused = false;
+        try {
+            co_await pair.near.read_until("\r\n");
+        } catch (const weft::LimitOverrunError&) {
+            refused = true;
+        } catch (const weft::IncompleteReadError&) {
+        }
+        CHECK_FALSE(refused);  // 11 bytes: the last one may begin the separator
+        co_await sending;
+    }
+}
+
+WEFT_TEST_CASE("a read of what a peer has only announced takes no memory for it") {
+    StreamPair pair = stream_pair();
+    co_await pair.far.write("a little");
+    co_await pair.far.close();
+    std::string partial;
+    try {
+        co_await pair.near.read_exactly(std::size_t{1} << 50);
+    } catch (const weft::IncompleteReadError& error) {
+        partial = error.partial();
+    }
+    CHECK(partial == "a little");
+}
+
 WEFT_TEST_CASE("a separator that has arrived but stands behind the limit is an error too") {
     StreamPair pair = stream_pair();
     pair.near.set_limit(4);

@@ -446,7 +446,7 @@ private:
     int receive_chunk(Operation& op, Descriptor& descriptor) noexcept {
         ++kernel_entries_;
         const int result = receive_pooled(op);
-        descriptor.drained = true;
+        descriptor.drained = result != -ENOMEM;  // then nothing was tried
         if (result > 0) filled_ += static_cast<std::size_t>(result);
         return result;
     }
@@ -517,9 +517,12 @@ private:
         if (finished_.empty() && descriptor->waiters.has_one() && (ready & EPOLLIN)) [[likely]] {
             Operation& op = descriptor->waiters.front();
             if (op.code == OpCode::recv_pooled) {
-                const int result = filled_ < most_filled ? receive_chunk(op, *descriptor) : -EAGAIN;
+                int result = filled_ < most_filled ? receive_chunk(op, *descriptor) : -EAGAIN;
                 if (result == would_block) [[unlikely]]
                     return;
+                // Perhaps nobody reads any more: whoever does may have more luck.
+                if (result == -ENOMEM) [[unlikely]]
+                    result = -EAGAIN;
                 op.unlink();
                 if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
                     drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});

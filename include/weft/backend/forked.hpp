@@ -15,7 +15,8 @@ namespace weft::detail {
 /// (All of it cold: g++ guesses which backend a call goes to while only two are likely.)
 class ForkedBackend final : public Backend {
 public:
-    [[gnu::cold]] ForkedBackend() noexcept { counts_[0] = 1; }  // no turn goes without it
+    // No turn goes without it, whoever stops waiting in the rest of the step.
+    [[gnu::cold]] ForkedBackend() noexcept { counts_[0] = 1U << 31; }
     [[gnu::cold]] ~ForkedBackend() override = default;
 
     [[gnu::cold]] bool start(Operation& op) noexcept override {

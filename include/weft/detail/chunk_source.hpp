@@ -147,7 +147,7 @@ private:
             // (The descriptor closes here.)
             if (op.state == State::idle) {
                 self.loop_->discount_waiter();
-                delete &self;
+                if (!self.in_queue_) delete &self;
             }
             return;
         }
@@ -172,7 +172,9 @@ private:
     /// before, so that of the sources that are ready at the same time each uses the buffer that the
     /// last one's reader has just given back.
     void became_ready() noexcept {
-        if (!reader_ || in_queue_) return;
+        if (!reader_) return;
+        // In the queue of another loop, which had a reader once and does not run.
+        if (in_queue_) return serve();
         in_queue_ = true;
         loop_->push(*this);
     }
@@ -180,12 +182,13 @@ private:
         auto& self = static_cast<ChunkSource&>(node);
         self.in_queue_ = false;
         if (self.orphaned_) {
-            delete &self;
+            if (self.state == State::idle) delete &self;
             return;
         }
         // Another reader may have come since, and have begun.
         if (verb == Verb::drop || !self.reader_ || self.state != State::idle) return;
         if (!self.begin_for_reader()) return;
+        if (self.loop_ != EventLoop::running()) return self.serve();
         self.loop_->discount_waiter();
         self.loop_->run_instead(*std::exchange(self.reader_, nullptr));
     }

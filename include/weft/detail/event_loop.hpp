@@ -75,7 +75,7 @@ public:
     bool is_running() const noexcept { return running_; }
     bool is_closed() const noexcept { return closed_; }
     /// Cancels every task and waits for its clean-up (a task that refuses to end is destroyed where
-    /// it stands), drains the kernel, drops callbacks. Idempotent.
+    /// it stands), drains the kernel, runs what was posted, drops callbacks. Idempotent.
     /// Throws:   RuntimeError while the loop runs.
     void close();
 
@@ -179,8 +179,7 @@ public:
         here->wake(task);
     }
     void push(detail::ReadyNode& node) noexcept { ready_.push(node); }
-    /// For a callback that runs from the ready queue: as the last thing that it does, `task` runs
-    /// in its place. (In debug mode later, as a step that has a name.)
+    /// The last act of a callback from the ready queue: `task` runs in its place.
     void run_instead(detail::TaskCore& task) noexcept;
     /// Tasks that are linked by `next_ready`, and wait on nothing any more.
     void wake_chain(detail::TaskCore& first, detail::TaskCore& last) noexcept {
@@ -306,7 +305,6 @@ private:
     bool in_a_hurry() const noexcept { return stopping_ || !ready_.empty() || !inbox_->empty(); }
     void run_ready();
     inline void run_chain(detail::ReadyNode* node);
-    inline void run_steps(detail::ReadyNode* node);
     inline void run_node(detail::ReadyNode& node);
     void run_watched(detail::ReadyNode* node);
     inline void run_task(detail::TaskCore& task);
@@ -318,7 +316,8 @@ private:
     void enter_kernel(detail::Nanoseconds timeout);
     void spin(detail::Nanoseconds limit);
     void advance_virtual_time();
-    void run_posts();
+    void queue_posts() noexcept;
+    void run_posts(detail::PostRuns posts) noexcept;
     void fire_timers(bool hurry);
     void check_progress();
     static void request_cancel(detail::TaskCore& task) noexcept;
@@ -379,6 +378,7 @@ private:
     detail::Nanoseconds busy_poll_ = 0;
     detail::Nanoseconds hang_limit_ = 0;
     detail::Nanoseconds last_progress_ = 0;  // real time, kept only with a hang limit
+    std::uint64_t progress_step_ = 0;
     ExceptionHandler handler_;
     bool handler_replaced_ = false;
     pthread_t thread_ = ::pthread_self();

@@ -233,22 +233,16 @@ public:
         return PostRuns(head_.exchange(nullptr, std::memory_order_acquire));
     }
 
-    /// Loop: no post gets in from now on; those that did are dropped.
-    void close() noexcept {
-        Post* post = head_.exchange(closed_mark(), std::memory_order_acq_rel);
-        if (post == closed_mark()) return;
-        UsedPosts used;
-        while (post) {
-            Post* const next = post->next;
-            post->act(*post, Post::Verb::drop);
-            used.add(*post);
-            post = next;
-        }
+    /// Loop: no post gets in from now on; those that did are for the caller.
+    [[nodiscard]] PostRuns close() noexcept {
+        Post* const newest = head_.exchange(closed_mark(), std::memory_order_acq_rel);
+        if (newest == closed_mark()) return PostRuns(nullptr);
         // Remotes may live on in other threads; the descriptor must not. (A loop that the kernel
         // has failed may still be marked as sleeping.)
         woke_up();
         wait_for_waker();
         event_.reset();
+        return PostRuns(newest);
     }
 
     /// In a forked child, whose parent the loop belongs to: as if closed, but without waiting (a
@@ -259,7 +253,13 @@ public:
     }
 
 private:
-    ~Inbox() { close(); }
+    ~Inbox() {
+        UsedPosts used;
+        close().for_each([&](Post& post) {
+            post.act(post, Post::Verb::drop);
+            used.add(post);
+        });
+    }
 
     enum class State : std::uint8_t {
         awake,

@@ -172,6 +172,7 @@ public:
     /// Whoever still waits is told that the queue is shut down. Items that were given to a getter
     /// which has not run yet are that getter's.
     ~ItemQueue() {
+        joiners_.grant_all();
         close();
         given_.for_each([](QueueWait& getter) { static_cast<Get&>(getter).forget_queue(); });
         given_.forget_all();
@@ -182,7 +183,13 @@ public:
     std::size_t maxsize() const noexcept { return maxsize_; }
     bool full() const noexcept { return maxsize_ != 0 && size() >= maxsize_; }
     bool closed() const noexcept { return limit_ == 0; }
-    std::size_t put_so_far() const noexcept { return put_; }
+
+    /// Of the items that were ever put, those of which `task_done` was not said.
+    std::size_t unfinished() const noexcept { return unfinished_; }
+    void task_done() noexcept {
+        if (--unfinished_ == 0) joiners_.grant_all();
+    }
+    WaitQueue& joiners() noexcept { return joiners_; }
 
     bool can_put() const noexcept { return !getters_.empty() || store_.size() < limit_; }
     /// False: there is no room, or it is shut down; the item is untouched.
@@ -194,7 +201,7 @@ public:
         } else {
             return false;
         }
-        ++put_;
+        ++unfinished_;
         return true;
     }
     /// The next item; there must be one.
@@ -225,12 +232,17 @@ public:
         while (!getters_.empty()) getters_.grant_first();
         while (!putters_.empty()) putters_.grant_first();
     }
-    /// Takes everything out of the store. The caller destroys it when it is done with the queue:
-    /// destructors of items may do anything.
+    /// Takes everything out of the store; it counts as done, and so does what a getter gives back
+    /// from now on. The caller destroys it when it is done with the queue: destructors of items may
+    /// do anything.
     Store drain() noexcept {
+        dropping_ = true;
         Store items(std::move(store_));
         std::destroy_at(&store_);
         std::construct_at(&store_);
+        const std::size_t dropped = items.size();
+        unfinished_ -= dropped < unfinished_ ? dropped : unfinished_;
+        if (unfinished_ == 0) joiners_.grant_all();
         return items;
     }
 
@@ -267,13 +279,17 @@ private:
     void admit(Put& putter) {
         store_.push(std::move(putter.element()));
         putter.mark_put();
-        ++put_;
+        ++unfinished_;
     }
 
     /// From a getter that could not use it. An item whose comparison throws, or for which no memory
     /// is left, is lost here, for want of somebody to tell.
     void give_back(Element<T>&& item) noexcept {
         if (!getters_.empty()) return give(std::move(item));
+        if (dropping_) {
+            if (unfinished_ > 0) task_done();
+            return;  // who has it destroys it
+        }
         try {
             store_.give_back(std::move(item));
         } catch (...) {
@@ -281,12 +297,14 @@ private:
     }
 
     Store store_;
-    std::size_t limit_;    // of the store; 0 once it is shut down
-    std::size_t put_ = 0;  // items that were ever put
+    std::size_t limit_;  // of the store; 0 once it is shut down
+    std::size_t unfinished_ = 0;
+    WaitQueue joiners_;
     WaitQueue getters_;
     WaitQueue putters_;
     WaitQueue given_;  // getters that have an item and did not run yet
     std::size_t maxsize_;
+    bool dropping_ = false;
 };
 
 template <class T, class Store>

@@ -132,9 +132,9 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         drain_cancels();
     }
     end_operations();
-    inbox_->close();
-    drop_everything();
     closed_ = true;
+    run_posts(inbox_->close());  // whoever posted was not refused
+    drop_everything();
 }
 
 /// Runs whatever is ready, and waits for operations that were asked to end, until neither is left.

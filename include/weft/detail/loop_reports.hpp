@@ -117,7 +117,8 @@ namespace detail {
 /// At the end of a turn, in loops with a hang limit.
 [[gnu::cold]] WEFT_INLINE void EventLoop::check_progress() {
     const detail::Nanoseconds now = detail::monotonic_now();
-    if (!ready_.empty() || !inbox_->empty()) {
+    if (step_ != progress_step_ || !ready_.empty() || !inbox_->empty()) {
+        progress_step_ = step_;  // one that computes for long is progress too
         last_progress_ = now;
     } else if (now - last_progress_ >= hang_limit_) {
         detail::throw_runtime_error({"nothing happened for ",

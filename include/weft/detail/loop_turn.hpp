@@ -12,7 +12,6 @@
 #include "../config.hpp"
 #include "../error.hpp"
 #include "event_loop.hpp"
-#include "promise_base.hpp"
 #include "ready_queue.hpp"
 #include "task_core.hpp"
 
@@ -123,10 +122,8 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
         }
     }
     task.coroutine.resume();
-    if (detail::root_ended) {
-        detail::root_ended = false;  // it was this task's: a step runs no other one
-        finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()));
-    }
+    // (A look at the outcome would take one line of memory more.)
+    if (!task.coroutine) finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()));
 }
 
 WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
@@ -138,7 +135,7 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
 
 [[gnu::noinline]] WEFT_INLINE void EventLoop::run_instead(detail::TaskCore& task) noexcept {
     if (debug_) [[unlikely]]
-        return wake(task);
+        return wake(task);  // later, as a step that has a name
     task.waiting_on = nullptr;
     run_task(task);
 }

@@ -33,7 +33,7 @@ WEFT_INLINE void EventLoop::meet_the_world(bool hurry) {
     }
 
     // 4. Completions are queued by now; then what other threads posted, then due timers.
-    if (!inbox_->empty()) run_posts();
+    if (!inbox_->empty()) queue_posts();
     if (!timers_.empty()) fire_timers(hurry);
     if (hang_limit_ > 0) [[unlikely]]
         check_progress();
@@ -99,7 +99,7 @@ WEFT_INLINE void EventLoop::arm_wake_up() noexcept {
 WEFT_INLINE void EventLoop::wake_up_arrived(detail::Operation&) noexcept {}
 
 /// Posts run as one callback of the turn, in the order in which they came.
-WEFT_INLINE void EventLoop::run_posts() {
+WEFT_INLINE void EventLoop::queue_posts() noexcept {
     if (posts_queued_) return;
     posts_queued_ = true;
     ready_.push(posts_);
@@ -108,15 +108,18 @@ WEFT_INLINE void EventLoop::run_posts() {
 WEFT_INLINE void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb) noexcept {
     EventLoop& loop = *static_cast<PostBatch&>(node).loop;
     loop.posts_queued_ = false;
-    if (verb == Verb::drop) return;  // close() empties the inbox
+    if (verb == Verb::run) loop.run_posts(loop.inbox_->take_all());  // or else close() does
+}
+
+WEFT_INLINE void EventLoop::run_posts(detail::PostRuns posts) noexcept {
     detail::UsedPosts used;
-    loop.inbox_->take_all().for_each([&](detail::Post& post) {
+    posts.for_each([&](detail::Post& post) {
         detail::ContextRef none;
         const detail::AmbientScope scope(none);
         try {
             post.act(post, detail::Post::Verb::run);
         } catch (...) {
-            loop.call_exception_handler(
+            call_exception_handler(
                 {"exception in a callback posted by another thread", std::current_exception(), {}});
         }
         used.add(post);

@@ -4,17 +4,15 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 
 #include "frame_allocator.hpp"
 #include "outcome.hpp"
+#include "ready_queue.hpp"
 
 namespace weft::detail {
 
-/// A root frame has left its outcome since this was last looked at. For the loop, which after each
-/// step would otherwise have to look at the task's outcome: one line of memory more.
-inline constinit thread_local bool root_ended = false;
-
-/// Two pointers: who to resume at the end, and where to put the outcome (Promise<T> knows that it
+/// Two pointers: what comes after the end, and where to put the outcome (Promise<T> knows that it
 /// is an Outcome<T>). The outcome lives with whoever waits for it (the awaiting frame, or the
 /// task), so the finished frame can be freed before it is looked at.
 class PromiseBase {
@@ -26,25 +24,30 @@ public:
 
     std::suspend_always initial_suspend() noexcept { return {}; }
 
-    struct Final {
-        bool is_root;
-        // A task's own frame goes by itself: that saves the task one jump into it.
-        bool await_ready() const noexcept { return is_root; }
-        template <class Promise>
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
-            // No continuation: whoever resumed us is waiting for the return (an awaiter that ran
-            // us in place, or the loop).
-            const std::coroutine_handle<> next = self.promise().continuation_;
-            return next ? next : std::noop_coroutine();
-        }
-        void await_resume() noexcept { root_ended = true; }  // of a root
-    };
-    Final final_suspend() noexcept { return {continuation_.address() == &root_mark}; }
+    // The end awaits the promise itself, so that the frame keeps no awaiter for it.
+    PromiseBase& final_suspend() noexcept { return *this; }
+    // A task's own frame goes by itself: that saves the task one jump into it.
+    bool await_ready() const noexcept { return is_root(); }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept {
+        // No continuation: whoever resumed us is waiting for the return (an awaiter that ran
+        // us in place, or the loop).
+        return after_ ? std::coroutine_handle<>::from_address(reinterpret_cast<void*>(after_))
+                      : std::noop_coroutine();
+    }
+    /// Of a root. Whoever is destroyed with its frame, and whatever he runs, comes after this.
+    void await_resume() const noexcept {
+        reinterpret_cast<ReadyNode*>(after_ ^ 1)->coroutine = nullptr;
+    }
 
-    void set_continuation(std::coroutine_handle<> parent) noexcept { continuation_ = parent; }
+    void set_continuation(std::coroutine_handle<> parent) noexcept {
+        after_ = reinterpret_cast<std::uintptr_t>(parent.address());
+    }
     void set_outcome(OutcomeBase& outcome) noexcept { outcome_ = &outcome; }
-    /// A task begins with this frame: it is destroyed as soon as it has left its outcome.
-    void set_root() noexcept { continuation_ = std::coroutine_handle<>::from_address(&root_mark); }
+    /// A task begins with this frame: it is destroyed as soon as it has left its outcome, and the
+    /// task has no coroutine then.
+    void set_root(ReadyNode& task) noexcept {
+        after_ = reinterpret_cast<std::uintptr_t>(&task) | 1;
+    }
 
 protected:
     template <class T>
@@ -53,9 +56,9 @@ protected:
     }
 
 private:
-    static inline char root_mark = 0;  // an address that no frame has
+    bool is_root() const noexcept { return after_ & 1; }
 
-    std::coroutine_handle<> continuation_;
+    std::uintptr_t after_ = 0;  // even: the frame to resume at the end; odd: the task, plus 1
     OutcomeBase* outcome_ = nullptr;
 };
 

@@ -215,9 +215,9 @@ public:
         return stream_->chunks->wait(*task_);
     }
     Chunk await_resume() {
-        ChunkSource& chunks = *stream_->chunks;
         if (asked_) [[unlikely]]
             task_->loop->throw_cancelled();
+        ChunkSource& chunks = *stream_->chunks;
         if (stream_->buffer.size() > 0) [[unlikely]]
             return buffered();
         if (chunks.has_data()) [[likely]]
