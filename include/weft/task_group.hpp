@@ -367,8 +367,8 @@ inline void TaskGroup::member_ended(detail::GroupMember& member) noexcept {
         }
         if (joiner_ && members_.empty()) loop_->wake(*std::exchange(joiner_, nullptr));
     } else {
-        task.release();
         remove(member);
+        task.release();  // its result's destructor may do anything
     }
 }
 

@@ -318,6 +318,7 @@ private:
     void advance_virtual_time();
     void queue_posts() noexcept;
     void run_posts(detail::PostRuns posts) noexcept;
+    void run_last_posts() noexcept;
     void fire_timers(bool hurry);
     void check_progress();
     static void request_cancel(detail::TaskCore& task) noexcept;
@@ -391,9 +392,8 @@ inline void EventLoop::throw_cancelled() {
     if (!task) throw CancelledError();
     task->must_cancel = false;
     task->delivered = true;
-    if (const detail::TaskExtras* const extras = task->extras()) {
+    if (const detail::TaskExtras* const extras = task->extras())
         throw CancelledError(extras->cancel_message);
-    }
     throw CancelledError();
 }
 

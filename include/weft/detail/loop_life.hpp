@@ -132,9 +132,16 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         drain_cancels();
     }
     end_operations();
-    closed_ = true;
-    run_posts(inbox_->close());  // whoever posted was not refused
+    run_last_posts();
     drop_everything();
+    closed_ = true;
+}
+
+/// Whoever posted was not refused. What the posts schedule is.
+[[gnu::cold]] WEFT_INLINE void EventLoop::run_last_posts() noexcept {
+    closed_ = true;
+    run_posts(inbox_->close());
+    closed_ = false;  // destructors may still schedule, see drop_everything
 }
 
 /// Runs whatever is ready, and waits for operations that were asked to end, until neither is left.
