@@ -95,7 +95,8 @@ public:
 
     /// Reads at least one byte, at most `buffer.size()`.
     /// Returns:  bytes read; 0 means the peer closed.
-    /// Throws:   std::system_error (recv); CancelledError.
+    /// Throws:   std::system_error (recv); CancelledError; RuntimeError while another task waits in a
+    ///           read that fills the stream's buffer (all but this one).
     /// Cancel:   lossless: either data is returned or none was taken.
     /// Lifetime: `buffer` outlives the await, a cancelled one included.
     detail::StreamRead read(MutableBuffer buffer) noexcept {
@@ -122,14 +123,15 @@ public:
 
     /// Reads exactly as much as the buffer holds.
     /// Throws:   IncompleteReadError with what there was when the peer closed before;
-    ///           std::system_error (recv); CancelledError.
+    ///           std::system_error (recv); CancelledError; RuntimeError while another task reads.
     /// Cancel:   lossless: what was received stays readable.
     Coro<void> read_exactly(MutableBuffer buffer) { return read_into(*state_, buffer); }
     Coro<std::string> read_exactly(std::size_t count) { return read_count(*state_, count); }
 
     /// Reads through the next '\n', which is included. Empty: the peer closed after a whole line.
     /// Throws:   IncompleteReadError (the peer closed inside a line), LimitOverrunError (the data
-    ///           stays readable); std::system_error (recv); CancelledError.
+    ///           stays readable); std::system_error (recv); CancelledError; RuntimeError while
+    ///           another task reads so.
     /// Cancel:   lossless: what was received stays readable.
     Coro<std::string> read_line() { return read_through(*state_, "\n"); }
 

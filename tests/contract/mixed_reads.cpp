@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Low-level reads on the number of a stream that receives on its own, and ends of Unix streams.
 #include <weft/io.hpp>
+#include <weft/run.hpp>
 #include <weft/stream.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <sys/socket.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -119,6 +121,72 @@ WEFT_TEST_CASE("a reader of chunks behind low-level reads comes after them; nobo
         CHECK(a + b + rest == "abcd");
         CHECK(rest == "cd");
     }
+}
+
+WEFT_TEST_CASE("while a line is waited for, other reads are refused, and nothing is lost") {
+    for (const bool in_chunks : {false, true}) {
+        for (const auto transport : every_transport) {
+            StreamPair ends = stream_pair(transport);
+            if (in_chunks) {
+                put(ends.far, "chunk");
+                const std::string text = co_await read_text(ends.near);
+                CHECK(text == "chunk");
+            }
+            put(ends.far, "ab");
+            auto line = create_task([&]() -> Coro<std::string> { return ends.near.read_line(); });
+            co_await turns(4);
+            std::string buffer(8, '\0');
+            const auto refused = [&](auto read) -> Coro<std::string> {
+                std::string what = "not refused";
+                try {
+                    co_await read();
+                } catch (const weft::RuntimeError& error) {
+                    what = error.what();
+                }
+                co_return what;
+            };
+            const std::string expected = "weft: two tasks read from one stream";
+            const auto reads_line = [&] { return ends.near.read_line(); };
+            const auto reads_some = [&]() -> Coro<void> {
+                co_await ends.near.read(weft::MutableBuffer(buffer.data(), buffer.size()));
+            };
+            const auto reads_chunk = [&]() -> Coro<void> { (void)co_await ends.near.read_chunk(); };
+            const std::string of_line = co_await refused(reads_line);
+            CHECK(of_line == expected);
+            const std::string of_some = co_await refused(reads_some);
+            CHECK(of_some == expected);
+            const std::string of_chunk = co_await refused(reads_chunk);
+            CHECK(of_chunk == expected);
+            put(ends.far, "c\nrest\n");
+            const std::string whole = co_await line;
+            CHECK(whole == "abc\n");
+
+            // Once it is cancelled the stream is free again.
+            const std::string rest = co_await ends.near.read_line();
+            CHECK(rest == "rest\n");
+            auto waits = create_task([&]() -> Coro<std::string> { return ends.near.read_line(); });
+            co_await turns(3);
+            waits.cancel();
+            co_await waits.wait();
+            put(ends.far, "x\n");
+            const std::string after = co_await ends.near.read_line();
+            CHECK(after == "x\n");
+        }
+    }
+}
+
+TEST_CASE("a stream whose line was waited for in a loop that is gone is read on in another") {
+    std::optional<StreamPair> ends;
+    weft::run([&]() -> Coro<void> {
+        ends.emplace(stream_pair());
+        (void)create_task([&]() -> Coro<std::string> { return ends->near.read_line(); });
+        co_await turns(3);
+    });
+    weft::run([&]() -> Coro<void> {
+        put(ends->far, "line\n");
+        const std::string line = co_await ends->near.read_line();
+        CHECK(line == "line\n");
+    });
 }
 
 WEFT_TEST_CASE("a low-level read in line is served when the reader of chunks before it is closed") {

@@ -72,8 +72,17 @@ struct StreamState {
         return text;
     }
 
+    /// While a read waits to fill the buffer, every other one would find, or move, what it fills.
+    void refuse_second_reader() const {
+        if (filled_by && filled_by == EventLoop::running()) [[unlikely]]
+            throw_runtime_error("weft: two tasks read from one stream");
+    }
+
     Fd fd;
     ReadBuffer buffer;
+    // The loop of a read that waits to fill the buffer. (If it is closed, nobody comes to say that
+    // the wait is over.)
+    const EventLoop* filled_by = nullptr;
     ChunkSource* chunks = nullptr;  // from the first read_chunk on, all reading goes through it
     std::size_t limit = 64 * 1024;
     std::uint64_t written = 0;
@@ -155,6 +164,7 @@ class [[nodiscard]] StreamRead final : public StreamReceive {
 public:
     StreamRead(StreamState& stream, MutableBuffer into) noexcept : StreamReceive(stream, into) {}
     bool await_ready() {
+        stream_->refuse_second_reader();
         const std::size_t count = std::min<std::size_t>(stream_->buffer.size(), length);
         if (count == 0 && length > 0) {
             if (!chunk_is_there()) [[likely]]
@@ -180,7 +190,7 @@ public:
 class [[nodiscard]] StreamFill final : public StreamReceive {
 public:
     StreamFill(StreamState& stream, std::size_t at_least)
-        : StreamReceive(stream, stream.buffer.room(at_least)) {}
+        : StreamReceive(stream, room(stream, at_least)) {}
     bool await_ready() {
         if (!chunk_is_there()) [[likely]]
             return false;
@@ -188,11 +198,23 @@ public:
         more = !stream_->drained;
         return true;
     }
+    bool await_suspend(std::coroutine_handle<> handle) {
+        if (!StreamReceive::await_suspend(handle)) return false;
+        stream_->filled_by = EventLoop::running();
+        return true;
+    }
     bool await_resume() {
+        stream_->filled_by = nullptr;
         receive();
         const std::size_t count = transferred();
         stream_->buffer.received(count);
         return count > 0;
+    }
+
+private:
+    static MutableBuffer room(StreamState& stream, std::size_t at_least) {
+        stream.refuse_second_reader();
+        return stream.buffer.room(at_least);
     }
 };
 
@@ -200,7 +222,8 @@ public:
 class [[nodiscard]] ChunkRead final : public Suspension {
 public:
     explicit ChunkRead(StreamState& stream) noexcept : stream_(&stream) {}
-    bool await_ready() const noexcept {
+    bool await_ready() const {
+        stream_->refuse_second_reader();
         return stream_->chunks->has_data() || stream_->buffer.size() > 0 ||
                stream_->chunks->has_end();
     }
