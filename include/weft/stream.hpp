@@ -85,8 +85,9 @@ private:
 
 }  // namespace detail
 
-/// A connected stream socket. One task may read while another writes; two readers at once are a
-/// mistake (they would tear lines apart).
+/// A connected stream socket. One task may read while another writes. Two readers at once are a
+/// mistake (they would tear lines apart), and so are two writers: what the socket takes in parts
+/// may mix. Where several tasks write, a Lock keeps their messages whole.
 /// Thread:   loop thread only.
 class Stream {
 public:
