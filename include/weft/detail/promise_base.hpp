@@ -24,19 +24,25 @@ public:
 
     std::suspend_always initial_suspend() noexcept { return {}; }
 
-    // The end awaits the promise itself, so that the frame keeps no awaiter for it.
-    PromiseBase& final_suspend() noexcept { return *this; }
-    // A task's own frame goes by itself: that saves the task one jump into it.
-    bool await_ready() const noexcept { return is_root(); }
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept {
-        // No continuation: whoever resumed us is waiting for the return (an awaiter that ran
-        // us in place, or the loop).
-        return after_ ? std::coroutine_handle<>::from_address(reinterpret_cast<void*>(after_))
-                      : std::noop_coroutine();
-    }
-    /// Of a root. Whoever is destroyed with its frame, and whatever he runs, comes after this.
-    void await_resume() const noexcept {
-        reinterpret_cast<ReadyNode*>(after_ ^ 1)->coroutine = nullptr;
+    struct Final {
+        bool is_root;
+        // A task's own frame goes by itself: that saves the task one jump into it.
+        bool await_ready() const noexcept { return is_root; }
+        template <class Promise>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
+            // No continuation: whoever resumed us is waiting for the return (an awaiter that ran
+            // us in place, or the loop).
+            const std::uintptr_t next = self.promise().after_;
+            return next ? std::coroutine_handle<>::from_address(reinterpret_cast<void*>(next))
+                        : std::noop_coroutine();
+        }
+        void await_resume() noexcept {}
+    };
+    Final final_suspend() noexcept {
+        const bool is_root = after_ & 1;
+        // Whoever is destroyed with the frame, and whatever he runs, comes after this.
+        if (is_root) reinterpret_cast<ReadyNode*>(after_ ^ 1)->coroutine = nullptr;
+        return {is_root};
     }
 
     void set_continuation(std::coroutine_handle<> parent) noexcept {
@@ -56,8 +62,6 @@ protected:
     }
 
 private:
-    bool is_root() const noexcept { return after_ & 1; }
-
     std::uintptr_t after_ = 0;  // even: the frame to resume at the end; odd: the task, plus 1
     OutcomeBase* outcome_ = nullptr;
 };
