@@ -317,7 +317,7 @@ private:
     void spin(detail::Nanoseconds limit);
     void advance_virtual_time();
     void queue_posts() noexcept;
-    void run_posts(detail::PostRuns posts) noexcept;
+    void run_posts(detail::TakenPosts posts) noexcept;
     void run_last_posts() noexcept;
     void fire_timers(bool hurry);
     void check_progress();

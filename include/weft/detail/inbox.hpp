@@ -29,7 +29,6 @@ struct Post {
     Post* next;
     void (*act)(Post&, Verb);
     alignas(std::max_align_t) std::byte storage[inline_bytes];
-    Post* first_of_run;  // see PostRuns
 };
 
 /// Posts of one thread, one after the other in memory. Both threads walk them, and each line comes
@@ -69,16 +68,6 @@ public:
         return *next_++;
     }
 
-    /// The first of the run that `post` is in if it comes after `newest`.
-    Post* first_of_run(Post* newest, Post& post) const noexcept {
-        const bool side_by_side = newest == posted_ && newest && newest + 1 == &post;
-        return side_by_side ? first_of_run_ : &post;
-    }
-    void was_posted(Post& post, Post* first) noexcept {
-        posted_ = &post;
-        first_of_run_ = first;
-    }
-
     /// So many posts of a slab will not be looked at again. Any thread.
     static void use_up(PostSlab& slab, std::uint32_t posts) noexcept {
         if (slab.left.fetch_sub(posts, std::memory_order_acq_rel) != posts) return;
@@ -103,38 +92,33 @@ private:
     Post* next_ = nullptr;
     Post* end_ = nullptr;
     PostSlab* mine_ = nullptr;
-    Post* posted_ = nullptr;  // last; only compared with, it may be used up by now
-    Post* first_of_run_ = nullptr;
 };
 
-/// What a loop has taken from its inbox, oldest first. In the inbox posts are linked from the
-/// newest to the oldest. Those that a thread posted one after the other are a run: they lie side by
-/// side, and each knows the first one. So to find the oldest only the two ends of each run are
-/// touched, and each post between comes from the other core's cache once, when it runs.
-class PostRuns {
+/// What a loop has taken from its inbox, where the newest comes first: the oldest comes first here.
+/// To turn the list round touches each post once more. That is no loss where posts come in a flood:
+/// meanwhile more come, and a loop that took them as fast as they are made would take them one by
+/// one, each with a round trip between the cores (80 ns instead of 6 to 40).
+class TakenPosts {
 public:
-    explicit PostRuns(Post* newest) noexcept {
+    explicit TakenPosts(Post* newest) noexcept {
         while (newest) {
-            Post* const first = newest->first_of_run;
-            Post* const older = first->next;
-            first->next = oldest_run_;
-            first->first_of_run = newest;  // from here on: its last one
-            oldest_run_ = first;
-            newest = older;
+            Post* const next = newest->next;
+            newest->next = oldest_;
+            oldest_ = newest;
+            newest = next;
         }
     }
     template <class Visit>
     void for_each(Visit&& visit) noexcept {
-        for (Post* first = oldest_run_; first;) {
-            Post* const next_run = first->next;
-            Post* const last = first->first_of_run;
-            for (Post* post = first; post <= last; ++post) visit(*post);
-            first = next_run;
+        for (Post* post = oldest_; post;) {
+            Post* const next = post->next;
+            visit(*post);
+            post = next;
         }
     }
 
 private:
-    Post* oldest_run_ = nullptr;
+    Post* oldest_ = nullptr;
 };
 
 /// Counts posts that were used up, one atomic operation for those of a slab.
@@ -193,21 +177,17 @@ public:
             throw;
         }
         Post* head = head_.load(std::memory_order_relaxed);
-        Post* first = nullptr;
         do {
             if (head == closed_mark()) {
                 post->act(*post, Post::Verb::drop);
                 UsedPosts().add(*post);
                 throw_runtime_error("call_soon_threadsafe: the event loop is closed");
             }
-            first = post_pool.first_of_run(head, *post);
             post->next = head;
-            post->first_of_run = first;
             // seq_cst pairs with `prepare_to_sleep`: either the loop sees this post before it
             // sleeps, or this thread sees that it sleeps.
         } while (!head_.compare_exchange_weak(head, post, std::memory_order_seq_cst,
                                               std::memory_order_relaxed));
-        post_pool.was_posted(*post, first);
         if (state_.load(std::memory_order_seq_cst) == State::sleeping) wake();
     }
 
@@ -227,22 +207,22 @@ public:
     }
 
     /// Loop: everything posted so far.
-    PostRuns take_all() noexcept {
+    TakenPosts take_all() noexcept {
         Post* const newest = head_.load(std::memory_order_relaxed);
-        if (newest == nullptr || newest == closed_mark()) return PostRuns(nullptr);
-        return PostRuns(head_.exchange(nullptr, std::memory_order_acquire));
+        if (newest == nullptr || newest == closed_mark()) return TakenPosts(nullptr);
+        return TakenPosts(head_.exchange(nullptr, std::memory_order_acquire));
     }
 
     /// Loop: no post gets in from now on; those that did are for the caller.
-    [[nodiscard]] PostRuns close() noexcept {
+    [[nodiscard]] TakenPosts close() noexcept {
         Post* const newest = head_.exchange(closed_mark(), std::memory_order_acq_rel);
-        if (newest == closed_mark()) return PostRuns(nullptr);
+        if (newest == closed_mark()) return TakenPosts(nullptr);
         // Remotes may live on in other threads; the descriptor must not. (A loop that the kernel
         // has failed may still be marked as sleeping.)
         woke_up();
         wait_for_waker();
         event_.reset();
-        return PostRuns(newest);
+        return TakenPosts(newest);
     }
 
     /// In a forked child, whose parent the loop belongs to: as if closed, but without waiting (a
