@@ -22,6 +22,16 @@ std::vector<Coro<int>> numbers(std::initializer_list<int> seconds) {
     return list;
 }
 
+/// Its result, or 't' for a TimeoutError.
+Coro<std::string> next_of(weft::AsCompleted<Task<int>>& completed) {
+    try {
+        auto task = co_await completed.next();
+        co_return std::to_string(task.result());
+    } catch (const weft::TimeoutError&) {
+    }
+    co_return "t";
+}
+
 }  // namespace
 
 WEFT_TEST_CASE("as_completed yields each once, in completion order", "[as_completed]") {
@@ -75,12 +85,7 @@ WEFT_TEST_CASE("as_completed raises TimeoutError at its deadline, and from then 
     std::string log;
     const auto began = weft::get_running_loop().time();
     for (int i = 0; i < 4; ++i) {
-        try {
-            auto task = co_await completed.next();
-            log += std::to_string(task.result());
-        } catch (const weft::TimeoutError&) {
-            log += 't';
-        }
+        log += co_await next_of(completed);
     }
     REQUIRE(log == "12tt");
     REQUIRE(weft::get_running_loop().time() - began == 10s);
@@ -92,12 +97,7 @@ WEFT_TEST_CASE("40: after its deadline as_completed gives nothing more, also wha
     auto completed = weft::as_completed(numbers({1, 20, 30}), 10s);
     std::string log;
     for (int i = 0; i < 4; ++i) {
-        try {
-            auto task = co_await completed.next();
-            log += std::to_string(task.result());
-        } catch (const weft::TimeoutError&) {
-            log += 't';
-        }
+        log += co_await next_of(completed);
         if (log.back() == 't') co_await weft::sleep(1h);
     }
     REQUIRE(log == "1ttt");

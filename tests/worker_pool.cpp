@@ -48,6 +48,18 @@ struct Bench {
     Work work() { return Work{&running, &most, &done}; }
 };
 
+/// What the failed job of a pool of two workers says.
+template <class Body>
+Coro<std::string> failure_of(Bench& bench, Body& body) {
+    const Work work = bench.work();
+    try {
+        co_await worker_pool<int>(WorkerPoolOptions(2, 4), work, body);
+    } catch (const std::out_of_range& error) {
+        co_return error.what();
+    }
+    co_return "no failure";
+}
+
 }  // namespace
 
 WEFT_TEST_CASE("jobs are done by so many workers, and the block ends when all are",
@@ -143,13 +155,7 @@ WEFT_TEST_CASE("a failure ends the pool and the body, and is thrown as it is", "
             throw;
         }
     };
-    const Work work = bench.work();
-    std::string what;
-    try {
-        co_await worker_pool<int>(WorkerPoolOptions(2, 4), work, body);
-    } catch (const std::out_of_range& error) {
-        what = error.what();
-    }
+    const std::string what = co_await failure_of(bench, body);
     REQUIRE(what == "-2");
     REQUIRE(body_cancelled);
     REQUIRE(bench.done == std::vector<int>{1});
@@ -169,13 +175,7 @@ WEFT_TEST_CASE("a body that submits when a job fails is cancelled, and the failu
             throw;
         }
     };
-    const Work work = bench.work();
-    std::string what;
-    try {
-        co_await worker_pool<int>(WorkerPoolOptions(2, 4), work, body);
-    } catch (const std::out_of_range& error) {
-        what = error.what();
-    }
+    const std::string what = co_await failure_of(bench, body);
     REQUIRE(what == "-5");
     REQUIRE(body_cancelled);
     REQUIRE(bench.running == 0);

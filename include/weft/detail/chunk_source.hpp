@@ -168,9 +168,9 @@ private:
         loop_->wake(task);
     }
 
-    /// epoll: there is something to receive. It is received when the reader's turn has come and not
-    /// before, so that of the sources that are ready at the same time each uses the buffer that the
-    /// last one's reader has just given back.
+    /// epoll: there is something that was not received with its event. It is when the reader's turn
+    /// has come and not before, so that of the sources that are ready at the same time each uses
+    /// the buffer that the last one's reader has just given back.
     void became_ready() noexcept {
         if (!reader_) return;
         // In the queue of another loop, which had a reader once and does not run.
