@@ -145,7 +145,8 @@ public:
         if (!finished_.empty()) [[unlikely]]
             timeout = 0;
         fill_submissions();
-        if (timeout == 0 || !queued_.empty() || !cancels_.empty() ||
+        // (A cancel is answered in the entry that takes it there, as a rule.)
+        if (timeout == 0 || !queued_.empty() || !cancels_.empty() || asks_first() ||
             ::io_uring_cq_ready(&ring_) > 0) {
             // The kernel keeps completions back (deferred work, overflow) until it is asked.
             if (::io_uring_sq_ready(&ring_) > 0 ||
@@ -456,6 +457,7 @@ private:
     static constexpr Nanoseconds patience = 10'000'000;
     static constexpr int most_turns_asked = 64;
 
+    bool asks_first() const noexcept { return !asked_.empty() && turns_asked_ == 0; }
     [[gnu::cold, gnu::noinline]] void ask_again() noexcept {
         if (++turns_asked_ <= most_turns_asked) return;
         while (!asked_.empty()) cancels_.push_back(asked_.pop_front());
