@@ -220,6 +220,38 @@ WEFT_TEST_CASE("a local's destructor that throws after co_return replaces the va
     }
 }
 
+WEFT_TEST_CASE("a destructor that throws after co_return may be caught, and the coroutine goes on",
+               "[coro]") {
+    struct Throws {
+        ~Throws() noexcept(false) { throw std::runtime_error("from the destructor"); }
+    };
+    int alive = 0;
+    bool cleaned = false;
+    auto body = [&]() -> Coro<probe::Alive> {
+        const probe::AtExit clean([&] { cleaned = true; });
+        try {
+            const Throws throws;
+            co_return probe::Alive(alive);
+        } catch (const std::runtime_error&) {
+        }
+        co_await weft::sleep(1s);
+        co_return probe::Alive(alive);
+    };
+    {
+        const probe::Alive result = co_await body();
+        REQUIRE(alive == 1);
+        REQUIRE(cleaned);
+    }
+    cleaned = false;
+    auto task = weft::create_task(body);
+    co_await weft::yield();
+    task.cancel();
+    while (!task.done()) co_await weft::yield();
+    REQUIRE(task.cancelled());
+    REQUIRE(cleaned);
+    REQUIRE(alive == 0);
+}
+
 TEST_CASE("an argument that cannot be copied into the frame leaks nothing", "[coro]") {
     int alive = 0;
     REQUIRE_THROWS_AS(takes_by_value(probe::Alive(alive), ThrowsOnMove()), std::runtime_error);

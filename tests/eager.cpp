@@ -7,7 +7,6 @@
 #include <weft/task.hpp>
 #include <weft/testing/catch.hpp>
 
-#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -147,49 +146,70 @@ WEFT_TEST_CASE("an eager task started from a callback leaves no task current", "
     REQUIRE_FALSE(after);
 }
 
-WEFT_TEST_CASE("an eager task that another one's end starts is not taken for that one", "[eager]") {
-    for (const bool suspends : {false, true}) {
-        bool said_goodbye = false;
-        Task<void> goodbye;
-        auto says_goodbye = [&]() -> Coro<void> {
-            if (suspends) co_await weft::sleep(1s);
-            said_goodbye = true;
-        };
-        struct Connection {
-            ~Connection() { fn(); }
-            std::function<void()> fn;
-        };
-        auto connection = std::make_shared<Connection>(
-            [&] { goodbye = weft::create_task(says_goodbye(), weft::TaskOptions("", true)); });
-        // Destroyed with the frame's parameters, after its end.
-        auto serves = [](std::shared_ptr<Connection>) -> Coro<int> {
-            co_await weft::yield();
-            co_return 7;
-        };
-        const int result = co_await weft::create_task(serves(std::move(connection)));
-        REQUIRE(result == 7);
-        REQUIRE(goodbye.done() != suspends);
-        co_await goodbye;
-        REQUIRE(said_goodbye);
+namespace {
+
+/// Whose end is meant: that of a task's own coroutine, or of one that is awaited, which has
+/// suspended or not.
+enum class EndOf { task, child, child_in_place };
+constexpr EndOf all_ends[] = {EndOf::task, EndOf::child, EndOf::child_in_place};
+
+/// Keeps `argument` among its parameters, which are destroyed after its end.
+template <class Argument>
+Coro<int> keeps(Argument, bool suspends) {
+    if (suspends) co_await weft::yield();
+    co_return 7;
+}
+
+template <class Argument>
+Coro<int> ends(EndOf end, Argument argument) {
+    if (end == EndOf::task) {
+        auto task = weft::create_task(keeps(std::move(argument), true));
+        co_return co_await std::move(task);
+    }
+    const int result = co_await keeps(std::move(argument), end == EndOf::child);
+    co_return result;
+}
+
+}  // namespace
+
+WEFT_TEST_CASE("an eager task that a coroutine's end starts is not taken for what goes on",
+               "[eager]") {
+    for (const EndOf end : all_ends) {
+        for (const bool suspends : {false, true}) {
+            bool said_goodbye = false;
+            Task<void> goodbye;
+            auto says_goodbye = [&]() -> Coro<void> {
+                if (suspends) co_await weft::sleep(1s);
+                said_goodbye = true;
+            };
+            auto start = [&] {
+                goodbye = weft::create_task(says_goodbye(), weft::TaskOptions("", true));
+            };
+            using Connection = probe::AtExit<decltype(start)>;
+            const int result = co_await ends(end, std::make_unique<Connection>(start));
+            REQUIRE(result == 7);
+            REQUIRE(goodbye.done() != suspends);
+            co_await goodbye;
+            REQUIRE(said_goodbye);
+        }
     }
 }
 
-TEST_CASE("a loop that is destroyed at the end of another loop's task ends its own tasks",
+TEST_CASE("a loop that is destroyed at a coroutine's end of another loop ends its own tasks",
           "[eager]") {
-    auto inner = std::make_unique<EventLoop>();
-    auto sleeps = []() -> Coro<void> { co_await weft::sleep(1h); };
-    std::vector<Task<void>> tasks;
-    for (int i = 0; i < 2; ++i) tasks.push_back(inner->create_task(sleeps()));
-    inner->run_once();
-    const int result = weft::run([&]() -> Coro<int> {
-        auto owns = [](std::unique_ptr<EventLoop>) -> Coro<int> {
-            co_await weft::yield();
-            co_return 3;
-        };
-        co_return co_await weft::create_task(owns(std::move(inner)));
-    });
-    REQUIRE(result == 3);
-    for (const auto& task : tasks) REQUIRE(task.cancelled());
+    for (const EndOf end : all_ends) {
+        auto inner = std::make_unique<EventLoop>();
+        auto sleeps = []() -> Coro<void> { co_await weft::sleep(1h); };
+        std::vector<Task<void>> tasks;
+        for (int i = 0; i < 2; ++i) tasks.push_back(inner->create_task(sleeps()));
+        inner->run_once();
+        const int result = weft::run([&]() -> Coro<int> {
+            const int seven = co_await ends(end, std::move(inner));
+            co_return seven;
+        });
+        REQUIRE(result == 7);
+        for (const auto& task : tasks) REQUIRE(task.cancelled());
+    }
 }
 
 }  // namespace eager_test

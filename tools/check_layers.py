@@ -15,7 +15,7 @@ LAYERS = [
     ("kernel door", "backend/operation backend/attempt backend/uring backend/uring_flags"
                     " backend/uring_unix_ends backend/epoll backend/choose backend/backend"
                     " backend/forked detail/helper_thread"),
-    ("engine", "loop coro handle detail/context detail/ready_queue detail/timer_heap detail/frame_allocator"
+    ("engine", "loop coro handle detail/context detail/ready_queue detail/go_on detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core detail/guard remote"
                " detail/event_loop detail/loop_callbacks detail/loop_cancel detail/loop_life detail/loop_reports"
                " detail/loop_turn detail/loop_world"),

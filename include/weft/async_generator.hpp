@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "detail/frame_allocator.hpp"
+#include "detail/go_on.hpp"
 #include "detail/outcome.hpp"
 #include "detail/std_parts.hpp"
 #include "error.hpp"
@@ -43,16 +44,16 @@ public:
         release_frame(memory, size);
     }
 
-    /// Back to whoever asked: by returning, when it ran us inside its `await_suspend`, or else by a
-    /// transfer. It may then ask again in place, so a loop over items that are there uses no stack.
+    /// Back to whoever asked, by returning to whoever resumed us. That one may ask again in place,
+    /// so a loop over items that are there uses no stack.
     class GiveBack {
     public:
         explicit GiveBack(GeneratorPromise& promise) noexcept : promise_(&promise) {}
         bool await_ready() const noexcept { return false; }
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept {
+        void await_suspend(std::coroutine_handle<>) const noexcept {
             const auto consumer = std::exchange(promise_->consumer_, nullptr);
+            goes_on = consumer ? address_of(consumer) : was_in_place;
             promise_->awaiter_ = nullptr;
-            return consumer ? consumer : std::noop_coroutine();
         }
         void await_resume() const {
             if (promise_->closing_) [[unlikely]]
@@ -66,8 +67,8 @@ public:
     public:
         explicit Final(GeneratorPromise& promise) noexcept : promise_(&promise) {}
         bool await_ready() const noexcept { return false; }
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept {
-            return GiveBack(*promise_).await_suspend(nullptr);
+        void await_suspend(std::coroutine_handle<> frame) const noexcept {
+            GiveBack(*promise_).await_suspend(frame);
         }
         void await_resume() const noexcept {}
 
@@ -123,7 +124,7 @@ private:
         return type && *type == typeid(GeneratorExit);
     }
 
-    std::coroutine_handle<> consumer_;       // null while it waits for our return
+    std::coroutine_handle<> consumer_;       // null while it runs us in place
     NextAwaiter<T>* awaiter_ = nullptr;      // the consumer's, while it is suspended
     Outcome<ItemOf<T>>* outcome_ = nullptr;  // where the next item goes; null between two
     bool closing_ = false;
@@ -165,8 +166,7 @@ protected:
         if (promise.running()) [[unlikely]]
             throw_runtime_error("weft: the generator is running for another task");
         promise.run_for(outcome_, closing);
-        frame_.resume();
-        if (!outcome_.empty()) return false;
+        if (answers_at_once(frame_)) return false;
         suspended_ = true;
         promise.set_consumer(consumer, this);
         return true;

@@ -51,21 +51,21 @@ public:
     CoroAwaiter(const CoroAwaiter&) = delete;
     CoroAwaiter& operator=(const CoroAwaiter&) = delete;
     ~CoroAwaiter() {
-        if (child_) child_.destroy();
+        if (child_) [[unlikely]]
+            child_.destroy();  // where it stands
     }
 
     bool await_ready() noexcept { return false; }
     bool await_suspend(std::coroutine_handle<> parent) {
         child_.promise().set_outcome(outcome_);
-        child_.resume();
-        // Only the loop resumes, so nothing can have happened to `parent` or to us meanwhile.
-        if (!outcome_.empty()) return false;
+        // Only the loop resumes, so nothing can happen to `parent` or to us meanwhile.
+        if (answers_at_once(child_)) return false;
         child_.promise().set_continuation(parent);
         return true;
     }
     bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
     T await_resume() {
-        std::exchange(child_, nullptr).destroy();
+        child_ = nullptr;  // has ended
         return outcome_.take();
     }
 
@@ -108,7 +108,8 @@ public:
 
     /// False once it was awaited or moved from.
     explicit operator bool() const noexcept { return frame_ != nullptr; }
-    /// For those who run it: the frame, suspended before its first step.
+    /// For those who run it: the frame, suspended before its first step; null once it was released.
+    Frame frame() const noexcept { return frame_; }
     Frame release() noexcept { return std::exchange(frame_, nullptr); }
 
 private:

@@ -94,10 +94,10 @@ public:
     decltype(auto) await_resume() {
         Outcome<T>& outcome = this->outcome();
         if (core_->state != FutureCore::State::value) [[unlikely]]
-            prepare_to_throw(outcome);
+            throw_end(outcome);
         core_->retrieved = true;
         if constexpr (!Take || std::is_void_v<T> || std::is_reference_v<T>) {
-            return outcome.get();
+            return outcome.value();
         } else {
             return taken(outcome);
         }
@@ -111,16 +111,18 @@ private:
             return outcome_of<T>(*core_);
         }
     }
-    [[gnu::cold, gnu::noinline]] void prepare_to_throw(const Outcome<T>& outcome) const {
+    [[noreturn, gnu::cold, gnu::noinline]] void throw_end(const Outcome<T>& outcome) const {
         const FutureCore::State state = core_->state;
-        if (state == FutureCore::State::exception) return;
-        TaskCore* const waiter = task();
         if (state == FutureCore::State::pending) core_->loop->throw_cancelled();  // let go
-        if (!waiter || !waiter->must_cancel) return;
-        // Our own request went down through this future and comes back as its CancelledError.
-        if (!outcome.exception()) core_->loop->throw_cancelled();
-        waiter->must_cancel = false;
-        waiter->delivered = true;
+        TaskCore* const waiter = task();
+        if (state == FutureCore::State::cancelled && waiter && waiter->must_cancel) {
+            // Our own request went down through this future and comes back as its CancelledError.
+            if (!outcome.exception()) core_->loop->throw_cancelled();
+            waiter->must_cancel = false;
+            waiter->delivered = true;
+        }
+        core_->retrieved = true;
+        rethrow(outcome.exception());
     }
     // Moved out when nobody else can look at it any more; a type that cannot be copied goes to
     // the first who takes it.

@@ -105,28 +105,34 @@ namespace detail {
 template <class T>
 [[gnu::cold, gnu::noinline]] void give_extras(TaskState<T>* state, ContextCore* context,
                                               std::string* name) {
-    std::unique_ptr<TaskState<T>> owner(state);
-    TaskExtras& extras = state->make_extras();
-    extras.context = ContextRef(context);
-    if (name) extras.name = std::move(*name);
-    owner.release();
+    try {
+        TaskExtras& extras = state->make_extras();
+        extras.context = ContextRef(context);
+        if (name) extras.name = std::move(*name);
+    } catch (...) {
+        state->root.destroy();
+        delete state;
+        throw;
+    }
 }
 
 template <class T>
 [[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro,
                                                       std::string* name = nullptr) {
-    if (!coro) [[unlikely]]
+    const auto frame = coro.frame();
+    if (!frame) [[unlikely]]
         throw_runtime_error("create_task: the coroutine was used already");
-    auto* const state = new TaskState<T>(loop, loop.next_task_id());
+    auto* const state = new TaskState<T>(loop, loop.next_task_id(), frame);
+    coro.release();
     ContextCore* const context = loop.context_here();
     if (context || name) [[unlikely]]
         give_extras(state, context, name);
     // What a clean-up starts belongs to it.
-    if (const TaskCore* const maker = loop.current_task()) state->in_clean_up = maker->in_clean_up;
-    const auto frame = coro.release();
+    const TaskCore* const maker = loop.current_task();
+    if (maker && maker->in_clean_up) [[unlikely]]
+        state->in_clean_up = true;
     frame.promise().set_outcome(state->outcome);
-    frame.promise().set_root(*state);
-    state->coroutine = state->root = frame;
+    frame.promise().set_root();
     return state;
 }
 

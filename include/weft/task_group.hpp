@@ -106,7 +106,10 @@ public:
                                                       (parent_->must_cancel ? 1 : 0))) {}
     TaskGroup(const TaskGroup&) = delete;
     TaskGroup& operator=(const TaskGroup&) = delete;
-    ~TaskGroup();
+    ~TaskGroup() {
+        if (!members_.empty() || !failed_.empty()) [[unlikely]]
+            drop_members();
+    }
 
     /// Starts a child: the arguments, TaskOptions included, are those of `weft::create_task`. Its
     /// result is in the task that is returned; its failure ends the group, retrieved or not.
@@ -121,6 +124,15 @@ public:
         auto task = weft::create_task(std::forward<Args>(args)...);
         adopt(std::move(member), *task.core());
         return GroupTask(std::move(task));
+    }
+    template <class T>
+    GroupTask<T> create_task(Coro<T> coro) {
+        check_open();
+        auto member = std::make_unique<detail::GroupMember>(*this);
+        auto* const state = detail::make_task(*loop_, coro);
+        loop_->add(*state);
+        watch(*member.release(), *state);
+        return GroupTask<T>(Task<T>(state));
     }
 
     /// Starts `fn(status, args...)` as a child and waits until that says `status.started(...)`.
@@ -160,6 +172,10 @@ public:
     /// For `task_group`: the end of the body, and of the block.
     class [[nodiscard]] Join;
     Join join(bool body_failed) noexcept;
+    bool ended_well(const detail::OutcomeBase& body) const noexcept {
+        return body.kind() == detail::OutcomeKind::value && failed_.empty() && !asked_parent_ &&
+               !join_cancelled_;
+    }
     void finish(const detail::OutcomeBase& body, std::exception_ptr error);
 
 private:
@@ -180,8 +196,14 @@ private:
         detail::throw_runtime_error("create_task: the task group is shutting down");
     }
     void adopt(std::unique_ptr<detail::GroupMember> member, detail::FutureCore& core) noexcept;
+    void watch(detail::GroupMember& member, detail::TaskCore& task) noexcept {
+        member.task = &task;
+        task.waiters.push_back(member);
+        members_.push_back(member);
+    }
     void member_ended(detail::GroupMember& member) noexcept;
     void remove(detail::GroupMember& member) noexcept;
+    void drop_members() noexcept;
     void cancel_child(detail::TaskCore& child) noexcept {
         if (!child.done()) loop_->cancel(child, {});
     }
@@ -294,7 +316,7 @@ inline TaskGroup::Join TaskGroup::join(bool body_failed) noexcept {
     return Join(*this);
 }
 
-inline TaskGroup::~TaskGroup() {
+[[gnu::cold, gnu::noinline]] inline void TaskGroup::drop_members() noexcept {
     // Members are left only where the frame is destroyed while it waits.
     while (!members_.empty()) {
         detail::GroupMember& member = members_.pop_front();
@@ -312,15 +334,15 @@ inline TaskGroup::~TaskGroup() {
 
 inline void TaskGroup::adopt(std::unique_ptr<detail::GroupMember> member,
                              detail::FutureCore& core) noexcept {
-    member->task = static_cast<detail::TaskCore*>(&core);
-    if (!core.done()) [[likely]] {
-        core.waiters.push_back(*member);
-        members_.push_back(*member.release());
+    auto& task = static_cast<detail::TaskCore&>(core);
+    if (!task.done()) {
+        watch(*member.release(), task);
         // An eager child has cancelled its own group.
         if (aborting_) [[unlikely]]
-            cancel_child(static_cast<detail::TaskCore&>(core));
+            cancel_child(task);
         return;
     }
+    member->task = &task;
     if (core.state == detail::FutureCore::State::value && !member->ready) return;
     // Told later, like of every child: whoever creates an eager child is not to be struck inside.
     core.add_ref();
@@ -372,7 +394,8 @@ inline void TaskGroup::member_ended(detail::GroupMember& member) noexcept {
     }
 }
 
-inline void TaskGroup::finish(const detail::OutcomeBase& body, std::exception_ptr error) {
+[[gnu::cold, gnu::noinline]] inline void TaskGroup::finish(const detail::OutcomeBase& body,
+                                                           std::exception_ptr error) {
     using detail::OutcomeKind;
     // Our own request goes, delivered or not; others stay.
     if (asked_parent_ && parent_->cancel_requests > 0) --parent_->cancel_requests;
@@ -434,7 +457,8 @@ auto task_group(Fn body, Args... args) -> std::invoke_result_t<Fn&, TaskGroup&, 
         outcome.set_current_exception();
     }
     co_await group.join(outcome.kind() != detail::OutcomeKind::value);
-    group.finish(outcome, outcome.exception());
+    if (!group.ended_well(outcome)) [[unlikely]]
+        group.finish(outcome, outcome.exception());
     if constexpr (std::is_void_v<T>) {
         co_return;
     } else {

@@ -172,7 +172,7 @@ private:
         if (!first) return false;
         const FutureWaiter* at = first;
         do {
-            if (!at->target->coroutine) {
+            if (at->target->is_callback()) {
                 const auto& callback = static_cast<const CallbackNode&>(*at->target);
                 if (callback.act == &ChildNode::run_or_drop &&
                     static_cast<const ChildNode&>(callback).block == block_)

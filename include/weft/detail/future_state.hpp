@@ -111,8 +111,8 @@ inline constexpr std::size_t padding_of_task = (alignof(Outcome<T>) -
 
 template <class T>
 struct TaskState final : Padding<padding_of_task<T>>, TaskCore, Recycled {
-    TaskState(EventLoop& on, std::uint32_t number) noexcept
-        : TaskCore(on, typed_half<TaskState>, number) {
+    TaskState(EventLoop& on, std::uint32_t number, std::coroutine_handle<> frame) noexcept
+        : TaskCore(on, typed_half<TaskState>, number, frame) {
         assert(static_cast<void*>(static_cast<OutcomeBase*>(&outcome)) ==
                static_cast<void*>(static_cast<TaskCore*>(this) + 1));
     }

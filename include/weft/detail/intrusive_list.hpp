@@ -22,6 +22,15 @@ struct ListNode {
         next->prev = prev;
         prev = next = nullptr;
     }
+    /// (In this order: g++ 12 would put both links into a vector register and store that, which
+    /// takes four instructions and keeps who reads them waiting.)
+    void link_before(ListNode& after) noexcept {
+        ListNode* const before = after.prev;
+        prev = before;
+        before->next = this;
+        next = &after;
+        after.prev = this;
+    }
 };
 
 /// Circular with the list itself as the sentinel: linking and unlinking have no branches.
@@ -44,13 +53,7 @@ public:
     static T& before(T& item) noexcept { return static_cast<T&>(*static_cast<Node&>(item).prev); }
     bool has_one() const noexcept { return root_.next == root_.prev && root_.next != &root_; }
 
-    void push_back(T& item) noexcept {
-        Node& node = item;
-        node.prev = root_.prev;
-        node.next = &root_;
-        root_.prev->next = &node;
-        root_.prev = &node;
-    }
+    void push_back(T& item) noexcept { static_cast<Node&>(item).link_before(root_); }
     T& pop_front() noexcept {
         T& item = front();
         static_cast<Node&>(item).unlink();

@@ -15,6 +15,7 @@
 #include "../clock.hpp"
 #include "../config.hpp"
 #include "event_loop.hpp"
+#include "go_on.hpp"
 #include "loop_turn.hpp"
 
 namespace weft {
@@ -123,6 +124,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         EventLoop* const outer;
         ~Restore() { detail::running_loop = outer; }
     } restore{std::exchange(detail::running_loop, this)};
+    const detail::Interlude interlude;  // perhaps at the end of another loop's coroutine
     // Each round cancels whatever still lives and lets it clean up; a task that is still there
     // after so many cancels swallows them all.
     constexpr int rounds = 64;
@@ -179,7 +181,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> ended;
         while (!tasks_.empty()) {
             detail::TaskCore& task = tasks_.front();
-            if (task.started) {
+            if (task.started()) {
                 call_exception_handler(
                     {"a task refused to end and was destroyed", nullptr, task.name()});
             }
@@ -193,7 +195,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         }
         for (detail::ReadyNode* node = ready_.take_all(); node;) {
             detail::ReadyNode* const next = node->next_ready;
-            if (!node->coroutine) {
+            if (node->is_callback()) {
                 auto& callback = static_cast<detail::CallbackNode&>(*node);
                 callback.act(callback, detail::ReadyNode::Verb::drop);
             }

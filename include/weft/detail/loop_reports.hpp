@@ -79,7 +79,7 @@ namespace detail {
     const char* state = "";
     if (running) {
         state = "running";
-    } else if (!task.started) {
+    } else if (!task.started()) {
         state = "not started";
     } else if (!task.waiting_on) {
         state = "ready";

@@ -12,6 +12,7 @@
 #include "../config.hpp"
 #include "../error.hpp"
 #include "event_loop.hpp"
+#include "go_on.hpp"
 #include "ready_queue.hpp"
 #include "task_core.hpp"
 
@@ -71,11 +72,11 @@ WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
 }
 
 WEFT_INLINE void EventLoop::tell(detail::FutureWaiter& waiter) noexcept {
-    if (waiter.target->coroutine) {
-        wake(static_cast<detail::TaskCore&>(*waiter.target));
-    } else {
+    if (waiter.target->is_callback()) {
         auto& callback = static_cast<detail::CallbackNode&>(*waiter.target);
         callback.act(callback, detail::ReadyNode::Verb::ended);
+    } else {
+        wake(static_cast<detail::TaskCore&>(*waiter.target));
     }
 }
 
@@ -114,21 +115,15 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
 /// Leaves `current_` to its caller, which knows what comes next.
 [[gnu::always_inline]] inline void EventLoop::run_task(detail::TaskCore& task) {
     current_ = &task;
-    if (!task.started) {
-        task.started = true;
-        if (task.must_cancel) [[unlikely]] {
-            task.must_cancel = false;
-            return end_unfinished(task);
-        }
-    }
-    task.coroutine.resume();
-    // (A look at the outcome would take one line of memory more.)
-    if (!task.coroutine) finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()));
+    const bool over = detail::run_step(task.coroutine);
+    if (over) finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()));
 }
 
 WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
     tasks_.push_back(task);
     detail::TaskCore* const outer = current_;
+    const detail::Interlude interlude;
+    task.start();
     run_task(task);
     current_ = outer;
 }
@@ -143,13 +138,20 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
 [[gnu::always_inline]] inline void EventLoop::run_node(detail::ReadyNode& node) {
     ++step_;
     detail::ready_awaits_left = ready_awaits_per_step;
-    if (node.coroutine) [[likely]] {
-        run_task(static_cast<detail::TaskCore&>(node));
-    } else {
-        current_ = nullptr;
-        auto& callback = static_cast<detail::CallbackNode&>(node);
-        callback.act(callback, detail::ReadyNode::Verb::run);
+    if (node.is_marked()) [[unlikely]] {
+        if (node.is_callback()) {
+            current_ = nullptr;
+            auto& callback = static_cast<detail::CallbackNode&>(node);
+            return callback.act(callback, detail::ReadyNode::Verb::run);
+        }
+        auto& task = static_cast<detail::TaskCore&>(node);
+        task.start();
+        if (task.must_cancel) [[unlikely]] {
+            task.must_cancel = false;
+            return end_unfinished(task);
+        }
     }
+    run_task(static_cast<detail::TaskCore&>(node));
 }
 
 [[gnu::always_inline]] inline void EventLoop::run_chain(detail::ReadyNode* node) {
@@ -172,7 +174,7 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
         // (Before: it may be gone afterwards.)
         std::string who;
         try {
-            if (node->coroutine) who = static_cast<detail::TaskCore&>(*node).name();
+            if (!node->is_callback()) who = static_cast<detail::TaskCore&>(*node).name();
         } catch (const std::bad_alloc&) {
             // Nameless in a report, should there be one; what is queued must run.
         }

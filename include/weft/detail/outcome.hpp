@@ -64,6 +64,8 @@ public:
 
     template <class... Args>
     void set_value(Args&&... args) {
+        // There is a value before if a destructor threw after `co_return x`, and that was caught.
+        if constexpr (!std::is_trivially_destructible_v<Stored>) clear();
         if constexpr (std::is_reference_v<T>) {
             std::construct_at(&value_, (std::addressof(args), ...));
         } else {
@@ -108,6 +110,10 @@ public:
     decltype(auto) get() const {
         if (kind_ != OutcomeKind::value) [[unlikely]]
             rethrow(exception());
+        return value();
+    }
+    /// Only for an outcome that is a value.
+    decltype(auto) value() const noexcept {
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else if constexpr (!std::is_void_v<T>) {

@@ -7,14 +7,14 @@
 #include <cstdint>
 
 #include "frame_allocator.hpp"
+#include "go_on.hpp"
 #include "outcome.hpp"
-#include "ready_queue.hpp"
 
 namespace weft::detail {
 
 /// Two pointers: what comes after the end, and where to put the outcome (Promise<T> knows that it
 /// is an Outcome<T>). The outcome lives with whoever waits for it (the awaiting frame, or the
-/// task), so the finished frame can be freed before it is looked at.
+/// task): once there is one, the frame is gone or about to go.
 class PromiseBase {
 public:
     static void* operator new(std::size_t size) { return allocate_frame(size); }
@@ -24,36 +24,16 @@ public:
 
     std::suspend_always initial_suspend() noexcept { return {}; }
 
-    struct Final {
-        bool is_root;
-        // A task's own frame goes by itself: that saves the task one jump into it.
-        bool await_ready() const noexcept { return is_root; }
-        template <class Promise>
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
-            // No continuation: whoever resumed us is waiting for the return (an awaiter that ran
-            // us in place, or the loop).
-            const std::uintptr_t next = self.promise().after_;
-            return next ? std::coroutine_handle<>::from_address(reinterpret_cast<void*>(next))
-                        : std::noop_coroutine();
-        }
-        void await_resume() noexcept {}
-    };
-    Final final_suspend() noexcept {
-        const bool is_root = after_ & 1;
-        // Whoever is destroyed with the frame, and whatever he runs, comes after this.
-        if (is_root) reinterpret_cast<ReadyNode*>(after_ ^ 1)->coroutine = nullptr;
-        return {is_root};
+    /// The frame goes by itself, before anybody looks at the outcome.
+    std::suspend_never final_suspend() noexcept {
+        goes_on = after_;  // (destructors are still to come)
+        return {};
     }
 
-    void set_continuation(std::coroutine_handle<> parent) noexcept {
-        after_ = reinterpret_cast<std::uintptr_t>(parent.address());
-    }
+    void set_continuation(std::coroutine_handle<> parent) noexcept { after_ = address_of(parent); }
     void set_outcome(OutcomeBase& outcome) noexcept { outcome_ = &outcome; }
-    /// A task begins with this frame: it is destroyed as soon as it has left its outcome, and the
-    /// task has no coroutine then.
-    void set_root(ReadyNode& task) noexcept {
-        after_ = reinterpret_cast<std::uintptr_t>(&task) | 1;
-    }
+    /// A task begins with this frame.
+    void set_root() noexcept { after_ = task_is_over; }
 
 protected:
     template <class T>
@@ -62,7 +42,7 @@ protected:
     }
 
 private:
-    std::uintptr_t after_ = 0;  // even: the frame to resume at the end; odd: the task, plus 1
+    std::uintptr_t after_ = was_in_place;  // see goes_on
     OutcomeBase* outcome_ = nullptr;
 };
 

@@ -5,10 +5,11 @@
 #include <coroutine>
 #include <cstdint>
 
+#include "go_on.hpp"
+
 namespace weft::detail {
 
-/// Something to run: a task's innermost suspended coroutine, or a callback. Only tasks have a
-/// coroutine here, so the loop tells the two apart without a call and a task costs one jump.
+/// Something to run: a task's innermost suspended coroutine, or a callback.
 struct ReadyNode {
     enum class Verb : std::uint8_t {
         run,
@@ -16,20 +17,27 @@ struct ReadyNode {
         ended,  // the future in whose list it waited is done: queue yourself, or see to it at once
     };
 
-    ReadyNode* next_ready = nullptr;
+    // The lowest bit of `coroutine`, alone for a callback and on its frame for a task that was not
+    // started: whatever is not simply to be resumed costs those that are no more than one test.
+    static std::coroutine_handle<> marked(std::coroutine_handle<> frame) noexcept {
+        return frame_at(address_of(frame) | 1);
+    }
+    bool is_marked() const noexcept { return (address_of(coroutine) & 1) != 0; }
+    bool is_callback() const noexcept { return coroutine == marked(nullptr); }
+
+    ReadyNode* next_ready;  // set by `push`
     std::coroutine_handle<> coroutine;
 
 protected:
-    ReadyNode() noexcept = default;
+    explicit ReadyNode(std::coroutine_handle<> frame) noexcept : coroutine(marked(frame)) {}
     ReadyNode(const ReadyNode&) = delete;
     ReadyNode& operator=(const ReadyNode&) = delete;
     ~ReadyNode() = default;
 };
 
-/// A node without a coroutine.
 struct CallbackNode : ReadyNode {
     using Act = void (*)(CallbackNode&, Verb) noexcept;
-    explicit CallbackNode(Act run_or_drop) noexcept : act(run_or_drop) {}
+    explicit CallbackNode(Act run_or_drop) noexcept : ReadyNode(nullptr), act(run_or_drop) {}
     Act act;
 };
 

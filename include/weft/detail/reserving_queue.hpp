@@ -72,19 +72,12 @@ public:
 
     void push_back(ReservedWait& waiter) noexcept {
         ListNode<>& node = waiter;
-        node.prev = root_.prev;
-        node.next = &root_;
-        root_.prev->next = &node;
-        root_.prev = &node;
+        node.link_before(root_);
         if (first_waiting_ == &root_) first_waiting_ = &node;
     }
     /// One that was granted without having waited.
     void push_granted(ReservedWait& waiter) noexcept {
-        ListNode<>& node = waiter;
-        node.prev = &root_;
-        node.next = root_.next;
-        root_.next->prev = &node;
-        root_.next = &node;
+        static_cast<ListNode<>&>(waiter).link_before(*root_.next);
     }
     void erase(ReservedWait& waiter) noexcept {
         if (first_waiting_ == &waiter) first_waiting_ = waiter.next;

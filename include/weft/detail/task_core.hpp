@@ -81,8 +81,8 @@ concept GivesBack = requires(Awaiter& awaiter) {
 };
 
 /// In a future's list: a task that awaits it, or a done-callback.
-/// `target` has a coroutine in the first case and is a CallbackNode in the second, whose `act` is
-/// told of the end, and which keeps a reference to the future while it is in the ready queue.
+/// In the second case `target` is a callback, whose `act` is told of the end, and which keeps a
+/// reference to the future while it is in the ready queue.
 struct FutureWaiter {
     explicit FutureWaiter(ReadyNode* node) noexcept : target(node) {}
     FutureWaiter* next = nullptr;  // null: in no list
@@ -174,11 +174,10 @@ struct FutureCore {
     bool debug : 1 = false;      // its loop was in debug mode when it was made
     bool retrieved : 1 = false;  // somebody has seen the exception: it is not reported
     // Tasks only, here because there is room.
-    bool started : 1 = false;
     bool must_cancel : 1 = false;  // a cancel was requested and not delivered yet
     bool delivered : 1 = false;    // CancelledError was thrown into the body
     bool in_clean_up : 1 = false;  // spared when `run` cancels the tasks that are left
-    std::uint8_t unused : 1 = 0;   // set, so that making one is a store and not a read and a store
+    std::uint8_t unused : 2 = 0;   // set, so that making one is a store and not a read and a store
     std::uint16_t cancel_requests = 0;
     EventLoop* loop;
     const Typed* typed;
@@ -193,12 +192,18 @@ struct AllTasksTag {};
 /// What a wake-up and a step touch stands together, here and at the beginning of FutureCore: with a
 /// thousand tasks each line of memory more costs as much as the step.
 struct TaskNode : ReadyNode {
+    using ReadyNode::ReadyNode;
     Suspension* waiting_on = nullptr;  // null while running or in the ready queue
 };
 
 struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
-    TaskCore(EventLoop& on, const Typed& table, std::uint32_t number) noexcept
-        : FutureCore(on, table), label_(std::uintptr_t{number} << 1 | 1) {
+    TaskCore(EventLoop& on, const Typed& table, std::uint32_t number,
+             std::coroutine_handle<> frame) noexcept
+        : TaskNode(frame),
+          FutureCore(on, table),
+          ListNode<AllTasksTag>(Unset()),  // the loop takes it at once
+          root(frame),
+          label_(std::uintptr_t{number} << 1 | 1) {
         is_task = true;
         refs = 2;  // the loop's, until the task is done, and the first handle's
     }
@@ -218,6 +223,9 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
         const TaskExtras* const extra = extras();
         return extra && !extra->name.empty() ? extra->name : concat({"Task-", decimal(id())});
     }
+
+    bool started() const noexcept { return !is_marked(); }
+    void start() noexcept { coroutine = root; }
 
     /// How its coroutine ended; empty until then. The outcome follows this object immediately
     /// (TaskState sees to that), since its type is not known here and a table would cost a call.
