@@ -51,7 +51,7 @@ public:
     CoroAwaiter(const CoroAwaiter&) = delete;
     CoroAwaiter& operator=(const CoroAwaiter&) = delete;
     ~CoroAwaiter() {
-        if (child_) [[unlikely]]
+        if (!outcome_.is_final()) [[unlikely]]
             child_.destroy();  // where it stands
     }
 
@@ -64,13 +64,10 @@ public:
         return true;
     }
     bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
-    T await_resume() {
-        child_ = nullptr;  // has ended
-        return outcome_.take();
-    }
+    T await_resume() { return outcome_.take(); }
 
 private:
-    Frame child_;
+    Frame child_;  // until the outcome is final
     Outcome<T> outcome_;
 };
 

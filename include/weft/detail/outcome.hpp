@@ -42,10 +42,16 @@ public:
     OutcomeKind kind() const noexcept { return kind_; }
     bool empty() const noexcept { return kind_ == OutcomeKind::empty; }
 
+    /// The coroutine has ended, and its frame is gone or about to go. (An outcome alone does not
+    /// say that: a destructor may throw after `co_return x`, be caught, and the coroutine go on.)
+    void set_final() noexcept { is_final_ = true; }
+    bool is_final() const noexcept { return is_final_; }
+
 protected:
     OutcomeBase() noexcept = default;
     ~OutcomeBase() = default;
     OutcomeKind kind_ = OutcomeKind::empty;  // first: TaskCore::outcome_kind counts on it
+    bool is_final_ = false;
 };
 
 template <class T>

@@ -14,7 +14,7 @@ namespace weft::detail {
 
 /// Two pointers: what comes after the end, and where to put the outcome (Promise<T> knows that it
 /// is an Outcome<T>). The outcome lives with whoever waits for it (the awaiting frame, or the
-/// task): once there is one, the frame is gone or about to go.
+/// task), and is final when the coroutine has ended.
 class PromiseBase {
 public:
     static void* operator new(std::size_t size) { return allocate_frame(size); }
@@ -26,6 +26,7 @@ public:
 
     /// The frame goes by itself, before anybody looks at the outcome.
     std::suspend_never final_suspend() noexcept {
+        outcome_->set_final();
         goes_on = after_;  // (destructors are still to come)
         return {};
     }
