@@ -132,6 +132,27 @@ WEFT_TEST_CASE("an exception comes out of next, once, and ends the generator", "
     }
 }
 
+WEFT_TEST_CASE("a destructor that throws at a generator's end comes out of next", "[generator]") {
+    struct Throws {
+        ~Throws() noexcept(false) { throw std::runtime_error("from the destructor"); }
+    };
+    auto throws_at_end = []() -> AsyncGenerator<int> {
+        const Throws throws;
+        co_yield 1;
+        co_return;
+    };
+    AsyncGenerator<int> generator = throws_at_end();
+    const auto first = co_await generator.next();
+    REQUIRE(first == 1);
+    std::string what;
+    try {
+        co_await generator.next();
+    } catch (const std::runtime_error& error) {
+        what = error.what();
+    }
+    REQUIRE(what == "from the destructor");
+}
+
 WEFT_TEST_CASE("a cancel strikes what the generator awaits", "[generator]") {
     int alive = 0;
     std::vector<int> got;

@@ -8,6 +8,8 @@
 #include <weft/task.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <coroutine>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -250,6 +252,46 @@ WEFT_TEST_CASE("a destructor that throws after co_return may be caught, and the 
     REQUIRE(task.cancelled());
     REQUIRE(cleaned);
     REQUIRE(alive == 0);
+}
+
+namespace {
+
+/// A coroutine of somebody else's: runs until it first suspends, and goes by itself.
+struct Detached {
+    struct promise_type {
+        Detached get_return_object() noexcept { return {}; }
+        std::suspend_never initial_suspend() noexcept { return {}; }
+        std::suspend_never final_suspend() noexcept { return {}; }
+        void return_void() noexcept {}
+        void unhandled_exception() noexcept { std::terminate(); }
+    };
+};
+
+}  // namespace
+
+WEFT_TEST_CASE("a coroutine of another kind may await a Coro, at the end of one as well",
+               "[coro]") {
+    auto gives = [](int value) -> Coro<int> { co_return value; };
+    int got = 0;
+    auto awaits = [&](int value) -> Detached {
+        const int result = co_await gives(value);
+        got += result;
+    };
+    awaits(1);
+    REQUIRE(got == 1);
+    for (const bool suspends : {false, true}) {
+        auto at_exit = [&] { awaits(10); };
+        // Destroyed with the parameters, after the end.
+        auto keeps = [](std::unique_ptr<probe::AtExit<decltype(at_exit)>>,
+                        bool yields) -> Coro<int> {
+            if (yields) co_await weft::yield();
+            co_return 7;
+        };
+        auto parameter = std::make_unique<probe::AtExit<decltype(at_exit)>>(at_exit);
+        const int result = co_await keeps(std::move(parameter), suspends);
+        REQUIRE(result == 7);
+    }
+    REQUIRE(got == 21);
 }
 
 TEST_CASE("an argument that cannot be copied into the frame leaks nothing", "[coro]") {

@@ -11,6 +11,7 @@
 
 #include <exception>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,6 +19,7 @@
 
 #include "awaiting.hpp"
 #include "descriptors.hpp"
+#include "probe.hpp"
 
 namespace fork_test {
 
@@ -127,6 +129,26 @@ WEFT_TEST_CASE("a forked child runs a loop of its own", "[fork]") {
 
 // The kernel forgets a descriptor's registration with epoll only when the last copy of it is
 // closed; but the backend used to take it out itself.
+WEFT_TEST_CASE("a child that is forked at a coroutine's end runs a loop of its own", "[fork]") {
+    for (const bool suspends : {false, true}) {
+        std::string words;
+        auto forks = [&words] {
+            Child child;
+            if (child.here()) child.end(weft::run(echo_once()));
+            words = child.words();
+        };
+        // Destroyed with the parameters, after the end.
+        auto keeps = [](std::unique_ptr<probe::AtExit<decltype(forks)>>, bool yields) -> Coro<int> {
+            if (yields) co_await weft::yield();
+            co_return 7;
+        };
+        auto parameter = std::make_unique<probe::AtExit<decltype(forks)>>(forks);
+        const int result = co_await keeps(std::move(parameter), suspends);
+        REQUIRE(result == 7);
+        REQUIRE(words == "fresh!");
+    }
+}
+
 WEFT_TEST_CASE("what a forked child closes stays open, and awaited, in its parent", "[fork]") {
     Pair ends = unix_pair();
     weft::Stream stream(std::move(ends.a));

@@ -37,7 +37,7 @@ template <class T>
 class NextAwaiter;
 
 template <class T>
-class GeneratorPromise final {
+class GeneratorPromise final : public RunsInSteps {
 public:
     static void* operator new(std::size_t size) { return allocate_frame(size); }
     static void operator delete(void* memory, std::size_t size) noexcept {
@@ -68,6 +68,7 @@ public:
         explicit Final(GeneratorPromise& promise) noexcept : promise_(&promise) {}
         bool await_ready() const noexcept { return false; }
         void await_suspend(std::coroutine_handle<> frame) const noexcept {
+            promise_->outcome_ = nullptr;
             GiveBack(*promise_).await_suspend(frame);
         }
         void await_resume() const noexcept {}
@@ -94,11 +95,10 @@ public:
         std::exchange(outcome_, nullptr)->set_value(std::addressof(value));
         return GiveBack(*this);
     }
-    void return_void() noexcept { std::exchange(outcome_, nullptr)->set_value(ItemOf<T>()); }
+    void return_void() noexcept { outcome_->set_value(ItemOf<T>()); }
     void unhandled_exception() noexcept {
-        Outcome<ItemOf<T>>& outcome = *std::exchange(outcome_, nullptr);
-        if (closing_ && handling_generator_exit()) return outcome.set_value(ItemOf<T>());
-        outcome.set_current_exception();
+        if (closing_ && handling_generator_exit()) return outcome_->set_value(ItemOf<T>());
+        outcome_->set_current_exception();
     }
 
     bool running() const noexcept { return outcome_ != nullptr; }
@@ -153,7 +153,10 @@ public:
         outcome_.set_value(ItemOf<T>());
         return true;
     }
-    bool await_suspend(std::coroutine_handle<> consumer) { return run(consumer, false); }
+    template <class Consumer>
+    bool await_suspend(std::coroutine_handle<Consumer> consumer) {
+        return run(consumer, false);
+    }
     bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
     ItemOf<T> await_resume() { return outcome_.take(); }
 
@@ -161,12 +164,13 @@ public:
     void take_over_frame() noexcept { owns_frame_ = true; }
 
 protected:
-    bool run(std::coroutine_handle<> consumer, bool closing) {
+    template <class Consumer>
+    bool run(std::coroutine_handle<Consumer> consumer, bool closing) {
         GeneratorPromise<T>& promise = frame_.promise();
         if (promise.running()) [[unlikely]]
             throw_runtime_error("weft: the generator is running for another task");
         promise.run_for(outcome_, closing);
-        if (answers_at_once(frame_)) return false;
+        if (answers_at_once(frame_, consumer)) return false;
         suspended_ = true;
         promise.set_consumer(consumer, this);
         return true;
@@ -183,7 +187,10 @@ class [[nodiscard]] CloseGeneratorAwaiter final : public NextAwaiter<T> {
 public:
     using NextAwaiter<T>::NextAwaiter;
 
-    bool await_suspend(std::coroutine_handle<> consumer) { return this->run(consumer, true); }
+    template <class Consumer>
+    bool await_suspend(std::coroutine_handle<Consumer> consumer) {
+        return this->run(consumer, true);
+    }
     void await_resume() {
         if (this->outcome_.take()) {
             throw_runtime_error("weft: the generator went on although it was closed");

@@ -56,10 +56,11 @@ public:
     }
 
     bool await_ready() noexcept { return false; }
-    bool await_suspend(std::coroutine_handle<> parent) {
+    template <class Parent>
+    bool await_suspend(std::coroutine_handle<Parent> parent) {
         child_.promise().set_outcome(outcome_);
         // Only the loop resumes, so nothing can happen to `parent` or to us meanwhile.
-        if (answers_at_once(child_)) return false;
+        if (answers_at_once(child_, parent)) return false;
         child_.promise().set_continuation(parent);
         return true;
     }

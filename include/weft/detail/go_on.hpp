@@ -4,6 +4,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 namespace weft::detail {
@@ -25,12 +26,39 @@ inline std::coroutine_handle<> frame_at(std::uintptr_t address) noexcept {
     return std::coroutine_handle<>::from_address(reinterpret_cast<void*>(address));
 }
 
-/// By the one that awaits it, in the middle of a step.
-[[gnu::always_inline]] inline bool answers_at_once(std::coroutine_handle<> frame) {
-    frame.resume();
-    if (goes_on == 0) return false;
-    goes_on = 0;
-    return true;
+/// What is resumed in its lifetime comes in between: a destructor may run another loop, or start an
+/// eager task, while its coroutine is on the way from its end to the one that goes on.
+class Interlude {
+public:
+    Interlude() noexcept : outer_(std::exchange(goes_on, 0)) {}
+    Interlude(const Interlude&) = delete;
+    Interlude& operator=(const Interlude&) = delete;
+    ~Interlude() { goes_on = outer_; }
+
+private:
+    std::uintptr_t outer_;
+};
+
+/// Base of the promises whose coroutines run in steps of a loop, or in an Interlude, and so never
+/// between the end of another one and whoever goes on.
+struct RunsInSteps {};
+
+/// By the one that awaits it, in the middle of a step. (Destructors of parameters may throw.)
+template <class Promise>
+bool answers_at_once(std::coroutine_handle<> frame, std::coroutine_handle<Promise>) {
+    if constexpr (std::is_base_of_v<RunsInSteps, Promise>) {
+        try {
+            frame.resume();
+        } catch (...) {
+            goes_on = 0;
+            throw;
+        }
+        return std::exchange(goes_on, 0) != 0;
+    } else {
+        const Interlude interlude;
+        frame.resume();
+        return goes_on != 0;
+    }
 }
 
 /// Until nobody goes on at once. True: the task is over.
@@ -50,18 +78,5 @@ inline std::coroutine_handle<> frame_at(std::uintptr_t address) noexcept {
         return false;
     return go_on();
 }
-
-/// What is resumed in its lifetime comes in between: a destructor may start an eager task while its
-/// coroutine is on the way from its end to the one that goes on.
-class Interlude {
-public:
-    Interlude() noexcept : outer_(std::exchange(goes_on, 0)) {}
-    Interlude(const Interlude&) = delete;
-    Interlude& operator=(const Interlude&) = delete;
-    ~Interlude() { goes_on = outer_; }
-
-private:
-    std::uintptr_t outer_;
-};
 
 }  // namespace weft::detail

@@ -38,6 +38,7 @@ struct EventLoop::RunScope {
         detail::running_loop = nullptr;
     }
     EventLoop& loop;
+    const detail::Interlude interlude;  // in the child of a fork, perhaps, at a coroutine's end
 };
 
 WEFT_INLINE void EventLoop::run_forever() {

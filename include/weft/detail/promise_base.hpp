@@ -15,7 +15,7 @@ namespace weft::detail {
 /// Two pointers: what comes after the end, and where to put the outcome (Promise<T> knows that it
 /// is an Outcome<T>). The outcome lives with whoever waits for it (the awaiting frame, or the
 /// task), and is final when the coroutine has ended.
-class PromiseBase {
+class PromiseBase : public RunsInSteps {
 public:
     static void* operator new(std::size_t size) { return allocate_frame(size); }
     static void operator delete(void* memory, std::size_t size) noexcept {
