@@ -51,7 +51,7 @@ public:
     CoroAwaiter(const CoroAwaiter&) = delete;
     CoroAwaiter& operator=(const CoroAwaiter&) = delete;
     ~CoroAwaiter() {
-        if (!outcome_.is_final()) [[unlikely]]
+        if (!outcome_.is_final() && child_) [[unlikely]]
             child_.destroy();  // where it stands
     }
 
@@ -68,7 +68,7 @@ public:
     T await_resume() { return outcome_.take(); }
 
 private:
-    Frame child_;  // until the outcome is final
+    Frame child_;  // until the outcome is final; perhaps none, for an awaiter that may need none
     Outcome<T> outcome_;
 };
 
