@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -143,6 +144,38 @@ TEST_CASE("a chain of tasks, each awaiting the next, unwinds without the stack",
         const int sum = co_await tasks[0];
         REQUIRE(sum == static_cast<int>(long_chain));
     });
+}
+
+namespace {
+
+/// Where the stack is, seen from a coroutine that has just gone on.
+[[gnu::noinline]] std::uintptr_t stack_here() {
+    return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+}
+
+Coro<int> ends_after(int levels, std::vector<std::uintptr_t>& ways_up) {
+    if (levels == 0) {
+        co_await weft::yield();
+    } else {
+        co_await ends_after(levels - 1, ways_up);
+    }
+    ways_up.push_back(stack_here());
+    co_return levels;
+}
+
+}  // namespace
+
+TEST_CASE("a chain of coroutines that end in one step, each awaiting the next, uses no stack",
+          "[stack]") {
+    constexpr int levels = 100;
+    std::vector<std::uintptr_t> ways_up;
+    on_small_stack([&]() -> Coro<void> {
+        const int top = co_await ends_after(levels, ways_up);
+        REQUIRE(top == levels);
+    });
+    // On the innermost level's way up and on the outermost one's.
+    REQUIRE(ways_up.size() == levels + 1);
+    CHECK(ways_up.front() == ways_up.back());
 }
 
 TEST_CASE("a chain of futures set in each other's callbacks uses no stack", "[stack]") {

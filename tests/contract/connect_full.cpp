@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Connecting to a Unix socket whose queue is full, and giving up on it.
+// Connecting to a socket whose queue is full, and giving up on it.
 #include <weft/testing/catch.hpp>
 
 #include <sys/socket.h>
@@ -13,6 +13,8 @@
 #include <vector>
 
 #include <weft/weft.hpp>
+
+#include "descriptors.hpp"
 
 namespace connect_full_test {
 
@@ -108,6 +110,34 @@ WEFT_TEST_CASE("a connect that pauses is told when its socket is closed", "[clos
     co_await task.wait();
     const int error = error_of(std::move(task));
     CHECK(error == ECANCELED);
+}
+
+// The kernel tries again after a second, which is what this takes.
+WEFT_TEST_CASE("a connect over TCP that waits is told that it is there, or that it was refused",
+               "[connect]") {
+    const support::BusyListener taken(support::tcp_listener(0));
+    support::BusyListener gone(support::tcp_listener(0));
+    const weft::Fd connects = support::new_socket(AF_INET);
+    const weft::Fd refused = support::new_socket(AF_INET);
+    auto first = weft::create_task(connect_to(connects.get(), taken.listener.address));
+    auto second = weft::create_task(connect_to(refused.get(), gone.listener.address));
+    for (int turn = 0; turn < 3; ++turn) co_await weft::yield();
+    REQUIRE_FALSE(first.done());
+    REQUIRE_FALSE(second.done());
+
+    const weft::Fd made_room(::accept4(taken.listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    REQUIRE(made_room);
+    gone.listener.fd.reset();
+    co_await first.wait();
+    co_await second.wait();
+    const int connected = error_of(std::move(first));
+    CHECK(connected == 0);
+    const int failed = error_of(std::move(second));
+    CHECK(failed == ECONNREFUSED);
+    const weft::Address& to = taken.listener.address;
+    const bool again = ::connect(connects.get(), to.data(), to.size()) == 0;
+    const int error = errno;
+    CHECK((!again && error == EISCONN));
 }
 
 }  // namespace connect_full_test
