@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The stack stays flat in loops of awaits and in long wake-up chains, at every optimisation level.
+// labels: threads
 // builds: -O0 -O1
 #include <weft/future.hpp>
 #include <weft/loop.hpp>
