@@ -26,13 +26,13 @@ using weft::Coro;
 static_assert(sizeof(std::declval<weft::Lock&>().acquire()) <= 96);
 static_assert(sizeof(std::declval<weft::Lock&>().scoped()) <= 96);
 static_assert(sizeof(std::declval<weft::Semaphore&>().acquire()) <= 80);
-static_assert(sizeof(std::declval<weft::Event&>().wait()) <= 64);
+static_assert(sizeof(std::declval<weft::Event&>().wait()) <= 40);
 static_assert(sizeof(std::declval<weft::Notify&>().notified()) <= 80);
-static_assert(sizeof(std::declval<weft::Latch&>().wait()) <= 80);
+static_assert(sizeof(std::declval<weft::Latch&>().wait()) <= 56);
 static_assert(sizeof(std::declval<weft::Condition&>().wait()) <= 112);
 static_assert(sizeof(weft::Lock) <= 48);
 static_assert(sizeof(weft::Semaphore) <= 40);
-static_assert(sizeof(weft::Event) <= 24);
+static_assert(sizeof(weft::Event) <= 32);
 static_assert(sizeof(weft::Lock::Guard) == sizeof(void*));
 static_assert(sizeof(weft::RwLock::ReadGuard) == sizeof(void*));
 

@@ -19,7 +19,8 @@ LAYERS = [
                " detail/inbox detail/promise_base detail/report detail/task_core detail/guard remote"
                " detail/event_loop detail/loop_callbacks detail/loop_cancel detail/loop_life detail/loop_reports"
                " detail/loop_turn detail/loop_world"),
-    ("suspension", "io sleep task future chunk detail/future_state detail/ready_await detail/wait_queue"
+    ("suspension", "io sleep task future chunk detail/future_state detail/ready_await detail/gate"
+                   " detail/grant_wait detail/wait_queue"
                    " detail/reserving_queue"
                    " detail/holder detail/cancel_watch detail/element detail/ring_buffer detail/item_queue"
                    " detail/children detail/child_arguments detail/child_range detail/chunk_source"

@@ -11,10 +11,10 @@
 
 #include "detail/element.hpp"
 #include "detail/frame_allocator.hpp"
+#include "detail/gate.hpp"
 #include "detail/ref.hpp"
 #include "detail/ring_buffer.hpp"
 #include "detail/std_parts.hpp"
-#include "detail/wait_queue.hpp"
 
 namespace weft {
 
@@ -52,7 +52,7 @@ struct BroadcastCore : Recycled {
         if (items.size() == capacity) oldest.emplace(items.pop_front());
         items.push_back(std::move(item));
         ++sent;
-        waiting.grant_all();
+        waiting.let_through();
     }
     bool has_item(std::uint64_t position) const noexcept { return position != sent; }
     Received<T> take(std::uint64_t& position) {
@@ -65,7 +65,7 @@ struct BroadcastCore : Recycled {
     }
     void close() noexcept {
         closed = true;
-        waiting.grant_all();
+        waiting.let_through();
     }
     void add_ref() noexcept { ++refs; }
     void release() noexcept {
@@ -75,21 +75,21 @@ struct BroadcastCore : Recycled {
     RingBuffer<Element<T>> items;
     std::size_t capacity;
     std::uint64_t sent = 0;
-    WaitQueue waiting;
+    Gate waiting;
     std::size_t refs = 1;
     bool closed = false;
 };
 
 template <class T>
-class [[nodiscard]] BroadcastAwaiter final : public QueueWait {
+class [[nodiscard]] BroadcastAwaiter final : public GateWait {
 public:
     BroadcastAwaiter(BroadcastCore<T>& core, std::uint64_t& position) noexcept
-        : core_(&core), position_(&position) {}
+        : GateWait(core.waiting), core_(&core), position_(&position) {}
     const char* what() const noexcept override { return "broadcast recv"; }
     bool await_ready() const noexcept { return try_take() && may_go_on(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     bool try_take() const noexcept { return core_->has_item(*position_) || core_->closed; }
-    void begin_wait(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { wait(handle); }
     void give_back() const noexcept {}  // the position moves on only once it was taken
     /// The position moves on only once the item is copied: an exception or a frame that is
     /// destroyed loses nothing.

@@ -2,11 +2,10 @@
 // Latch: opens once a count has come down to zero, and stays open.
 #pragma once
 
-#include <coroutine>
 #include <cstddef>
 #include <stdexcept>
 
-#include "detail/wait_queue.hpp"
+#include "detail/gate.hpp"
 
 namespace weft {
 
@@ -21,23 +20,11 @@ struct LatchStatistics {
 
 namespace detail {
 
-class LatchWait final : public QueueWait {
+class [[nodiscard]] LatchAwaiter final : public OpenWait {
 public:
+    inline LatchAwaiter(Latch& latch, std::size_t arrivals) noexcept;
     const char* what() const noexcept override { return "latch"; }
-    using QueueWait::wait_in;
-    void finish() { finish_wait(); }
-};
-
-class [[nodiscard]] LatchAwaiter final : public LazyWait<LatchWait> {
-public:
-    LatchAwaiter(Latch& latch, std::size_t arrivals) noexcept
-        : latch_(latch), arrivals_(arrivals) {}
-    bool await_ready();
-    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
-    bool try_take() const noexcept;
-    void begin_wait(std::coroutine_handle<> handle);
-    void grant_here(std::coroutine_handle<> handle) noexcept { begin().grant_here(handle); }
-    void await_resume() { finish(); }
+    inline bool await_ready();
 
 private:
     Latch& latch_;
@@ -54,6 +41,7 @@ public:
     /// Throws:   std::invalid_argument for a negative count.
     explicit Latch(std::ptrdiff_t count) : count_(static_cast<std::size_t>(count)) {
         if (count < 0) throw std::invalid_argument("Latch: a negative count");
+        if (count == 0) gate_.open();
     }
 
     /// Throws:   RuntimeError when fewer than `arrivals` were left to come.
@@ -61,10 +49,10 @@ public:
         if (arrivals > count_) [[unlikely]]
             detail::throw_runtime_error("Latch::count_down: below zero");
         count_ -= arrivals;
-        if (count_ == 0) queue_.grant_all();
+        if (count_ == 0) gate_.open();
     }
     /// It is open.
-    bool try_wait() const noexcept { return count_ == 0; }
+    bool try_wait() const noexcept { return gate_.is_open(); }
 
     /// Does not suspend when it is open, unless its step has had its share (see BasicQueue).
     /// Throws:   RuntimeError when the latch is destroyed meanwhile; CancelledError.
@@ -77,21 +65,19 @@ public:
         return detail::LatchAwaiter(*this, arrivals);
     }
 
-    LatchStatistics statistics() const noexcept { return LatchStatistics(count_, queue_.count()); }
+    LatchStatistics statistics() const noexcept { return LatchStatistics(count_, gate_.count()); }
 
 private:
     friend class detail::LatchAwaiter;
     std::size_t count_;
-    detail::WaitQueue queue_;
+    detail::Gate gate_;
 };
 
+inline detail::LatchAwaiter::LatchAwaiter(Latch& latch, std::size_t arrivals) noexcept
+    : OpenWait(latch.gate_), latch_(latch), arrivals_(arrivals) {}
 inline bool detail::LatchAwaiter::await_ready() {
     if (arrivals_ > 0) latch_.count_down(arrivals_);
-    return may_go_on() && try_take();
-}
-inline bool detail::LatchAwaiter::try_take() const noexcept { return latch_.try_wait(); }
-inline void detail::LatchAwaiter::begin_wait(std::coroutine_handle<> handle) {
-    begin().wait_in(latch_.queue_, handle);
+    return OpenWait::await_ready();
 }
 
 }  // namespace weft

@@ -24,7 +24,7 @@ struct OneshotCore : Recycled {
     /// The receiver is told, whether there is a value or there will never be one.
     void finish() noexcept {
         finished = true;
-        waiting.grant_all();
+        if (!waiting.empty()) waiting.grant_first();
     }
 
     std::optional<Element<T>> value;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "detail/element.hpp"
+#include "detail/gate.hpp"
 #include "detail/item_queue.hpp"
 #include "detail/wait_queue.hpp"
 #include "error.hpp"
@@ -65,18 +66,17 @@ public:
     }
 };
 
-class [[nodiscard]] QueueJoinAwaiter final : public QueueWait {
+class [[nodiscard]] QueueJoinAwaiter final : public GateWait {
 public:
-    QueueJoinAwaiter(WaitQueue& joiners, bool ready) noexcept : joiners_(&joiners), ready_(ready) {}
+    QueueJoinAwaiter(Gate& joiners, bool ready) noexcept : GateWait(joiners), ready_(ready) {}
     const char* what() const noexcept override { return "queue join"; }
     bool await_ready() const noexcept { return ready_ && may_go_on(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     bool try_take() const noexcept { return ready_; }
-    void begin_wait(std::coroutine_handle<> handle) { wait_in(*joiners_, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { wait(handle); }
     void await_resume() { finish_wait(); }
 
 private:
-    WaitQueue* joiners_;
     bool ready_;
 };
 

@@ -10,9 +10,9 @@
 
 #include "detail/element.hpp"
 #include "detail/frame_allocator.hpp"
+#include "detail/gate.hpp"
 #include "detail/ref.hpp"
 #include "detail/std_parts.hpp"
-#include "detail/wait_queue.hpp"
 
 namespace weft {
 namespace detail {
@@ -31,11 +31,11 @@ struct WatchCore : Recycled {
     }
     void changed() noexcept {
         ++version;
-        waiting.grant_all();
+        waiting.let_through();
     }
     void close() noexcept {
         closed = true;
-        waiting.grant_all();
+        waiting.let_through();
     }
     void add_ref() noexcept { ++refs; }
     void release() noexcept {
@@ -44,23 +44,24 @@ struct WatchCore : Recycled {
 
     Element<T> value;
     std::uint64_t version = 0;  // counts the changes
-    WaitQueue waiting;
+    Gate waiting;
     std::size_t refs = 1;
     bool closed = false;
 };
 
 template <class T>
-class WatchWait : public QueueWait {
+class WatchWait : public GateWait {
 public:
     const char* what() const noexcept override { return "watch change"; }
     bool await_ready() const noexcept { return try_take() && may_go_on(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     bool try_take() const noexcept { return core_->closed || core_->version != *seen_; }
-    void begin_wait(std::coroutine_handle<> handle) { wait_in(core_->waiting, handle); }
+    void begin_wait(std::coroutine_handle<> handle) { wait(handle); }
     void give_back() const noexcept {}  // it counts as seen only once it was taken
 
 protected:
-    WatchWait(WatchCore<T>& core, std::uint64_t& seen) noexcept : core_(&core), seen_(&seen) {}
+    WatchWait(WatchCore<T>& core, std::uint64_t& seen) noexcept
+        : GateWait(core.waiting), core_(&core), seen_(&seen) {}
     ~WatchWait() = default;
 
     WatchCore<T>* core_;

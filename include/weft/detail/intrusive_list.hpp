@@ -47,10 +47,6 @@ public:
     // Casts of references: those of pointers look for null first.
     T& front() noexcept { return static_cast<T&>(*root_.next); }
     T& back() noexcept { return static_cast<T&>(*root_.prev); }
-    /// Of an item that is not the last one.
-    static T& after(T& item) noexcept { return static_cast<T&>(*static_cast<Node&>(item).next); }
-    /// Of an item that is not the first one.
-    static T& before(T& item) noexcept { return static_cast<T&>(*static_cast<Node&>(item).prev); }
     bool has_one() const noexcept { return root_.next == root_.prev && root_.next != &root_; }
 
     void push_back(T& item) noexcept { static_cast<Node&>(item).link_before(root_); }

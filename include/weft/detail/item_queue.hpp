@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "element.hpp"
+#include "gate.hpp"
 #include "ring_buffer.hpp"
 #include "std_parts.hpp"
 #include "wait_queue.hpp"
@@ -172,7 +173,7 @@ public:
     /// Whoever still waits is told that the queue is shut down. Items that were given to a getter
     /// which has not run yet are that getter's.
     ~ItemQueue() {
-        joiners_.grant_all();
+        joiners_.let_through();
         close();
         given_.for_each([](QueueWait& getter) { static_cast<Get&>(getter).forget_queue(); });
         given_.forget_all();
@@ -187,9 +188,9 @@ public:
     /// Of the items that were ever put, those of which `task_done` was not said.
     std::size_t unfinished() const noexcept { return unfinished_; }
     void task_done() noexcept {
-        if (--unfinished_ == 0) joiners_.grant_all();
+        if (--unfinished_ == 0) joiners_.let_through();
     }
-    WaitQueue& joiners() noexcept { return joiners_; }
+    Gate& joiners() noexcept { return joiners_; }
 
     bool can_put() const noexcept { return !getters_.empty() || store_.size() < limit_; }
     /// False: there is no room, or it is shut down; the item is untouched.
@@ -242,7 +243,7 @@ public:
         std::construct_at(&store_);
         const std::size_t dropped = items.size();
         unfinished_ -= dropped < unfinished_ ? dropped : unfinished_;
-        if (unfinished_ == 0) joiners_.grant_all();
+        if (unfinished_ == 0) joiners_.let_through();
         return items;
     }
 
@@ -299,7 +300,7 @@ private:
     Store store_;
     std::size_t limit_;  // of the store; 0 once it is shut down
     std::size_t unfinished_ = 0;
-    WaitQueue joiners_;
+    Gate joiners_;
     WaitQueue getters_;
     WaitQueue putters_;
     WaitQueue given_;  // getters that have an item and did not run yet

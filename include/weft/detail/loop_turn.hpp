@@ -160,6 +160,8 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
         return run_watched(node);
     while (node) {
         detail::ReadyNode* const next = node->next_ready;
+        // A chain that does not fit into the first cache would wait for memory at each step.
+        if (next) __builtin_prefetch(next->next_ready);
         run_node(*node);
         node = next;
     }

@@ -25,8 +25,8 @@ struct ReadyNode {
     bool is_marked() const noexcept { return (address_of(coroutine) & 1) != 0; }
     bool is_callback() const noexcept { return coroutine == marked(nullptr); }
 
-    ReadyNode* next_ready;  // set by `push`
     std::coroutine_handle<> coroutine;
+    ReadyNode* next_ready;  // set by `push`
 
 protected:
     explicit ReadyNode(std::coroutine_handle<> frame) noexcept : coroutine(marked(frame)) {}
