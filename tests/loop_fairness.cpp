@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -174,6 +175,38 @@ WEFT_TEST_CASE("callbacks that schedule themselves do not starve a sleeping task
     REQUIRE(runs == 1);
     co_await weft::sleep(1ms);
     REQUIRE(runs == 1000);
+}
+
+TEST_CASE("of what is due in one turn callbacks go first, each kind in the order of its deadlines",
+          "[loop]") {
+    std::string order;
+    auto sleeps = [&](weft::Duration delay, char name) -> Coro<void> {
+        co_await weft::sleep(delay);
+        order += name;
+    };
+    // Real time: the step that sets the timers lasts longer than each of them.
+    auto body = [&]() -> Coro<void> {
+        EventLoop& loop = weft::get_running_loop();
+        for (const bool something_is_ready : {true, false}) {
+            order.clear();
+            auto early = weft::create_task(sleeps, 5ms, 'p');
+            auto late = weft::create_task(sleeps, 25ms, 'q');
+            co_await weft::yield();
+            auto notes = [&](char name) { return [&order, name] { order += name; }; };
+            weft::TimerHandle timers[] = {
+                loop.call_later(30ms, notes('c')), loop.call_later(10ms, notes('a')),
+                loop.call_later(20ms, notes('b')), loop.call_later(15ms, notes('-'))};
+            timers[3].cancel();
+            if (something_is_ready) loop.call_soon(notes('!'));
+            const auto over = std::chrono::steady_clock::now() + 40ms;
+            while (std::chrono::steady_clock::now() < over) {
+            }
+            co_await early;
+            co_await late;
+            REQUIRE(order == (something_is_ready ? "!abcpq" : "abcpq"));
+        }
+    };
+    weft::run(body);
 }
 
 }  // namespace loop_fairness_test

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 // timeout and Timeout: whose cancel it was, and what is left behind.
 #include <weft/future.hpp>
+#include <weft/move_on_after.hpp>
+#include <weft/run.hpp>
 #include <weft/sleep.hpp>
 #include <weft/task.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/timeout.hpp>
+#include <weft/wait_for.hpp>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -117,6 +121,59 @@ WEFT_TEST_CASE("an outer cancel in the turn of the deadline wins, and the scope 
         REQUIRE(task.cancelling() == 1);
         REQUIRE(expired);
     }
+}
+
+namespace {
+
+/// Three tasks with a deadline, and a callback behind it that cancels them. `passes` is called in
+/// the turn that arms all of them.
+template <class Passes>
+Coro<void> cancelled_behind_deadlines(weft::Duration limit, weft::Duration behind, Passes passes) {
+    EventLoop& loop = weft::get_running_loop();
+    std::string ends[3];
+    auto timed = [&] { return weft::timeout(limit, takes, 1h, 1); };
+    auto waits = [&] { return weft::wait_for(takes(1h, 1), limit); };
+    auto moves_on = [&]() -> Coro<void> { co_await weft::move_on_after(limit, weft::sleep(1h)); };
+    auto first = [&]() -> Coro<void> { ends[0] = co_await ending(timed); };
+    auto second = [&]() -> Coro<void> { ends[1] = co_await ending(waits); };
+    auto third = [&]() -> Coro<void> {
+        co_await moves_on();
+        co_await weft::yield();
+        ends[2] = "moved on";
+    };
+    weft::Task<void> tasks[] = {weft::create_task(first), weft::create_task(second),
+                                weft::create_task(third)};
+    co_await weft::yield();
+    auto cancel_all = [&] {
+        for (auto& task : tasks) task.cancel();
+    };
+    const weft::TimerHandle cancels = loop.call_at(loop.time() + limit + behind, cancel_all);
+    passes();
+    for (auto& task : tasks) co_await task.wait();
+    REQUIRE(ends[0] == "cancelled");
+    REQUIRE(ends[1] == "cancelled");
+    REQUIRE(ends[2] == "");
+    REQUIRE(tasks[2].cancelled());
+}
+
+}  // namespace
+
+WEFT_TEST_CASE("48: a callback that cancels at the deadline wins, although it was set later",
+               "[timeout]") {
+    auto nothing = [] {};
+    co_await cancelled_behind_deadlines(1s, 0s, nothing);
+}
+
+TEST_CASE("48: a callback that cancels in the turn of the deadline wins, although it was due later",
+          "[timeout]") {
+    // Real time: the loop comes late and finds both due.
+    auto comes_late = [] {
+        const auto late = std::chrono::steady_clock::now() + 40ms;
+        while (std::chrono::steady_clock::now() < late) {
+        }
+    };
+    auto body = [&] { return cancelled_behind_deadlines(20ms, 5ms, comes_late); };
+    weft::run(body);
 }
 
 WEFT_TEST_CASE("an outer cancel during the clean-up of an expired body wins", "[timeout]") {

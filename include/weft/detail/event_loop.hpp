@@ -179,6 +179,7 @@ public:
         here->wake(task);
     }
     void push(detail::ReadyNode& node) noexcept { ready_.push(node); }
+    inline void push_due(detail::ReadyNode& callback) noexcept;
     /// The last act of a callback from the ready queue: `task` runs in its place.
     void run_instead(detail::TaskCore& task) noexcept;
     /// Tasks that are linked by `next_ready`, and wait on nothing any more.
@@ -231,9 +232,8 @@ public:
     void complete(detail::FutureCore& future, detail::FutureCore::State state) noexcept;
     static void report_unretrieved(detail::FutureCore& future) noexcept;
 
-    /// Hands an operation to the backend. True: complete at once, do not suspend. A step may only
-    /// go on so often without a turn: the budget is what keeps one socket that always has data
-    /// from starving everybody else.
+    /// Hands an operation to the backend. True: complete at once, do not suspend. The budget keeps
+    /// a socket that always has data from starving everybody else.
     bool start(detail::Operation& op) noexcept {
         if (!backend_->start(op)) return false;
         if (budget_step_ != step_) {
@@ -284,7 +284,6 @@ public:
             detail::throw_runtime_error(
                 {call, ": the future's event loop is gone or belongs to another thread"});
     }
-    /// Runs turns until the future is done.
     void run_until_done(detail::FutureCore& future);
     /// Runs turns until no task is left, at most `limit`. False: some are.
     bool run_until_no_tasks(Duration limit);
@@ -352,6 +351,7 @@ private:
     static constexpr int ready_awaits_per_step = 128;
 
     detail::ReadyQueue ready_;
+    detail::ReadyNode* before_woken_ = nullptr;  // while timers fire, see fire_timers
     detail::TaskCore* current_ = nullptr;
     std::uint64_t step_ = 1;  // counts steps; what is cached for a step carries its number
     std::uint64_t budget_step_ = 0;

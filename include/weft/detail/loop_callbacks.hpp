@@ -47,9 +47,15 @@ inline void detail::ScheduledCall::run_or_drop(CallbackNode& node, Verb verb) no
     call.release();
 }
 
+/// Before the tasks that were woken by timers in this turn.
+inline void EventLoop::push_due(detail::ReadyNode& callback) noexcept {
+    ready_.insert_after(before_woken_, callback);
+    before_woken_ = &callback;
+}
+
 inline void detail::ScheduledCall::due(Timer& timer) noexcept {
     auto& call = static_cast<ScheduledCall&>(timer);
-    call.loop->push(call);
+    call.loop->push_due(call);
 }
 
 inline void Handle::cancel() noexcept {

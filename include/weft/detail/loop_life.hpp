@@ -189,6 +189,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
             end_unfinished(task);
             ended.push_back(task);
         }
+        before_woken_ = ready_.last();
         while (!timers_.empty()) {
             detail::Timer& timer = timers_.pop();
             timer.on_due(timer);

@@ -44,6 +44,9 @@ WEFT_INLINE void EventLoop::meet_the_world(bool hurry) {
 WEFT_INLINE void EventLoop::fire_timers(bool hurry) {
     const detail::Nanoseconds now = hurry && newest_reading_ > 0 ? newest_reading_ : peek_clock();
     newest_reading_ = 0;
+    // Callbacks run before the tasks that are woken in the same turn, whatever the order of the
+    // deadlines: a task that a callback cancels must not have run because of its own deadline.
+    before_woken_ = ready_.last();
     while (!timers_.empty() && timers_.first_deadline() <= now) {
         detail::Timer& timer = timers_.pop();
         timer.on_due(timer);

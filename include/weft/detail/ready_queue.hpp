@@ -66,6 +66,16 @@ public:
         tail_ = &last;
     }
 
+    /// The last one, null when there is none.
+    ReadyNode* last() const noexcept { return head_ ? tail_ : nullptr; }
+    /// Null: as the first.
+    void insert_after(ReadyNode* before, ReadyNode& node) noexcept {
+        if (before == last()) return push(node);
+        ReadyNode*& link = before ? before->next_ready : head_;
+        node.next_ready = link;
+        link = &node;
+    }
+
     /// The whole queue as a chain; what is pushed from now on waits for the next turn.
     ReadyNode* take_all() noexcept {
         ReadyNode* const first = head_;
