@@ -255,4 +255,26 @@ TEST_CASE("cut off after every turn, broadcasts leak nothing", "[broadcast]") {
     REQUIRE(alive == 0);
 }
 
+WEFT_TEST_CASE("a broadcast tells what it keeps, how many receivers it has and how many wait",
+               "[broadcast]") {
+    Broadcast<int> broadcast(2);
+    auto waits = [](Broadcast<int>::Receiver receiver) -> Coro<void> {
+        auto item = co_await receiver.recv();
+        REQUIRE(*item == 2);
+        REQUIRE(item.missed() == 1);
+    };
+    const auto idle = broadcast.subscribe();
+    auto waiting = weft::create_task(waits, broadcast.subscribe());
+    co_await weft::yield();
+    REQUIRE(broadcast.statistics().items == 0);
+    REQUIRE(broadcast.statistics().receivers == 2);
+    REQUIRE(broadcast.statistics().waiters == 1);
+    for (int i = 1; i <= 3; ++i) broadcast.send(i);
+    REQUIRE(broadcast.statistics().items == 2);
+    REQUIRE(broadcast.statistics().waiters == 0);
+    waiting.cancel();
+    co_await waiting.wait();
+    REQUIRE(idle.behind() == 3);
+}
+
 }  // namespace broadcast_test

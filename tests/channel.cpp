@@ -277,4 +277,35 @@ TEST_CASE("cut off after every turn, channels leak nothing", "[channel]") {
     REQUIRE(alive == 0);
 }
 
+WEFT_TEST_CASE("either end tells how many items, ends and waiting tasks there are", "[channel]") {
+    Channel<int> channel(1);
+    std::vector<int> got;
+    const Channel<int>::Sender second = channel.sender;
+    auto statistics = channel.receiver.statistics();
+    REQUIRE(statistics.items == 0);
+    REQUIRE(statistics.senders == 2);
+    REQUIRE(statistics.receivers == 1);
+    auto sends = weft::create_task(send_numbers(second, 1, 3));
+    co_await weft::yield();
+    statistics = channel.sender.statistics();
+    REQUIRE(statistics.items == 1);
+    REQUIRE(statistics.senders == 3);
+    REQUIRE(statistics.waiting_sends == 1);
+    REQUIRE(statistics.waiting_recvs == 0);
+    auto receives = weft::create_task(receive_all(channel.receiver, got));
+    co_await sends;
+    co_await turns(2);
+    statistics = channel.sender.statistics();
+    REQUIRE(statistics.items == 0);
+    REQUIRE(statistics.senders == 2);
+    REQUIRE(statistics.receivers == 2);
+    REQUIRE(statistics.waiting_sends == 0);
+    REQUIRE(statistics.waiting_recvs == 1);
+    receives.cancel();
+    co_await receives.wait();
+    REQUIRE(channel.sender.statistics().receivers == 1);
+    REQUIRE(channel.sender.statistics().waiting_recvs == 0);
+    REQUIRE(got == std::vector<int>{1, 2, 3});
+}
+
 }  // namespace channel_test

@@ -322,4 +322,38 @@ WEFT_TEST_CASE("an immediate shutdown with nothing in progress ends join at once
     REQUIRE(join.done());
 }
 
+WEFT_TEST_CASE("a queue tells how many items and waiting tasks it has", "[queue]") {
+    Queue<int> queue(1);
+    auto puts = [&]() -> Coro<void> { co_await queue.put(2); };
+    auto gets = [&]() -> Coro<void> { co_await queue.get(); };
+    auto joins = [&]() -> Coro<void> { co_await queue.join(); };
+    co_await queue.put(1);
+    auto putting = weft::create_task(puts);
+    auto joining = weft::create_task(joins);
+    co_await weft::yield();
+    auto statistics = queue.statistics();
+    REQUIRE(statistics.items == 1);
+    REQUIRE(statistics.unfinished == 1);
+    REQUIRE(statistics.waiting_puts == 1);
+    REQUIRE(statistics.waiting_gets == 0);
+    REQUIRE(statistics.waiting_joins == 1);
+    co_await queue.get();
+    co_await queue.get();
+    auto getting = weft::create_task(gets);
+    co_await putting;
+    statistics = queue.statistics();
+    REQUIRE(statistics.items == 0);
+    REQUIRE(statistics.unfinished == 2);
+    REQUIRE(statistics.waiting_puts == 0);
+    REQUIRE(statistics.waiting_gets == 1);
+    queue.task_done();
+    queue.task_done();
+    REQUIRE(queue.statistics().waiting_joins == 0);
+    REQUIRE(queue.statistics().unfinished == 0);
+    co_await joining;
+    co_await queue.put(3);
+    co_await getting;
+    REQUIRE(queue.statistics().waiting_gets == 0);
+}
+
 }  // namespace queue_test

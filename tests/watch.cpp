@@ -273,4 +273,18 @@ TEST_CASE("cut off after every turn, watches leak nothing", "[watch]") {
     REQUIRE(alive == 0);
 }
 
+WEFT_TEST_CASE("a watch tells how many receivers there are, and how many of them wait", "[watch]") {
+    Watch<int> watch(1);
+    auto waits = [](Watch<int>::Receiver receiver) -> Coro<void> { co_await receiver.next(); };
+    const auto idle = watch.subscribe();
+    auto waiting = weft::create_task(waits, watch.subscribe());
+    co_await weft::yield();
+    REQUIRE(watch.statistics().receivers == 2);
+    REQUIRE(watch.statistics().waiters == 1);
+    watch.set(2);
+    REQUIRE(watch.statistics().waiters == 0);
+    co_await waiting;
+    REQUIRE(idle.has_changed());
+}
+
 }  // namespace watch_test

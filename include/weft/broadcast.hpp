@@ -18,6 +18,14 @@
 
 namespace weft {
 
+struct BroadcastStatistics {
+    BroadcastStatistics(std::size_t size, std::size_t subscribed, std::size_t waiting) noexcept
+        : items(size), receivers(subscribed), waiters(waiting) {}
+    std::size_t items;  ///< that are kept for the receivers
+    std::size_t receivers;
+    std::size_t waiters;  ///< those of them that wait for an item
+};
+
 /// What a receiver of a Broadcast gets: an item and how many it missed before that one, or, when
 /// the Broadcast is gone, nothing.
 template <class T>
@@ -164,6 +172,9 @@ public:
     /// Receives what is sent from now on.
     Receiver subscribe() const noexcept { return Receiver(core_); }
     std::size_t receivers() const noexcept { return core_->refs - 1; }
+    BroadcastStatistics statistics() const noexcept {
+        return BroadcastStatistics(core_->items.size(), receivers(), core_->waiting.count());
+    }
 
 private:
     static Core* make_core(std::size_t capacity) {

@@ -15,6 +15,22 @@
 #include "detail/std_parts.hpp"
 
 namespace weft {
+
+struct ChannelStatistics {
+    ChannelStatistics(std::size_t size, std::size_t sending_ends, std::size_t receiving_ends,
+                      std::size_t sends, std::size_t recvs) noexcept
+        : items(size),
+          senders(sending_ends),
+          receivers(receiving_ends),
+          waiting_sends(sends),
+          waiting_recvs(recvs) {}
+    std::size_t items;
+    std::size_t senders;
+    std::size_t receivers;
+    std::size_t waiting_sends;
+    std::size_t waiting_recvs;
+};
+
 namespace detail {
 
 template <class T>
@@ -35,6 +51,11 @@ struct ChannelCore : Recycled {
     }
     void release() noexcept {
         if (--ends == 0) delete this;
+    }
+
+    ChannelStatistics statistics() const noexcept {
+        return ChannelStatistics(items.size(), senders, receivers, items.waiting_puts(),
+                                 items.waiting_gets());
     }
 
     ItemQueue<T, FifoStore<T>> items;
@@ -118,6 +139,8 @@ public:
             return core_->items.can_put() && put(detail::Element<T>(item));
         }
 
+        /// Of the whole channel, for an end that has not let go of it. Walks those who wait.
+        ChannelStatistics statistics() const noexcept { return core_->statistics(); }
         /// True: nobody will ever receive what is sent.
         bool closed() const noexcept { return !core_ || core_->receivers == 0; }
         /// Lets go of the channel, as the destructor does.
@@ -157,6 +180,8 @@ public:
             return core_->items.template pop_value<std::optional<T>>();
         }
 
+        /// Of the whole channel, for an end that has not let go of it. Walks those who wait.
+        ChannelStatistics statistics() const noexcept { return core_->statistics(); }
         /// Items that can be received at once.
         std::size_t size() const noexcept { return core_->items.size(); }
         /// True: nothing is there, and nothing will come.

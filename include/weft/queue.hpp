@@ -17,6 +17,21 @@
 
 namespace weft {
 
+struct QueueStatistics {
+    QueueStatistics(std::size_t size, std::size_t not_done, std::size_t gets, std::size_t puts,
+                    std::size_t joins) noexcept
+        : items(size),
+          unfinished(not_done),
+          waiting_gets(gets),
+          waiting_puts(puts),
+          waiting_joins(joins) {}
+    std::size_t items;
+    std::size_t unfinished;  ///< items of which `task_done` was not said
+    std::size_t waiting_gets;
+    std::size_t waiting_puts;
+    std::size_t waiting_joins;
+};
+
 /// `get_nowait` found nothing.
 class QueueEmpty : public std::runtime_error {
 public:
@@ -154,6 +169,11 @@ public:
     std::size_t maxsize() const noexcept { return items_.maxsize(); }
     bool empty() const noexcept { return items_.empty(); }
     bool full() const noexcept { return items_.full(); }
+    /// Walks those who wait.
+    QueueStatistics statistics() const noexcept {
+        return QueueStatistics(items_.size(), items_.unfinished(), items_.waiting_gets(),
+                               items_.waiting_puts(), items_.joiners().count());
+    }
 
     /// Says that the work on an item that was taken is done.
     /// Throws:   RuntimeError when it is said more often than items were put.

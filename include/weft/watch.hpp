@@ -15,6 +15,14 @@
 #include "detail/std_parts.hpp"
 
 namespace weft {
+
+struct WatchStatistics {
+    WatchStatistics(std::size_t subscribed, std::size_t waiting) noexcept
+        : receivers(subscribed), waiters(waiting) {}
+    std::size_t receivers;
+    std::size_t waiters;  ///< those of them that wait for a change
+};
+
 namespace detail {
 
 template <class T>
@@ -165,6 +173,9 @@ public:
     Receiver subscribe() const noexcept { return Receiver(core_); }
     /// How many receivers there are.
     std::size_t receivers() const noexcept { return core_->refs - 1; }
+    WatchStatistics statistics() const noexcept {
+        return WatchStatistics(receivers(), core_->waiting.count());
+    }
 
 private:
     detail::Ref<Core> core_;

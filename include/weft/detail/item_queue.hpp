@@ -191,6 +191,10 @@ public:
         if (--unfinished_ == 0) joiners_.let_through();
     }
     Gate& joiners() noexcept { return joiners_; }
+    const Gate& joiners() const noexcept { return joiners_; }
+
+    std::size_t waiting_gets() const noexcept { return getters_.count(); }
+    std::size_t waiting_puts() const noexcept { return putters_.count(); }
 
     bool can_put() const noexcept { return !getters_.empty() || store_.size() < limit_; }
     /// False: there is no room, or it is shut down; the item is untouched.
