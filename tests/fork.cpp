@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A forked child: no loop of its parent's runs there, it may run one of its own, and whatever it
 // does the parent's goes on.
+#include <weft/event.hpp>
 #include <weft/io.hpp>
 #include <weft/run.hpp>
 #include <weft/stream.hpp>
@@ -147,6 +148,36 @@ WEFT_TEST_CASE("a child that is forked at a coroutine's end runs a loop of its o
         REQUIRE(result == 7);
         REQUIRE(words == "fresh!");
     }
+}
+
+WEFT_TEST_CASE("a forked child may use an event that has woken tasks of its parent", "[fork]") {
+    auto event = std::make_unique<weft::Event>();
+    auto waits = [&]() -> Coro<void> { co_await event->wait(); };
+    auto again = [&]() -> Coro<void> {
+        event->clear();
+        auto waiting = create_task(waits);
+        co_await weft::yield();
+        event->set();
+        co_await waiting;
+    };
+    std::string words;
+    auto forks = [&]() -> Coro<void> {
+        co_await event->wait();
+        Child child;
+        if (child.here()) {
+            weft::run(again);
+            event.reset();
+            child.end("it has run");
+        }
+        words = child.words();
+    };
+    auto forking = create_task(forks);
+    auto waiting = create_task(waits);
+    co_await weft::yield();
+    event->set();
+    co_await forking;
+    co_await waiting;
+    REQUIRE(words == "it has run");
 }
 
 WEFT_TEST_CASE("what a forked child closes stays open, and awaited, in its parent", "[fork]") {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Tasks that an event, a latch, a watch or a broadcast has let through, between that and their run:
 // nobody has looked at them, and what they waited for may go.
+#include <weft/async_generator.hpp>
+#include <weft/clean_up.hpp>
 #include <weft/event.hpp>
 #include <weft/latch.hpp>
 #include <weft/move_on_after.hpp>
@@ -14,6 +16,7 @@
 #include <chrono>
 #include <coroutine>
 #include <memory>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -292,6 +295,92 @@ WEFT_TEST_CASE("a latch of nothing is open", "[gate]") {
     weft::Latch latch(0);
     REQUIRE(latch.try_wait());
     co_await latch.wait();
+}
+
+WEFT_TEST_CASE("a clean-up around an event ends although the event goes", "[gate]") {
+    auto event = std::make_unique<Event>();
+    bool in_time = false;
+    auto cleans = [&]() -> Coro<void> {
+        auto wait = [&] { return event->wait(); };
+        in_time = co_await weft::clean_up(1s, wait);
+    };
+    auto go = [&]() -> Coro<void> {
+        event.reset();
+        co_return;
+    };
+    auto cleaning = weft::create_task(cleans);
+    auto waiting = weft::create_task(waits(*event));
+    co_await weft::yield();
+    event->set();
+    auto goes = weft::create_task(go);
+    co_await cleaning;
+    co_await waiting;
+    co_await goes;
+    REQUIRE(in_time);
+}
+
+TEST_CASE("two loops of one thread may use an event one after the other", "[gate]") {
+    auto event = std::make_unique<Event>();
+    auto pulse = [&]() -> Coro<void> {
+        event->set();
+        event->clear();
+        co_return;
+    };
+    weft::EventLoop one(weft::testing::options());
+    weft::EventLoop other(weft::testing::options());
+    auto late = one.create_task(waits(*event));
+    one.run_once();
+    one.run_until_complete(pulse());  // it is woken, and runs with the next turn of its loop
+    {
+        auto early = other.create_task(waits(*event));
+        other.run_once();
+        event->set();
+        other.run_until_complete(early);
+    }
+    event.reset();
+    one.run_until_complete(late);
+    REQUIRE(end_of(late) == "ok");
+}
+
+TEST_CASE("a generator that outlives its loop may have been woken by an event", "[gate]") {
+    auto makes = [](Event& event) -> weft::AsyncGenerator<int> {
+        for (;;) {
+            try {
+                co_await event.wait();
+                event.clear();
+            } catch (const CancelledError&) {
+            }
+            co_yield 1;
+        }
+    };
+    auto consumes = [](weft::AsyncGenerator<int>& numbers) -> Coro<void> {
+        for (;;) {
+            auto number = co_await numbers.next();
+            if (!number) break;
+        }
+    };
+    auto sets = [](Event& event) -> Coro<void> {
+        for (;;) {
+            event.set();
+            try {
+                co_await weft::yield();
+            } catch (const CancelledError&) {
+            }
+        }
+    };
+    Event event;
+    auto numbers = makes(event);
+    {
+        weft::EventLoop loop(weft::testing::options());
+        const probe::Reports reports = probe::collect_reports(loop);
+        (void)loop.create_task(consumes(numbers));
+        (void)loop.create_task(sets(event));
+        loop.run_once();
+        loop.close();
+        REQUIRE(probe::count_with(reports, "refused to end") == 2);
+    }
+    const auto gone = std::move(numbers);
+    REQUIRE(event.statistics().waiters == 0);
 }
 
 }  // namespace gate_test

@@ -226,4 +226,23 @@ TEST_CASE("cut off after every turn, oneshots leak nothing", "[oneshot]") {
     REQUIRE(alive == 0);
 }
 
+WEFT_TEST_CASE("of two tasks that receive from one oneshot the second is told that nothing comes",
+               "[oneshot]") {
+    weft::Oneshot<int> oneshot;
+    auto receives = [&]() -> weft::Coro<int> { co_return co_await oneshot.receiver.recv(); };
+    auto first = weft::create_task(receives);
+    auto second = weft::create_task(receives);
+    co_await weft::yield();
+    oneshot.sender.send(5);
+    co_await second.wait();
+    REQUIRE(co_await first == 5);
+    bool closed = false;
+    try {
+        co_await second;
+    } catch (const weft::ChannelClosed&) {
+        closed = true;
+    }
+    REQUIRE(closed);
+}
+
 }  // namespace oneshot_test

@@ -24,11 +24,11 @@ struct OneshotCore : Recycled {
     /// The receiver is told, whether there is a value or there will never be one.
     void finish() noexcept {
         finished = true;
-        if (!waiting.empty()) waiting.grant_first();
+        while (!waiting.empty()) waiting.grant_first();
     }
 
     std::optional<Element<T>> value;
-    WaitQueue waiting;      // one at most
+    WaitQueue waiting;      // more than one is a mistake, and all but the first get nothing
     std::uint8_t ends = 2;  // that still refer to this
     bool finished = false;  // a value was sent, or the sender is gone
     bool wanted = true;     // the receiver is there

@@ -16,16 +16,13 @@ namespace weft::detail {
 class Gate;
 
 /// The awaiter of a primitive that wakes everyone. Nobody looks at it when the gate lets it
-/// through, so that `queued` stands for granted as well, and the gate knows which of the two it is.
+/// through: until its task runs, `queued` stands for granted as well, and the gate knows which of
+/// the two it is.
 class GateWait : public GrantWait {
 public:
     inline TaskCore* cancel() noexcept override;
+    inline void resumed() noexcept override;
     inline WaitInfo describe() const noexcept override;
-    /// Asked, if at all, before its task goes on to anything else.
-    bool holds_result() noexcept {
-        arrive();
-        return GrantWait::holds_result();
-    }
 
     // For the gate.
 
@@ -46,25 +43,19 @@ protected:
 
     /// For `await_suspend`.
     void wait(std::coroutine_handle<> handle);
-    /// For `await_resume`.
-    void finish_wait() {
-        arrive();
-        GrantWait::finish_wait();
-    }
     Gate& gate() const noexcept { return *gate_; }
 
 private:
     void wait_checked(std::coroutine_handle<> handle);
-    /// Its task runs again: it need not be told any more that it was let through.
-    inline void arrive() noexcept;
     void leave() noexcept;
 
     Gate* gate_;
 };
 
 /// The tasks of those who wait are linked as in the ready queue already, so that to let them
-/// through is to append a chain: it takes the same time for one as for a thousand. They are only
-/// counted until they run (in order); a gate that goes before they do tells each of them.
+/// through is to append a chain: it takes the same time for one as for a thousand. From then on
+/// they are only counted. They run in order, so those who have not are the last ones; where that
+/// matters, or would not be so any more, each of them is told.
 ///
 /// Destroyed with tasks that wait still, it wakes each of them with a RuntimeError (a task that is
 /// being cancelled gets its CancelledError), and says so in debug mode.
@@ -114,6 +105,8 @@ private:
                 of_two_loops_ = true;
         } else {
             first_ = &waiter;
+            if (on_their_way_ > 0) [[unlikely]]
+                keep_order(waiter);
         }
         last_ = &waiter;
         ++waiting_;
@@ -132,6 +125,7 @@ private:
     }
     void remove(const GateWait& waiter) noexcept;
     void let_through_one_by_one() noexcept;
+    void keep_order(const GateWait& next) noexcept;
     void tell_those_on_their_way() noexcept;
     void send_away() noexcept;
 
@@ -174,20 +168,20 @@ inline void GateWait::wait(std::coroutine_handle<> handle) {
     if (stop_here(handle)) gate_->push_back(*this);
 }
 
-inline void GateWait::arrive() noexcept {
-    if (state() != State::queued) [[unlikely]]
-        return;
+inline void GateWait::resumed() noexcept {
     set_state(State::granted);
-    // (That is ours. Its address is at hand before this object has come from memory: 1 of 8 ns.)
-    EventLoop::running()->current_task()->waiting_on = nullptr;
     --gate_->on_their_way_;
 }
 
 inline TaskCore* GateWait::cancel() noexcept {
-    if (state() == State::queued && gate_->waits(*this)) {
+    if (state() != State::queued) return nullptr;
+    if (gate_->waits(*this)) {
         gate_->remove(*this);
         set_state(State::cancelled);
         task_->loop->wake(*task_);
+    } else {
+        // Perhaps for the last time: its loop ends, and it never runs.
+        gate_->tell_those_on_their_way();
     }
     return nullptr;
 }
@@ -223,6 +217,11 @@ inline WaitInfo GateWait::describe() const noexcept {
         waiter.grant();
     }
     of_two_loops_ = false;
+}
+
+/// Another loop of the thread (which debug mode refuses while both wait) may run its tasks before.
+[[gnu::cold, gnu::noinline]] inline void Gate::keep_order(const GateWait& next) noexcept {
+    if (last_->task().loop != next.task().loop) tell_those_on_their_way();
 }
 
 [[gnu::cold, gnu::noinline]] inline void Gate::tell_those_on_their_way() noexcept {

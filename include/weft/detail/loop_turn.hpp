@@ -7,6 +7,7 @@
 
 #include <new>
 #include <string>
+#include <utility>
 
 #include "../clock.hpp"
 #include "../config.hpp"
@@ -116,6 +117,8 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
 /// Leaves `current_` to its caller, which knows what comes next.
 [[gnu::always_inline]] inline void EventLoop::run_task(detail::TaskCore& task) {
     current_ = &task;
+    if (task.waiting_on) [[unlikely]]
+        std::exchange(task.waiting_on, nullptr)->resumed();
     const bool over = detail::run_step(task.coroutine);
     if (over) finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()));
 }

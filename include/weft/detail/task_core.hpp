@@ -31,7 +31,8 @@ struct WaitInfo {
 ///
 /// 1. `await_suspend` calls `EventLoop::suspend(handle, *this)` and starts the operation.
 /// 2. When the operation ends, whoever ended it calls `EventLoop::wake(task)`; from then on the
-///    task waits on nothing and its resumption is certain.
+///    task waits on nothing and its resumption is certain. (Or it links the task into the ready
+///    queue and leaves the rest to `resumed()`, see Gate.)
 /// 3. `cancel()` may come any time between 1 and 2, any number of times, and asks for an end. It
 ///    leads to 2 exactly like a completion does, now or later. It must not resume anything. When
 ///    what is awaited is a task it only returns that one, and the loop goes on with it: a chain of
@@ -48,6 +49,8 @@ class Suspension {
 public:
     virtual TaskCore* cancel() noexcept = 0;
     virtual WaitInfo describe() const noexcept = 0;
+    /// The task runs, and was put into the ready queue without `wake`: see Gate.
+    virtual void resumed() noexcept {}
     /// Ends the wait for a task without the task's consent: for tasks that await each other in a
     /// circle, where nobody could ever begin.
     virtual void let_go() noexcept {}
@@ -193,7 +196,7 @@ struct AllTasksTag {};
 /// thousand tasks each line of memory more costs as much as the step.
 struct TaskNode : ReadyNode {
     using ReadyNode::ReadyNode;
-    Suspension* waiting_on = nullptr;  // null while running or in the ready queue
+    Suspension* waiting_on = nullptr;  // null while running or, as a rule (see Gate), ready
 };
 
 struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {

@@ -111,7 +111,7 @@ public:
     /// If not.
     decltype(auto) result() { return inner_.await_resume(); }
     /// See GivesBack.
-    bool holds_result() noexcept requires GivesBack<Inner> {
+    bool holds_result() const noexcept requires GivesBack<Inner> {
         stop_clock();
         return inner_.holds_result();
     }
@@ -199,7 +199,7 @@ public:
         return inner_.await_resume();
     }
     /// See GivesBack.
-    bool holds_result() noexcept requires GivesBack<Inner> {
+    bool holds_result() const noexcept requires GivesBack<Inner> {
         return end() == End::completed && inner_.holds_result();
     }
     void give_back() noexcept requires GivesBack<Inner> { inner_.give_back(); }
