@@ -105,8 +105,7 @@ protected:
     LazyWait() noexcept {}
     /// (The destructor of a wait that is over does nothing but set pointers to vtables.)
     ~LazyWait() {
-        if (began_ && !wait_.is_over()) [[unlikely]]
-            std::destroy_at(&wait_);
+        if (began_ && !wait_.is_over()) std::destroy_at(&wait_);
     }
     template <class... Args>
     Wait& begin(Args&&... args) noexcept {
