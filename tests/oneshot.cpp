@@ -235,7 +235,8 @@ WEFT_TEST_CASE("of two tasks that receive from one oneshot the second is told th
     co_await weft::yield();
     oneshot.sender.send(5);
     co_await second.wait();
-    REQUIRE(co_await first == 5);
+    const int received = co_await first;
+    REQUIRE(received == 5);
     bool closed = false;
     try {
         co_await second;

@@ -182,7 +182,7 @@ public:
     inline void push_due(detail::ReadyNode& callback) noexcept;
     /// The last act of a callback from the ready queue: `task` runs in its place.
     void run_instead(detail::TaskCore& task) noexcept;
-    /// Tasks that are linked by `next_ready`, and wait on nothing any more.
+    /// Tasks that are linked by `next_ready`; what they wait on is told by `resumed`.
     void wake_chain(detail::TaskCore& first, detail::TaskCore& last) noexcept {
         ready_.push_chain(first, last);
     }
