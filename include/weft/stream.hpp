@@ -72,6 +72,7 @@ private:
             return false;
         address = static_cast<char*>(address) + sent;
         length = transfer_length(left_);
+        expect_wait = true;
         // Never the number as it was: the stream may be closed by now, and somebody else's.
         fd = stream_->fd.get();
         if (!asked_ && fd >= 0) return true;
@@ -85,9 +86,9 @@ private:
 
 }  // namespace detail
 
-/// A connected stream socket. One task may read while another writes. Two readers at once are a
-/// mistake (they would tear lines apart), and so are two writers: what the socket takes in parts
-/// may mix. Where several tasks write, a Lock keeps their messages whole.
+/// A connected stream socket. One task may read while others write: each write goes out whole, and
+/// in the order in which they began. Two readers at once are a mistake (they would tear lines
+/// apart).
 /// Thread:   loop thread only.
 class Stream {
 public:
@@ -112,7 +113,7 @@ public:
     /// Stream goes, its descriptor is closed in the loop's next turn (`close` waits for it).
     /// Returns:  a Chunk; empty: the peer closed.
     /// Throws:   std::system_error (recv); CancelledError; RuntimeError when another task waits for
-    ///           data of this stream.
+    ///           data of this stream, or it still receives on another loop, which is not closed.
     /// Cancel:   lossless: what arrives goes to the next read.
     /// Source:   recv(2); IORING_OP_RECV with IORING_RECV_MULTISHOT, Linux 6.0, and buffer rings,
     ///           Linux 5.19, where there are.

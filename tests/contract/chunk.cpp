@@ -455,6 +455,34 @@ TEST_CASE("a chunk may outlive its loop, and its stream too") {
     CHECK(chunk.empty());
 }
 
+TEST_CASE("a stream that still receives on another loop is refused by name until that is closed") {
+    weft::EventLoop first(weft::testing::options());
+    std::optional<StreamPair> ends;
+    first.run_until_complete([&]() -> Coro<void> {
+        ends.emplace(stream_pair());
+        auto reading = create_task(read_text(ends->near));
+        co_await turns(2);
+        reading.cancel();
+        co_await reading.wait();
+    }());
+    weft::EventLoop second(weft::testing::options());
+    std::string what;
+    second.run_until_complete([&]() -> Coro<void> {
+        try {
+            const Chunk chunk = co_await ends->near.read_chunk();
+        } catch (const weft::RuntimeError& error) {
+            what = error.what();
+        }
+    }());
+    CHECK(what == "weft: this stream still receives on another event loop");
+    first.close();
+    put(ends->far, "late");
+    std::string text;
+    second.run_until_complete([&]() -> Coro<void> { text = co_await read_text(ends->near); }());
+    CHECK(text == "late");
+    ends.reset();
+}
+
 TEST_CASE("a loop ends although streams receive on their own") {
     const weft::testing::DescriptorCensus census;
     {

@@ -41,9 +41,8 @@ public:
         Descriptor* const known = find(op.fd);
         // A socket usually takes a message; `attempt_first` knows the rest.
         if (op.code == OpCode::send && known && known->file.kind == FileTraits::Kind::socket &&
-            known->waiters.empty()) [[likely]] {
-            ++kernel_entries_;
-            const ssize_t sent = send_now(op);
+            known->waiters.empty() && !known->full) [[likely]] {
+            const ssize_t sent = send_now(op, *known);
             // (An error that was reported once is not reported again: it must not be asked twice.)
             if (sent >= 0 || !is_temporary(errno)) [[likely]] {
                 op.result = sent >= 0 ? static_cast<int>(sent) : -errno;
@@ -167,6 +166,7 @@ private:
             registered = 0;
             file = FileTraits();
             drained = false;
+            full = false;
         }
 
         OperationList waiters;
@@ -174,6 +174,7 @@ private:
         std::uint32_t generation = 0;  // an event of an earlier life of the number is stale
         FileTraits file;
         bool drained = false;  // was read from: wait for an event before the next attempt
+        bool full = false;     // has not taken a message whole: the same
     };
 
     // --- descriptors ---
@@ -254,9 +255,10 @@ private:
             if (descriptor->file.kind == FileTraits::Kind::file) return on_file(op);
         }
         const bool plain = op.code == OpCode::recv || op.code == OpCode::send;
-        const bool attempts = plain && descriptor->waiters.empty()
-                                  ? op.code == OpCode::send || !descriptor->drained
-                                  : may_attempt(op, *descriptor);
+        const bool attempts =
+            plain && descriptor->waiters.empty()
+                ? !(op.code == OpCode::send ? descriptor->full : descriptor->drained)
+                : may_attempt(op, *descriptor);
         if (attempts) {
             const int result = attempt(op, *descriptor);
             if (result != would_block) return result;
@@ -288,6 +290,7 @@ private:
             case OpCode::recv_pooled:
                 return !descriptor.drained;
             case OpCode::send:
+                return !descriptor.full;
             case OpCode::poll:
                 return true;
             case OpCode::accept:
@@ -387,6 +390,8 @@ private:
     static void wait_for_event(Operation& op, Descriptor& descriptor) noexcept {
         op.state = Operation::State::in_flight;
         op.backend_bits = waiting;
+        if (op.code == OpCode::send && op.expect_wait) [[unlikely]]
+            return descriptor.waiters.push_front(op);
         descriptor.waiters.push_back(op);
     }
 
@@ -408,15 +413,15 @@ private:
     // --- attempts ---
 
     int attempt(Operation& op, Descriptor& descriptor) noexcept {
-        ++kernel_entries_;
         // Messages come first and by the shortest way; `attempt` knows the rest.
         int result = would_block;
         if (op.code == OpCode::send) {
-            const ssize_t sent = send_now(op);
+            const ssize_t sent = send_now(op, descriptor);
             if (sent >= 0) [[likely]]
                 return static_cast<int>(sent);
             return errno == EINTR ? weft::detail::attempt(op, descriptor.file) : failed_call();
         }
+        ++kernel_entries_;
         if (op.code == OpCode::recv_pooled) {
             result = receive_pooled(op);
         } else if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
@@ -436,9 +441,12 @@ private:
         return result;
     }
 
-    static ssize_t send_now(const Operation& op) noexcept {
-        return ::send(op.fd, op.address, op.length,
-                      static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t send_now(const Operation& op, Descriptor& to) noexcept {
+        ++kernel_entries_;
+        const ssize_t sent = ::send(op.fd, op.address, op.length,
+                                    static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+        to.full = sent >= 0 ? static_cast<std::size_t>(sent) < op.length : errno == EAGAIN;
+        return sent;
     }
     static ssize_t receive_now(const Operation& op) noexcept {
         return ::recv(op.fd, op.address, op.length, static_cast<int>(op.flags) | MSG_DONTWAIT);
@@ -511,6 +519,7 @@ private:
         const std::uint32_t ready =
             event.events & (EPOLLERR | EPOLLHUP) ? ~std::uint32_t{0} : event.events;
         if (ready & (EPOLLIN | EPOLLRDHUP)) descriptor->drained = false;
+        if (ready & EPOLLOUT) descriptor->full = false;
 
         // The usual case: one that receives waits, and nothing that was completed earlier has to be
         // told before it.

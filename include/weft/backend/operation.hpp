@@ -61,12 +61,18 @@ struct Operation : ListNode<> {
     int result = 0;  // >= 0, or -errno
     OpCode code;
     State state = State::idle;
-    bool cancelling = false;        // the backend was asked to cancel it and has not answered yet
-    bool background = false;        // the loop's own: not what a user waits for
-    bool expect_wait = false;       // in: nothing is there now (the last read drained the socket)
+    bool cancelling = false;  // the backend was asked to cancel it and has not answered yet
+    bool background = false;  // the loop's own: not what a user waits for
+    // In: a read finds nothing now (the last one drained the socket); or it is the rest of a send,
+    // which finds no room now, and comes before those that wait already.
+    bool expect_wait = false;
     bool more = false;              // out: the socket held more than was taken
     std::uint8_t backend_bits = 0;  // the backend's own, while it has the operation
 
+    /// A send that left something over: the socket is full, so its rest waits by itself.
+    bool sent_in_part() const noexcept {
+        return code == OpCode::send && result >= 0 && static_cast<std::uint32_t>(result) < length;
+    }
     void complete(int res) noexcept {
         result = res;
         state = State::idle;

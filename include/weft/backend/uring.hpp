@@ -360,12 +360,22 @@ private:
         } else if (Operation** const lane = lane_of(op); *lane == &op) {
             *lane = nullptr;
             if (!held_.empty()) [[unlikely]]
-                let_next_go(op.fd, lane);
+                return finish_before_others(op, result);
         }
         op.complete(result);
     }
 
-    [[gnu::cold, gnu::noinline]] void let_next_go(int fd, Operation** lane) noexcept {
+    [[gnu::cold, gnu::noinline]] void finish_before_others(Operation& op, int result) noexcept {
+        const int fd = op.fd;
+        const bool in = (op.backend_bits & lane_in) != 0;
+        // A send that was not taken whole goes on before the next one begins.
+        if (!in) op.complete(result);
+        Lanes& lanes = lanes_[static_cast<std::size_t>(fd)];
+        let_next_go(fd, in ? &lanes.in : &lanes.out);
+        if (in) op.complete(result);
+    }
+
+    void let_next_go(int fd, Operation** lane) noexcept {
         held_.for_each([&](Operation& other) {
             // (Whoever is held has a lane.)
             if (*lane || other.fd != fd || lane_of(other) != lane) return;

@@ -63,7 +63,8 @@ public:
     // --- waiting ---
 
     /// The task waits until something is there. False: it is, do not suspend.
-    /// Throws:   RuntimeError when another task waits already.
+    /// Throws:   RuntimeError when another task waits already, or when what arrives would go to
+    ///           another loop, which does not run now.
     bool wait(TaskCore& task) {
         if (reader_) [[unlikely]] {
             task.waiting_on = nullptr;
@@ -75,6 +76,9 @@ public:
                 task.waiting_on = nullptr;
                 return false;
             }
+        } else if (loop_ != task.loop) [[unlikely]] {
+            task.waiting_on = nullptr;
+            throw_runtime_error("weft: this stream still receives on another event loop");
         }
         reader_ = &task;
         loop_->count_waiter();

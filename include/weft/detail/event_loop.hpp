@@ -240,7 +240,7 @@ public:
             budget_step_ = step_;
             inline_budget_ = inline_budget_per_step;
         }
-        if (inline_budget_-- > 0) return true;
+        if (inline_budget_-- > 0 || op.sent_in_part()) return true;
         backend_->postpone(op);
         return false;
     }

@@ -50,6 +50,7 @@ public:
     bool has_one() const noexcept { return root_.next == root_.prev && root_.next != &root_; }
 
     void push_back(T& item) noexcept { static_cast<Node&>(item).link_before(root_); }
+    void push_front(T& item) noexcept { static_cast<Node&>(item).link_before(*root_.next); }
     T& pop_front() noexcept {
         T& item = front();
         static_cast<Node&>(item).unlink();
