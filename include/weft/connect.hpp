@@ -25,8 +25,8 @@
 namespace weft {
 namespace detail {
 
-inline Fd open_socket(int family) {
-    Fd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+inline Fd open_socket(int family, int flags = 0) {
+    Fd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
     if (!socket) throw_system_error(errno, "socket");
     return socket;
 }

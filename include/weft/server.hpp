@@ -174,8 +174,7 @@ inline bool is_lost_connection(int error) noexcept {
 }
 
 /// Runs the handler for a new connection.
-inline void serve(const Ref<ServerState>& server, Fd socket, int family) {
-    set_no_delay(socket.get(), family);
+inline void serve(const Ref<ServerState>& server, Fd socket) {
     Task<void> serving = create_task(serve_connection(server, Stream(std::move(socket))));
     try {
         serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); });
@@ -186,16 +185,54 @@ inline void serve(const Ref<ServerState>& server, Fd socket, int family) {
     ++server->connections;  // last: what is counted ends
 }
 
+/// Waits for a connection. From whom it is shows the stream.
+class [[nodiscard]] ConnectionAwaiter final : public DescriptorWait {
+public:
+    explicit ConnectionAwaiter(int listener) noexcept : DescriptorWait(OpCode::accept) {
+        fd = listener;
+        offset = 0;
+        expect_wait = true;
+    }
+    Fd await_resume() { return taken(); }
+};
+
+/// Serves those who wait already, up to a turn's share: with one a turn, the busier the server, the
+/// longer the queue.
+/// Returns:  whether there may be more.
+inline bool serve_waiting(const Ref<ServerState>& server, int listener, bool& reported) {
+    constexpr int share = 256;
+    for (int count = 0; count < share;) {
+        Fd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+        if (connection) {
+            serve(server, std::move(connection));
+            reported = false;
+            ++count;
+        } else if (errno == EAGAIN) {
+            return false;
+        } else if (errno != EINTR) {
+            throw_system_error(errno, "accept");
+        }
+    }
+    return true;
+}
+
 inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
     constexpr std::chrono::milliseconds pause{50};
+    const int listener = server->listeners[index].socket.get();
+    bool more = false;
     bool reported = false;
     for (;;) {
         bool short_of = false;
         try {
-            io::Accepted connection = co_await io::accept(server->listeners[index].socket.get());
-            serve(server, std::move(connection.fd), connection.peer.family());
-            reported = false;
+            if (more) {
+                co_await yield();
+            } else {
+                serve(server, co_await ConnectionAwaiter(listener));
+                reported = false;
+            }
+            more = serve_waiting(server, listener, reported);
         } catch (const std::system_error& error) {
+            more = false;
             if (server->closed) co_return;
             short_of = accept_failed(error.code().value(), reported);
         } catch (const std::bad_alloc&) {
@@ -217,7 +254,8 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
 }
 
 [[gnu::cold]] inline Fd listen_on(const Address& address, const ServerOptions& options) {
-    Fd socket = open_socket(address.family());
+    // So that it can be asked whether there are more.
+    Fd socket = open_socket(address.family(), SOCK_NONBLOCK);
     const int on = 1;
     // A restarted server must not wait for its predecessor's connections to time out.
     if (::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
@@ -233,6 +271,7 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     if (::bind(socket.get(), address.data(), address.size()) != 0) {
         throw_system_error(errno, concat({"bind ", address.to_string()}));
     }
+    set_no_delay(socket.get(), address.family());  // on Linux its connections have it from here
     if (::listen(socket.get(), options.backlog) != 0) throw_system_error(errno, "listen");
     return socket;
 }

@@ -294,6 +294,7 @@ private:
             case OpCode::poll:
                 return true;
             case OpCode::accept:
+                if (op.expect_wait) return false;
                 // A blocking accept could block even after an event (the peer may have gone).
                 if (!descriptor.file.nonblocking) {
                     const int flags = ::fcntl(op.fd, F_GETFL);

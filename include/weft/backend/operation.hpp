@@ -63,8 +63,8 @@ struct Operation : ListNode<> {
     State state = State::idle;
     bool cancelling = false;  // the backend was asked to cancel it and has not answered yet
     bool background = false;  // the loop's own: not what a user waits for
-    // In: a read finds nothing now (the last one drained the socket); or it is the rest of a send,
-    // which finds no room now, and comes before those that wait already.
+    // In: a read or an accept finds nothing now (the last one drained the socket); or it is the
+    // rest of a send, which finds no room now, and comes before those that wait already.
     bool expect_wait = false;
     bool more = false;              // out: the socket held more than was taken
     std::uint8_t backend_bits = 0;  // the backend's own, while it has the operation
