@@ -10,6 +10,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "awaiting.hpp"
 #include "descriptors.hpp"
@@ -149,6 +152,34 @@ WEFT_TEST_CASE("a burst of a thousand completions at once loses none", "[pressur
     }
     for (auto& reader : readers) reader.cancel();
     for (auto& reader : readers) co_await reader.wait();
+}
+
+WEFT_TEST_CASE("a loop with other work takes completions by the dozen, not a few a turn",
+               "[pressure]") {
+    constexpr std::size_t count = 200;
+    std::vector<Pair> pairs;
+    std::vector<weft::Task<std::string>> reading;
+    for (std::size_t index = 0; index < count; ++index) {
+        pairs.push_back(unix_pair());
+        reading.push_back(create_task(recv_some, pairs.back().a.get(), std::size_t{8}, 0));
+    }
+    co_await turns(3);
+    for (const Pair& pair : pairs) put(pair.b.get(), "x");
+    int needed = 0;
+    const auto all_done = [&] {
+        return std::all_of(reading.begin(), reading.end(), [](auto& task) { return task.done(); });
+    };
+    while (!all_done() && needed < 100) {
+        ++needed;
+        co_await weft::yield();
+    }
+    // (20 a turn with one entry each. A ring of two has no room for more than four completions.)
+    const bool small_ring = std::getenv("WEFT_URING_ENTRIES") != nullptr;
+    CHECK(needed < (small_ring ? 100 : 8));
+    for (auto& task : reading) {
+        const std::string text = co_await task;
+        REQUIRE(text == "x");
+    }
 }
 
 WEFT_TEST_CASE("a thousand cancels in one turn are all answered", "[pressure]") {
