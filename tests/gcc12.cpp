@@ -330,3 +330,35 @@ TEST_CASE("the same coroutine with a declaration", "[gcc12]") {
     REQUIRE(works(while_and_declaration, 3));
     REQUIRE(works(declaration_and_while, 3));
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+// clang warns of it, and g++ says nothing at all.
+namespace {
+
+Coro<int> forgets_its_value(bool waits) {
+    if (waits) co_await weft::yield();
+    if (!waits) co_return 1;
+}
+
+template <class Awaited>
+Coro<std::string> error_of(Awaited awaited) {
+    try {
+        co_await std::move(awaited);
+    } catch (const weft::RuntimeError& error) {
+        co_return error.what();
+    }
+    co_return "";
+}
+
+}  // namespace
+
+WEFT_TEST_CASE("a coroutine that ends without the value that it owes is an error", "[gcc12]") {
+    const std::string expected = "weft: a coroutine ended without co_return";
+    const std::string child = co_await error_of(forgets_its_value(true));
+    CHECK(child == expected);
+    const std::string task = co_await error_of(weft::create_task(forgets_its_value(true)));
+    CHECK(task == expected);
+    const int value = co_await forgets_its_value(false);
+    CHECK(value == 1);
+}
+#endif

@@ -215,4 +215,28 @@ TEST_CASE("an empty WEFT_BACKEND is like none", "[refused]") {
     CHECK(contains(text, "hello!|"));
 }
 
+TEST_CASE("settings of the ring that mean nothing are errors that quote them", "[refused]") {
+    if (!uring_is_built_in()) return;
+    const std::pair<const char*, const char*> settings[] = {
+        {"WEFT_URING_DISABLE", "multishot,multi_shot"},
+        {"WEFT_URING_ENTRIES", "many"},
+        {"WEFT_URING_ENTRIES", "8x"},
+        {"WEFT_URING_ENTRIES", "-1"}};
+    for (const auto& [name, value] : settings) {
+        CAPTURE(name, value);
+        const std::string text = in_child([name = name, value = value]() -> std::string {
+            ::unsetenv("WEFT_BACKEND");
+            ::setenv(name, value, 1);
+            try {
+                return report();
+            } catch (const weft::RuntimeError& wrong) {
+                return std::string("RuntimeError ") + wrong.what();
+            }
+        });
+        CHECK(contains(text, "RuntimeError"));
+        CHECK(contains(text, name));
+        CHECK(contains(text, std::strchr(value, '_') ? "'multi_shot'" : value));
+    }
+}
+
 }  // namespace refused_test

@@ -292,4 +292,26 @@ WEFT_TEST_CASE("a child's failure during a cancelled join wins, then the cancel 
     REQUIRE(log == "clean-up failed, cancelled");
 }
 
+WEFT_TEST_CASE("24: the message of a cancel before the first step reaches whoever awaits the task",
+               "[cancel]") {
+    auto body = []() -> Coro<void> { co_await weft::sleep(1h); };
+    auto task = weft::create_task(body);
+    task.cancel("not needed");
+    const std::string message = co_await cancel_message(task);
+    REQUIRE(message == "not needed");
+    const auto thrown = [](const Task<void>& of) -> std::string {
+        try {
+            of.result();
+        } catch (const CancelledError& error) {
+            return error.message();
+        }
+        return "-";
+    };
+    REQUIRE(thrown(task) == "not needed");
+    auto silent = weft::create_task(body);
+    silent.cancel();
+    const std::string none = co_await cancel_message(silent);
+    REQUIRE(none.empty());
+}
+
 }  // namespace task_cancel_test

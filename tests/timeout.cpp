@@ -302,6 +302,78 @@ WEFT_TEST_CASE("reschedule works until the expiry and is an error after it", "[t
     REQUIRE(loop.armed_timers() == 0);
 }
 
+WEFT_TEST_CASE("50: a deadline that lost against a result is moved like one that has not passed",
+               "[timeout]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto data = loop.create_future<int>();
+    Timeout* inside = nullptr;
+    int got = 0;
+    std::string late;
+    auto body = [&](Timeout& timeout) -> Coro<void> {
+        inside = &timeout;
+        got = co_await data;
+        REQUIRE(timeout.expired());
+        timeout.reschedule(loop.time() + 1s);
+        REQUIRE_FALSE(timeout.expired());
+        REQUIRE(weft::current_task().cancelling() == 0);
+        try {
+            co_await weft::sleep(1h);
+        } catch (const CancelledError&) {
+            late = probe::message_of<weft::RuntimeError>(
+                [&] { timeout.reschedule(loop.time() + 1s); });
+            throw;
+        }
+    };
+    loop.call_later(1s, [&] {
+        data.set_result(7);
+        inside->reschedule(loop.time());
+    });
+    const weft::TimePoint began = loop.time();
+    auto scope = [&] { return weft::timeout(1h, body); };
+    const std::string end = co_await ending(scope);
+    REQUIRE(end == "timeout");
+    REQUIRE(got == 7);
+    REQUIRE(loop.time() - began == 2s);
+    REQUIRE(late == "weft: the Timeout has expired");
+    REQUIRE(weft::current_task().cancelling() == 0);
+    REQUIRE(loop.armed_timers() == 0);
+}
+
+WEFT_TEST_CASE("50: moving a deadline that lost takes nobody else's cancel back", "[timeout]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto data = loop.create_future<void>();
+    Timeout* inside = nullptr;
+    bool struck = false;
+    auto body = [&](Timeout& timeout) -> Coro<void> {
+        inside = &timeout;
+        co_await data;
+        timeout.reschedule(loop.time() + 1h);
+        try {
+            co_await weft::sleep(2h);
+        } catch (const CancelledError&) {
+            struck = true;
+            throw;
+        }
+    };
+    for (const bool cancel_first : {false, true}) {
+        data = loop.create_future<void>();
+        struck = false;
+        auto scope = [&]() -> Coro<void> { co_await weft::timeout(1h, body); };
+        auto task = weft::create_task(scope);
+        loop.call_later(1s, [&] {
+            data.set_result();
+            if (cancel_first) task.cancel();
+            inside->reschedule(loop.time());
+            if (!cancel_first) task.cancel();
+        });
+        const weft::TimePoint began = loop.time();
+        co_await task.wait();
+        REQUIRE(struck);
+        REQUIRE(task.cancelled());
+        REQUIRE(loop.time() - began == 1s);
+    }
+}
+
 WEFT_TEST_CASE("50: a deadline that somebody else has moved into the past has expired",
                "[timeout]") {
     EventLoop& loop = weft::get_running_loop();

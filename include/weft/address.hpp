@@ -21,7 +21,7 @@ namespace weft {
 class Address {
 public:
     /// No address (family AF_UNSPEC).
-    Address() noexcept { std::memset(&any_, 0, sizeof any_); }
+    Address() noexcept { std::memset(&unix_, 0, sizeof unix_); }  // (the largest of them)
 
     /// From numbers as text ("127.0.0.1", "::1"); no lookup.
     /// Throws:   std::system_error (EINVAL) when `ip` is not a numeric address.
@@ -97,7 +97,8 @@ public:
         if (family() == AF_INET) v4_.sin_port = htons(port);
         if (family() == AF_INET6) v6_.sin6_port = htons(port);
     }
-    /// "127.0.0.1:80", "[::1]:80", "unix:/run/x", "" for no address.
+    /// "127.0.0.1:80", "[::1]:80", "unix:/run/x", "unix:@x" for an abstract name, "" for no
+    /// address.
     [[gnu::cold, gnu::noinline]] std::string to_string() const {
         char text[INET6_ADDRSTRLEN];
         if (family() == AF_INET) {
@@ -111,6 +112,8 @@ public:
         if (family() == AF_UNIX) {
             constexpr std::size_t before = offsetof(sockaddr_un, sun_path);
             std::string_view path(unix_.sun_path, size_ > before ? size_ - before : 0);
+            if (!path.empty() && path.front() == '\0')
+                return detail::concat({"unix:@", path.substr(1)});
             while (!path.empty() && path.back() == '\0') path.remove_suffix(1);
             return detail::concat({"unix:", path});
         }

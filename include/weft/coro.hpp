@@ -28,6 +28,11 @@ public:
     void return_value(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>) {
         this->template outcome<T>().set_value(std::forward<U>(value));
     }
+    std::suspend_never final_suspend() noexcept {
+        if (Outcome<T>& outcome = this->template outcome<T>(); outcome.empty()) [[unlikely]]
+            outcome.set_exception(no_value());
+        return PromiseBase::final_suspend();
+    }
 };
 
 template <>

@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -30,13 +31,22 @@ namespace weft {
 
 /// The addresses of a host, in the order in which to try them. Numeric addresses cost nothing; an
 /// empty host means every local address.
-/// Throws:   std::system_error (getaddrinfo, with the resolver's reason); CancelledError.
+/// Throws:   std::system_error of `resolver_category`; CancelledError.
 /// Cancel:   at once; a lookup that runs is abandoned and its answer dropped. It does not hold up
 ///           the end of the loop.
 Coro<std::vector<Address>> getaddrinfo(std::string host, std::uint16_t port);
 
+/// Why a name was not found: the values are EAI_*, the texts those of gai_strerror(3).
+const std::error_category& resolver_category() noexcept;
+
 #if WEFT_BODIES
 namespace detail {
+
+class ResolverCategory final : public std::error_category {
+public:
+    const char* name() const noexcept override { return "getaddrinfo"; }
+    [[gnu::cold]] std::string message(int error) const override { return ::gai_strerror(error); }
+};
 
 class LookupWait;
 
@@ -62,9 +72,9 @@ struct Lookup {
         system_error = errno;
     }
     [[gnu::cold, gnu::noinline]] void fail() const {
-        if (error == EAI_SYSTEM) throw_system_error(system_error, "getaddrinfo");
-        throw_system_error(EHOSTUNREACH,
-                           concat({"getaddrinfo '", host, "' (", ::gai_strerror(error), ")"}));
+        const std::string what = concat({"getaddrinfo '", host, "'"});
+        if (error == EAI_SYSTEM) throw_system_error(system_error, what);
+        throw std::system_error(error, resolver_category(), what);
     }
 
     // The thread's, until it has posted its answer.
@@ -171,6 +181,11 @@ inline bool is_numeric(const std::string& host) noexcept {
 }
 
 }  // namespace detail
+
+[[gnu::cold]] WEFT_INLINE const std::error_category& resolver_category() noexcept {
+    static const detail::ResolverCategory category;
+    return category;
+}
 
 [[gnu::cold]] WEFT_INLINE Coro<std::vector<Address>> getaddrinfo(std::string host,
                                                                  std::uint16_t port) {

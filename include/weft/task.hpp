@@ -42,7 +42,8 @@ public:
     /// yet is withdrawn; one that has already struck the awaited operation still arrives.
     int uncancel() {
         TaskCore& core = task();
-        if (core.cancel_requests > 0 && --core.cancel_requests == 0) core.must_cancel = false;
+        if (core.cancel_requests > 0 && --core.cancel_requests == 0)
+            core.must_cancel = core.delivered = false;
         return static_cast<int>(core.cancel_requests);
     }
     /// Asks the task to end: what it awaits is cancelled, and the task sees CancelledError there in

@@ -58,9 +58,10 @@ public:
         return detail::to_time_point(deadline);
     }
 
-    /// Moves the deadline; one in the past strikes at the next suspension.
-    /// Throws:   RuntimeError after the expiry, and outside of the body; std::bad_alloc, and then
-    ///           there is no deadline.
+    /// Moves the deadline; one in the past strikes at the next suspension. One that has passed and
+    /// lost against a result, so that the body goes on and is still to be struck, is moved too.
+    /// Throws:   RuntimeError after the expiry has struck, and outside of the body; std::bad_alloc,
+    ///           and then there is no deadline.
     void reschedule(TimePoint when) { move_to(detail::to_deadline(when)); }
     /// From now on there is none.
     void reschedule(std::nullopt_t) { move_to(detail::no_deadline); }
@@ -156,10 +157,11 @@ private:
             detail::throw_runtime_error("weft: a Timeout is rescheduled inside of its body only");
         }
         const bool in_body = task_->loop->current_task() == task_;
-        if (expired_ && !(ahead_ && task_->must_cancel && in_body)) {
+        const bool strikes_later = task_->must_cancel && (ahead_ || !task_->delivered);
+        if (expired_ && !(strikes_later && in_body)) {
             detail::throw_runtime_error("weft: the Timeout has expired");
         }
-        if (expired_) withdraw();  // it has not struck yet
+        if (expired_) withdraw();
         ahead_ = expired_ = false;
         if (armed()) task_->loop->disarm(*this);
         deadline = when;

@@ -4,8 +4,15 @@
 #include <weft/testing/catch.hpp>
 
 #include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
 
 #include "stage.hpp"
 
@@ -423,6 +430,43 @@ WEFT_TEST_CASE("a poll for data beside one for room is told of data that comes w
     const short readable = co_await data;
     CHECK((writable & POLLOUT) != 0);
     CHECK((readable & POLLIN) != 0);
+}
+
+TEST_CASE("a Unix address is its path, whatever was in memory before", "[sockets]") {
+    for (const std::size_t size :
+         {std::size_t{1}, std::size_t{13}, std::size_t{14}, std::size_t{40}, std::size_t{107}}) {
+        CAPTURE(size);
+        const std::string path = "/" + std::string(size - 1, 'p');
+        // Where the address is made there was something else.
+        alignas(Address) unsigned char memory[sizeof(Address)];
+        std::memset(memory, 'Z', sizeof memory);
+        Address& address = *new (memory) Address(Address::unix_path(path));
+        CHECK(address.to_string() == "unix:" + path);
+        const auto& raw = *reinterpret_cast<const sockaddr_un*>(address.data());
+        CHECK(address.size() == offsetof(sockaddr_un, sun_path) + size + 1);
+        CHECK(std::string(raw.sun_path) == path);
+        address.~Address();
+    }
+    const std::string abstract = std::string(1, '\0') + "name";
+    CHECK(Address::unix_path(abstract).to_string() == "unix:@name");
+}
+
+WEFT_TEST_CASE("a long Unix path is bound, connected to and found under its name", "[sockets]") {
+    char folder[] = "/tmp/weft-a-folder-for-sockets-XXXXXX";
+    REQUIRE(::mkdtemp(folder) != nullptr);
+    const std::string path = std::string(folder) + "/the.socket";
+    const Address address = Address::unix_path(path);
+    {
+        const Fd listener = new_socket(AF_UNIX);
+        checked(::bind(listener.get(), address.data(), address.size()), "bind");
+        checked(::listen(listener.get(), 1), "listen");
+        CHECK(::access(path.c_str(), F_OK) == 0);
+        const Fd client = new_socket(AF_UNIX);
+        co_await io::connect(client.get(), address);
+        CHECK(Address::of_peer(client.get()).to_string() == "unix:" + path);
+    }
+    CHECK(::unlink(path.c_str()) == 0);
+    CHECK(::rmdir(folder) == 0);
 }
 
 }  // namespace sockets_test

@@ -211,10 +211,8 @@ private:
     }
 
     [[gnu::cold]] void set_up(unsigned entries) {
-        if (const char* const wanted = std::getenv("WEFT_URING_ENTRIES")) {
-            entries = static_cast<unsigned>(std::strtoul(wanted, nullptr, 10));
-        }
-        entries = std::min(std::max(entries, 2U), 4096U);
+        check_disabled_features();
+        entries = std::min(std::max(wanted_entries(entries), 2U), 4096U);
         const auto flag = [](const char* feature, unsigned bits) {
             return uring_feature_disabled(feature) ? 0U : bits;
         };

@@ -87,6 +87,9 @@ inline constexpr FutureCore::Typed typed_half{
     },
     [](const FutureCore& core) noexcept {
         return static_cast<const State&>(core).outcome.exception();
+    },
+    [](FutureCore& core, std::exception_ptr error) noexcept {
+        static_cast<State&>(core).outcome.set_cancelled(std::move(error));
     }};
 
 template <class T>

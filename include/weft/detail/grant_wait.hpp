@@ -152,8 +152,9 @@ template <class Queue>
     if (waiters == 0 || !last->task().loop->debug()) return;
     EventLoop& loop = *last->task().loop;
     try {
+        const std::string_view what = name ? name : last->what();
         const std::string text =
-            concat({"a ", name ? name : last->what(), " was destroyed while ",
+            concat({what.find_first_of("aeiou") == 0 ? "an " : "a ", what, " was destroyed while ",
                     decimal(static_cast<long long>(waiters)),
                     waiters > 1 ? " tasks waited for it" : " task waited for it"});
         loop.call_exception_handler({text, nullptr, last->task().name()});

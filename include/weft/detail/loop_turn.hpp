@@ -111,6 +111,11 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
     current_ = nullptr;
     task.waiting_on = nullptr;
     task.root.destroy();
+    if (detail::TaskExtras* const extras = task.extras();
+        extras && !extras->cancel_message.empty()) {
+        task.typed->set_cancelled(
+            task, std::make_exception_ptr(CancelledError(std::move(extras->cancel_message))));
+    }
     finish(task, detail::FutureCore::State::cancelled);
 }
 

@@ -29,6 +29,12 @@ inline bool handling_cancelled_error() noexcept {
     return type != nullptr && *type == typeid(CancelledError);
 }
 
+/// What a coroutine ends with that has flowed off its end where a value is due: g++ says nothing,
+/// and the language says that it must not happen.
+[[gnu::cold, gnu::noinline]] inline std::exception_ptr no_value() noexcept {
+    return std::make_exception_ptr(RuntimeError("weft: a coroutine ended without co_return"));
+}
+
 [[noreturn, gnu::cold, gnu::noinline]] inline void rethrow(const std::exception_ptr& exception) {
     if (exception) std::rethrow_exception(exception);
     throw CancelledError();

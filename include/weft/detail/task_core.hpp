@@ -159,6 +159,7 @@ struct FutureCore {
     struct Typed {
         void (*destroy)(FutureCore&) noexcept;
         std::exception_ptr (*exception)(const FutureCore&) noexcept;
+        void (*set_cancelled)(FutureCore&, std::exception_ptr) noexcept;
     };
 
     FutureCore(EventLoop& on, const Typed& table) noexcept : loop(&on), typed(&table) {}
