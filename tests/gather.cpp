@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "awaiting.hpp"
 #include "children.hpp"
 #include "probe.hpp"
 
@@ -418,6 +419,57 @@ WEFT_TEST_CASE("a task that gathers its own waiter can still be cancelled", "[ga
     waiter.cancel();
     const auto end = co_await end_of(waiter);
     REQUIRE(end == "c");
+}
+
+WEFT_TEST_CASE("9: a cancel that comes round a circle through a gather ends all of it",
+               "[gather]") {
+    // The first awaits the second, that the third, and that gathers both.
+    for (std::size_t cancelled = 0; cancelled < 3; ++cancelled) {
+        std::vector<Task<int>> tasks(3);
+        const auto awaits = [&tasks](std::size_t one, std::size_t other) -> Coro<int> {
+            std::vector<Future<int>> children{tasks[one]};
+            if (other != one) children.push_back(tasks[other]);
+            co_await weft::gather(std::move(children));
+            co_return 1;
+        };
+        tasks[0] = weft::create_task(awaits, std::size_t{1}, std::size_t{1});
+        tasks[1] = weft::create_task(awaits, std::size_t{2}, std::size_t{2});
+        tasks[2] = weft::create_task(awaits, std::size_t{0}, std::size_t{1});
+        co_await support::turns(3);
+        tasks[cancelled].cancel();
+        co_await support::turns(5);
+        for (const auto& task : tasks) {
+            REQUIRE(task.done());
+            REQUIRE(task.cancelled());
+        }
+    }
+}
+
+WEFT_TEST_CASE("36: children are cancelled in their order, tasks and futures alike", "[gather]") {
+    weft::EventLoop& loop = weft::get_running_loop();
+    std::string log;
+    const auto waits = [&log](Future<int> future, char name) -> Coro<int> {
+        try {
+            co_return co_await future;
+        } catch (const weft::CancelledError&) {
+            log += name;
+            throw;
+        }
+    };
+    auto first = loop.create_future<int>();
+    auto second = loop.create_future<int>();
+    auto child = weft::create_task(waits, first, 'a');
+    auto watches = weft::create_task(waits, second, 'b');
+    const auto gathers = [&]() -> Coro<void> {
+        std::vector<Future<int>> both{child, second};
+        co_await weft::gather(both);
+    };
+    auto outer = weft::create_task(gathers);
+    co_await support::turns(3);
+    outer.cancel();
+    co_await outer.wait();
+    co_await watches.wait();
+    REQUIRE(log == "ab");
 }
 
 }  // namespace gather_test

@@ -173,4 +173,24 @@ WEFT_TEST_CASE("ensure_future starts coroutines and callables and returns future
     REQUIRE(two == 2);
 }
 
+WEFT_TEST_CASE("22: a shield around what was cancelled before takes no request of its task",
+               "[shield]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    future.cancel();
+    int caught = 0;
+    const auto body = [&]() -> Coro<void> {
+        weft::current_task().cancel();
+        try {
+            co_await weft::shield(future);
+        } catch (const weft::CancelledError&) {
+            ++caught;
+        }
+        co_await weft::sleep(std::chrono::hours(1));
+    };
+    auto task = weft::create_task(body);
+    co_await task.wait();
+    REQUIRE(caught == 1);
+    REQUIRE(task.cancelled());
+}
+
 }  // namespace shield_test

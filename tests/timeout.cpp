@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "awaiting.hpp"
 #include "deadlines.hpp"
@@ -625,6 +626,80 @@ WEFT_TEST_CASE("timeout keeps the callable and its arguments", "[timeout]") {
     Service service;
     const int answer = co_await weft::timeout(2s, &Service::ask, &service, 41);
     REQUIRE(answer == 42);
+}
+
+WEFT_TEST_CASE("2: a callback that is due before a deadline may still move it", "[timeout]") {
+    EventLoop& loop = weft::get_running_loop();
+    const weft::TimePoint began = loop.time();
+    Timeout* inside = nullptr;
+    int moved = 0;
+    // Due at the same time, and set before it.
+    for (int second = 1; second <= 3; ++second) {
+        loop.call_at(began + std::chrono::seconds(second), [&, second] {
+            inside->reschedule(began + std::chrono::seconds(second + 1));
+            ++moved;
+        });
+    }
+    auto body = [&](Timeout& timeout) -> Coro<void> {
+        inside = &timeout;
+        co_await weft::sleep(1h);
+    };
+    auto scope = [&] { return weft::timeout_at(began + 1s, body); };
+    const std::string end = co_await ending(scope);
+    REQUIRE(end == "timeout");
+    REQUIRE(moved == 3);
+    REQUIRE(loop.time() - began == 4s);
+}
+
+WEFT_TEST_CASE("2: a callback that is due before a deadline may complete what it guards",
+               "[timeout]") {
+    EventLoop& loop = weft::get_running_loop();
+    auto future = loop.create_future<int>();
+    const weft::TimePoint when = loop.time() + 1s;
+    std::string order;
+    loop.call_at(when, [&] {
+        order += 'c';
+        future.set_result(7);
+    });
+    const auto sleeps = [&]() -> Coro<void> {
+        co_await weft::sleep_until(when);
+        order += 's';
+    };
+    auto sleeper = weft::create_task(sleeps);
+    co_await weft::yield();
+    int got = 0;
+    const auto waits = [&]() -> Coro<void> {
+        got = co_await weft::wait_for(future, when - loop.time());
+        order += 'w';
+    };
+    co_await weft::create_task(waits);
+    co_await sleeper;
+    REQUIRE(got == 7);
+    REQUIRE(order == "csw");
+    REQUIRE(loop.armed_timers() == 0);
+}
+
+WEFT_TEST_CASE("2: callbacks and deadlines that are due at once alternate as they were set",
+               "[timeout]") {
+    EventLoop& loop = weft::get_running_loop();
+    const weft::TimePoint when = loop.time() + 1s;
+    std::string order;
+    std::vector<weft::Task<void>> tasks;
+    const auto waits = [&](char name) -> Coro<void> {
+        loop.call_at(when, [&order, name] { order += name; });
+        auto timed = [&] { return weft::timeout_at(when, [] { return takes(1h, 1); }); };
+        const std::string end = co_await ending(timed);
+        if (end == "timeout") order += static_cast<char>(name - 'a' + 'A');
+    };
+    for (const char name : {'a', 'b', 'c', 'd'}) tasks.push_back(weft::create_task(waits, name));
+    for (auto& task : tasks) co_await task;
+    REQUIRE(order.size() == 8);
+    for (const char name : {'a', 'b', 'c', 'd'}) {
+        const auto capital = static_cast<char>(name - 'a' + 'A');
+        REQUIRE(order.find(name) < order.find(capital));
+    }
+    REQUIRE(loop.time() == when);
+    REQUIRE(loop.armed_timers() == 0);
 }
 
 }  // namespace timeout_test

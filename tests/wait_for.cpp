@@ -337,4 +337,20 @@ WEFT_TEST_CASE("the limit counts from the await on, not from the call", "[wait_f
     REQUIRE(loop.time() - began == 2s);
 }
 
+WEFT_TEST_CASE("43: two deadlines that end one future in the same turn are both timeouts",
+               "[wait_for]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    const auto waits = [&future]() -> Coro<std::string> {
+        auto timed = [&] { return wait_for(future, 1s); };
+        co_return co_await ending(timed);
+    };
+    auto one = weft::create_task(waits);
+    auto other = weft::create_task(waits);
+    const std::string first = co_await one;
+    const std::string second = co_await other;
+    REQUIRE(first == "timeout");
+    REQUIRE(second == "timeout");
+    REQUIRE(future.cancelled());
+}
+
 }  // namespace wait_for_test

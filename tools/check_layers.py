@@ -17,7 +17,7 @@ LAYERS = [
                     " backend/forked detail/helper_thread"),
     ("engine", "loop coro handle detail/context detail/ready_queue detail/go_on detail/timer_heap detail/frame_allocator"
                " detail/inbox detail/promise_base detail/report detail/task_core detail/guard remote"
-               " detail/event_loop detail/loop_callbacks detail/loop_cancel detail/loop_life detail/loop_reports"
+               " detail/cancel_way detail/event_loop detail/loop_callbacks detail/loop_cancel detail/loop_life detail/loop_reports"
                " detail/loop_turn detail/loop_world"),
     ("suspension", "io sleep task future chunk detail/future_state detail/ready_await detail/gate"
                    " detail/grant_wait detail/wait_queue"

@@ -133,7 +133,7 @@ private:
 
 /// Runs the generator to its next co_yield, in place like CoroAwaiter does (docs/decisions/0001).
 template <class T>
-class [[nodiscard]] NextAwaiter {
+class [[nodiscard]] [[gnu::warn_unused]] NextAwaiter {
     using Frame = std::coroutine_handle<GeneratorPromise<T>>;
 
 public:
@@ -183,7 +183,7 @@ protected:
 };
 
 template <class T>
-class [[nodiscard]] CloseGeneratorAwaiter final : public NextAwaiter<T> {
+class [[nodiscard]] [[gnu::warn_unused]] CloseGeneratorAwaiter final : public NextAwaiter<T> {
 public:
     using NextAwaiter<T>::NextAwaiter;
 

@@ -49,7 +49,7 @@ private:
     bool broken_ = false;
 };
 
-class [[nodiscard]] BarrierAwaiter final : public LazyWait<BarrierWait> {
+class [[nodiscard]] [[gnu::warn_unused]] BarrierAwaiter final : public LazyWait<BarrierWait> {
 public:
     explicit BarrierAwaiter(Barrier& barrier) noexcept : barrier_(barrier) {}
     bool await_ready() { return may_go_on() && try_take(); }

@@ -89,7 +89,7 @@ struct BroadcastCore : Recycled {
 };
 
 template <class T>
-class [[nodiscard]] BroadcastAwaiter final : public GateWait {
+class [[nodiscard]] [[gnu::warn_unused]] BroadcastAwaiter final : public GateWait {
 public:
     BroadcastAwaiter(BroadcastCore<T>& core, std::uint64_t& position) noexcept
         : GateWait(core.waiting), core_(&core), position_(&position) {}

@@ -54,7 +54,7 @@ private:
 
 /// `Guard` is void for a bare acquire.
 template <class Guard>
-class [[nodiscard]] CapacityAwaiter final : public LazyWait<CapacityWait> {
+class [[nodiscard]] [[gnu::warn_unused]] CapacityAwaiter final : public LazyWait<CapacityWait> {
 public:
     /// `borrower`: null for the task that awaits.
     CapacityAwaiter(CapacityLimiter& limiter, const void* borrower) noexcept

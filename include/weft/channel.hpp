@@ -65,7 +65,8 @@ struct ChannelCore : Recycled {
 };
 
 template <class T>
-class [[nodiscard]] ChannelSendAwaiter final : public PutWait<T, FifoStore<T>> {
+class [[nodiscard]] [[gnu::warn_unused]] ChannelSendAwaiter final
+    : public PutWait<T, FifoStore<T>> {
 public:
     template <class U>
     ChannelSendAwaiter(ItemQueue<T, FifoStore<T>>& items, U&& item)
@@ -78,7 +79,8 @@ public:
 };
 
 template <class T>
-class [[nodiscard]] ChannelReceiveAwaiter final : public GetWait<T, FifoStore<T>> {
+class [[nodiscard]] [[gnu::warn_unused]] ChannelReceiveAwaiter final
+    : public GetWait<T, FifoStore<T>> {
 public:
     explicit ChannelReceiveAwaiter(ItemQueue<T, FifoStore<T>>& items) noexcept
         : GetWait<T, FifoStore<T>>(items) {}

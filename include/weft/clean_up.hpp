@@ -48,7 +48,8 @@ Coro<void> run_lent(Awaiter& awaiter) {
 /// Its frame is ours all the same: when a loop is torn down by force, it goes before the locals
 /// that it refers to.
 template <class Fn>
-class [[nodiscard]] CleanUpAwaiter final : public Suspension, private FutureWaiter {
+class [[nodiscard]] [[gnu::warn_unused]] CleanUpAwaiter final : public Suspension,
+                                                                private FutureWaiter {
     using Timed = MoveOnAwaiter<AwaiterFrom<Fn&>>;
 
 public:

@@ -34,7 +34,8 @@ struct NotifiedTag {};
 
 /// First in the condition's queue; once it is notified, or cancelled, in the lock's. So a notified
 /// task wakes up once, with the lock, and has its place in the lock's order from the notification.
-class [[nodiscard]] ConditionWait final : public LockWait, ListNode<NotifiedTag> {
+class [[nodiscard]] [[gnu::warn_unused]] ConditionWait final : public LockWait,
+                                                               ListNode<NotifiedTag> {
 public:
     ConditionWait(Condition& condition, const std::source_location& place) noexcept;
     ~ConditionWait() {

@@ -87,7 +87,7 @@ private:
 /// lambda and its arguments to `create_task(fn, args...)`, which keeps both.
 /// Cancel:   passes through: the innermost await is what is cancelled.
 template <class T>
-class [[nodiscard]] Coro {
+class [[nodiscard]] [[gnu::warn_unused]] Coro {
 public:
     using promise_type = detail::Promise<T>;
     using value_type = T;

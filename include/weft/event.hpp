@@ -15,7 +15,7 @@ struct EventStatistics {
 
 namespace detail {
 
-class [[nodiscard]] EventAwaiter final : public OpenWait {
+class [[nodiscard]] [[gnu::warn_unused]] EventAwaiter final : public OpenWait {
 public:
     explicit EventAwaiter(Gate& gate) noexcept : OpenWait(gate) {}
     const char* what() const noexcept override { return "event"; }

@@ -36,17 +36,25 @@ bool is_a(const std::exception_ptr& exception) {
 
 /// The parameter of a handler: `const E&` of a lambda, a function or a function object.
 template <class Fn>
-struct HandlerOf : HandlerOf<decltype(&Fn::operator())> {};
-template <class R, class Parameter>
-struct HandlerOf<R (*)(Parameter)> {
+struct HandlerOf {};
+template <class Fn>
+    requires requires { &Fn::operator(); }
+struct HandlerOf<Fn> : HandlerOf<decltype(&Fn::operator())> {};
+template <class R, class Parameter, bool Quiet>
+struct HandlerOf<R (*)(Parameter) noexcept(Quiet)> {
     using Error = std::remove_cvref_t<Parameter>;
 };
-template <class R, class Parameter>
-struct HandlerOf<R(Parameter)> : HandlerOf<R (*)(Parameter)> {};
-template <class R, class Fn, class Parameter>
-struct HandlerOf<R (Fn::*)(Parameter)> : HandlerOf<R (*)(Parameter)> {};
-template <class R, class Fn, class Parameter>
-struct HandlerOf<R (Fn::*)(Parameter) const> : HandlerOf<R (*)(Parameter)> {};
+template <class R, class Parameter, bool Quiet>
+struct HandlerOf<R(Parameter) noexcept(Quiet)> : HandlerOf<R (*)(Parameter)> {};
+template <class R, class Fn, class Parameter, bool Quiet>
+struct HandlerOf<R (Fn::*)(Parameter) noexcept(Quiet)> : HandlerOf<R (*)(Parameter)> {};
+template <class R, class Fn, class Parameter, bool Quiet>
+struct HandlerOf<R (Fn::*)(Parameter) const noexcept(Quiet)> : HandlerOf<R (*)(Parameter)> {};
+
+template <class Fn>
+concept NamesError = requires {
+    typename HandlerOf<std::remove_cvref_t<Fn>>::Error;
+};
 
 }  // namespace detail
 
@@ -118,6 +126,7 @@ public:
     /// A handler is a callable with one parameter that is not `auto`. It must not suspend: C++
     /// allows no `co_await` in a catch block.
     template <class... Handlers>
+        requires(detail::NamesError<Handlers>&&...)
     void handle(Handlers&&... handlers) const {
         std::vector<std::exception_ptr> thrown;
         std::optional<ExceptionGroup> rest = filter([&](const std::exception_ptr& error) {
@@ -134,6 +143,13 @@ public:
         }
         if (rest) thrown.push_back(std::make_exception_ptr(*rest));
         throw ExceptionGroup("errors while errors were handled", std::move(thrown));
+    }
+    /// Refuses every other handler.
+    template <class... Handlers>
+    void handle(Handlers&&...) const {
+        static_assert(sizeof...(Handlers) == 0,
+                      "weft: a handler has one parameter, which names the type that it takes: "
+                      "[](const std::system_error& error) { ... }, not auto");
     }
 
 private:

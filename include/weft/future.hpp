@@ -135,7 +135,7 @@ private:
 };
 
 /// Waits for the end and looks at no result; a cancel ends the wait and leaves the future alone.
-class [[nodiscard]] DoneAwaiter final : public FutureWait {
+class [[nodiscard]] [[gnu::warn_unused]] DoneAwaiter final : public FutureWait {
 public:
     explicit DoneAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
 

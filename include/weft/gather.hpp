@@ -128,7 +128,7 @@ Coro<std::vector<Settled<Stored<T>>>> settle_range(R range) {
 /// Lifetime: operations (`sleep`, `io::recv`, ...) written into the call end with it: when it
 ///           throws early they are cancelled and awaited first. An item, permit or lock that one
 ///           of them was granted goes back then; `gather(return_exceptions, ...)` returns all.
-template <detail::ChildArgument... A>
+template <class... A>
 auto gather(A&&... children) {
     return detail::in_place_if_borrowing<A...>(detail::gather_each(
         detail::ChildRule::first_error, detail::keep(std::forward<A>(children))...));
@@ -145,7 +145,7 @@ auto gather(R&& range) {
 /// The same, but each outcome sits in its slot and no child's error is thrown.
 /// Returns:  a tuple of `Settled<T>`.
 /// Cancel:   cancels every child, waits for them, and throws (unless none gave in).
-template <detail::ChildArgument... A>
+template <class... A>
 auto gather(ReturnExceptions, A&&... children) {
     return detail::in_place_if_borrowing<A...>(
         detail::settle_each(detail::keep(std::forward<A>(children))...));
@@ -161,7 +161,7 @@ auto gather(ReturnExceptions, R&& range) {
 /// Returns:  like `gather`.
 /// Throws:   the first error.
 /// Cancel:   cancels every child and waits for them, like `gather`.
-template <detail::ChildArgument... A>
+template <class... A>
 auto all(A&&... children) {
     return detail::in_place_if_borrowing<A...>(detail::gather_each(
         detail::ChildRule::first_error_cancels, detail::keep(std::forward<A>(children))...));

@@ -88,7 +88,7 @@ private:
     }
 };
 
-class [[nodiscard]] TransferAwaiter final : public OperationWait {
+class [[nodiscard]] [[gnu::warn_unused]] TransferAwaiter final : public OperationWait {
 public:
     TransferAwaiter(OpCode op, int descriptor, void* data, std::size_t size, std::uint64_t position,
                     int message_flags) noexcept
@@ -102,7 +102,7 @@ public:
     std::size_t await_resume() const { return transferred(); }
 };
 
-class [[nodiscard]] ReadyAwaiter final : public OperationWait {
+class [[nodiscard]] [[gnu::warn_unused]] ReadyAwaiter final : public OperationWait {
 public:
     ReadyAwaiter(int descriptor, short mask) noexcept : OperationWait(OpCode::poll) {
         fd = descriptor;
@@ -111,7 +111,7 @@ public:
     short await_resume() const { return static_cast<short>(checked()); }
 };
 
-class [[nodiscard]] SyncAwaiter final : public OperationWait {
+class [[nodiscard]] [[gnu::warn_unused]] SyncAwaiter final : public OperationWait {
 public:
     SyncAwaiter(int descriptor, bool data_only) noexcept : OperationWait(OpCode::fsync) {
         fd = descriptor;
@@ -123,7 +123,8 @@ public:
 /// A Unix socket whose listener's queue is full answers EAGAIN, and nothing ever says when to try
 /// again: that is what the timer is for. The backend has nothing then that a close could end, so
 /// each try makes sure that the number is still this socket's.
-class [[nodiscard]] ConnectAwaiter final : public OperationWait, private Timer {
+class [[nodiscard]] [[gnu::warn_unused]] ConnectAwaiter final : public OperationWait,
+                                                                private Timer {
 public:
     ConnectAwaiter(int descriptor, const Address& to) noexcept
         : OperationWait(OpCode::connect), Timer(&try_again), to_(to) {
@@ -196,7 +197,7 @@ private:
     std::uint64_t cookie_ = 0;
 };
 
-class [[nodiscard]] CloseAwaiter final : public OperationWait {
+class [[nodiscard]] [[gnu::warn_unused]] CloseAwaiter final : public OperationWait {
 public:
     explicit CloseAwaiter(int descriptor) noexcept : OperationWait(OpCode::close) {
         fd = descriptor;
@@ -247,7 +248,7 @@ struct Accepted {
 
 namespace detail {
 
-class [[nodiscard]] AcceptAwaiter final : public DescriptorWait {
+class [[nodiscard]] [[gnu::warn_unused]] AcceptAwaiter final : public DescriptorWait {
 public:
     explicit AcceptAwaiter(int descriptor) noexcept : DescriptorWait(OpCode::accept) {
         fd = descriptor;
@@ -263,7 +264,7 @@ private:
     Address peer_;
 };
 
-class [[nodiscard]] OpenAwaiter final : public DescriptorWait {
+class [[nodiscard]] [[gnu::warn_unused]] OpenAwaiter final : public DescriptorWait {
 public:
     OpenAwaiter(int directory, const char* path, int open_flags, unsigned mode) noexcept
         : DescriptorWait(OpCode::openat) {

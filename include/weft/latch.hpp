@@ -20,7 +20,7 @@ struct LatchStatistics {
 
 namespace detail {
 
-class [[nodiscard]] LatchAwaiter final : public OpenWait {
+class [[nodiscard]] [[gnu::warn_unused]] LatchAwaiter final : public OpenWait {
 public:
     inline LatchAwaiter(Latch& latch, std::size_t arrivals) noexcept;
     const char* what() const noexcept override { return "latch"; }

@@ -56,7 +56,7 @@ public:
 
 /// `Guard` is void for a bare acquire.
 template <class Guard>
-class [[nodiscard]] LockAwaiter final : public LazyWait<LockAcquire> {
+class [[nodiscard]] [[gnu::warn_unused]] LockAwaiter final : public LazyWait<LockAcquire> {
 public:
     LockAwaiter(Lock& lock, const std::source_location& place) noexcept
         : lock_(lock), place_(place) {}

@@ -9,12 +9,14 @@
 #include "clock.hpp"
 #include "detail/std_parts.hpp"
 #include "detail/timed_awaiter.hpp"
+#include "task.hpp"
+#include "wait_for.hpp"
 
 namespace weft {
 namespace detail {
 
 template <class Awaiter>
-class [[nodiscard]] MoveOnAwaiter final : public TimedAwaiter<Awaiter> {
+class [[nodiscard]] [[gnu::warn_unused]] MoveOnAwaiter final : public TimedAwaiter<Awaiter> {
     using T = std::remove_cvref_t<decltype(std::declval<Awaiter&>().await_resume())>;
 
 public:
@@ -49,10 +51,28 @@ public:
 ///           callable that makes the operation: `return move_on_after(5s, [&] { return io::recv(fd,
 ///           buffer); });`.
 template <class A, class Rep, class Period>
+    requires(detail::Timeable<A>)
 detail::MoveOnAwaiter<detail::AwaiterFrom<A>> move_on_after(
     std::chrono::duration<Rep, Period> limit, A&& awaitable) {
     return detail::MoveOnAwaiter<detail::AwaiterFrom<A>>(std::forward<A>(awaitable),
                                                          detail::to_nanoseconds(limit));
+}
+/// Refuses everything else.
+template <class A, class Limit>
+auto move_on_after(Limit limit, A&&) {
+    if constexpr (!detail::is_duration<Limit>) {
+        static_assert(detail::always_false<Limit>,
+                      "weft: the limit is a std::chrono::duration: move_on_after(5s, awaitable)");
+        return detail::Refused();
+    } else if constexpr (detail::is_coro<std::remove_cvref_t<A>>) {
+        static_assert(detail::always_false<A>, "weft: give the coroutine away: std::move(coro)");
+        return move_on_after(limit, std::remove_cvref_t<A>(nullptr));
+    } else {
+        static_assert(detail::always_false<A>,
+                      "weft: not awaitable: neither a coroutine, a task, a future, an operation "
+                      "nor a function without parameters that returns one");
+        return detail::Refused();
+    }
 }
 
 }  // namespace weft

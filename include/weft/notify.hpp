@@ -43,7 +43,7 @@ private:
     bool alone_ = false;  // by notify_one
 };
 
-class [[nodiscard]] NotifyAwaiter final : public LazyWait<NotifyWait> {
+class [[nodiscard]] [[gnu::warn_unused]] NotifyAwaiter final : public LazyWait<NotifyWait> {
 public:
     explicit NotifyAwaiter(Notify& notify) noexcept : notify_(notify) {}
     bool await_ready() noexcept { return may_go_on() && try_take(); }

@@ -115,7 +115,7 @@ private:
 
 /// Needs no coroutine when the value is there.
 template <class T>
-class [[nodiscard]] OnceAwaiter {
+class [[nodiscard]] [[gnu::warn_unused]] OnceAwaiter {
 public:
     explicit OnceAwaiter(T& value) noexcept : value_(&value) {}
     explicit OnceAwaiter(Coro<T*> making) noexcept : making_(making.release()) {}

@@ -36,7 +36,7 @@ struct OneshotCore : Recycled {
 
 /// The value stays in the core until it is looked at: a frame that is destroyed loses nothing.
 template <class T>
-class [[nodiscard]] OneshotAwaiter final : public QueueWait {
+class [[nodiscard]] [[gnu::warn_unused]] OneshotAwaiter final : public QueueWait {
 public:
     explicit OneshotAwaiter(OneshotCore<T>& core) noexcept : core_(&core) {}
     const char* what() const noexcept override { return "oneshot recv"; }

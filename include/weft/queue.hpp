@@ -57,7 +57,7 @@ namespace detail {
 }
 
 template <class T, class Store>
-class [[nodiscard]] QueueGetAwaiter final : public GetWait<T, Store> {
+class [[nodiscard]] [[gnu::warn_unused]] QueueGetAwaiter final : public GetWait<T, Store> {
 public:
     explicit QueueGetAwaiter(ItemQueue<T, Store>& queue) noexcept : GetWait<T, Store>(queue) {}
     const char* what() const noexcept override { return "queue get"; }
@@ -69,7 +69,7 @@ public:
 };
 
 template <class T, class Store>
-class [[nodiscard]] QueuePutAwaiter final : public PutWait<T, Store> {
+class [[nodiscard]] [[gnu::warn_unused]] QueuePutAwaiter final : public PutWait<T, Store> {
 public:
     template <class U>
     QueuePutAwaiter(ItemQueue<T, Store>& queue, U&& item)
@@ -81,7 +81,7 @@ public:
     }
 };
 
-class [[nodiscard]] QueueJoinAwaiter final : public GateWait {
+class [[nodiscard]] [[gnu::warn_unused]] QueueJoinAwaiter final : public GateWait {
 public:
     QueueJoinAwaiter(Gate& joiners, bool ready) noexcept : GateWait(joiners), ready_(ready) {}
     const char* what() const noexcept override { return "queue join"; }

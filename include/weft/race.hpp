@@ -132,7 +132,7 @@ Coro<Winner<Stored<T>>> race_range(R range) {
 ///           returned, and the cancel strikes at the next suspension.
 /// Lifetime: operations written into the call live until it returns. A losing operation that was
 ///           cancelled throws nothing inside.
-template <detail::ChildArgument... A>
+template <class... A>
     requires(sizeof...(A) > 0)
 auto race(A&&... children) {
     return detail::in_place_if_borrowing<A...>(

@@ -54,7 +54,7 @@ Coro<std::tuple<Settled<Stored<ResultOf<K>>>...>> race_and_settle(K... kept) {
 /// Cancel:   lossless: cancels the children and waits for them; if one succeeds all the same, the
 ///           results are returned and the cancel strikes at the next suspension.
 /// Lifetime: operations written into the call live until it returns.
-template <detail::ChildArgument... A>
+template <class... A>
     requires(sizeof...(A) > 0)
 auto race_all(A&&... children) {
     return detail::in_place_if_borrowing<A...>(

@@ -24,7 +24,7 @@ namespace detail {
 
 /// In the limiter's queue until it is served or cancelled. Served and cancelled afterwards is
 /// served.
-class [[nodiscard]] RateAwaiter final : public Suspension, public ListNode<> {
+class [[nodiscard]] [[gnu::warn_unused]] RateAwaiter final : public Suspension, public ListNode<> {
 public:
     RateAwaiter(RateLimiter& limiter, std::uint32_t tokens) noexcept
         : limiter_(&limiter), tokens_(tokens) {}

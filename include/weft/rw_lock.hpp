@@ -56,7 +56,7 @@ private:
 
 /// `Guard` is void for a bare acquire.
 template <Access access, class Guard>
-class [[nodiscard]] RwLockAwaiter final : public LazyWait<RwLockWait> {
+class [[nodiscard]] [[gnu::warn_unused]] RwLockAwaiter final : public LazyWait<RwLockWait> {
 public:
     RwLockAwaiter(RwLock& lock, const std::source_location& place) noexcept
         : lock_(lock), place_(place) {}

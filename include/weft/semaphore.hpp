@@ -41,7 +41,7 @@ private:
 
 /// `Guard` is void for a bare acquire.
 template <class Guard>
-class [[nodiscard]] SemaphoreAwaiter final : public LazyWait<SemaphoreWait> {
+class [[nodiscard]] [[gnu::warn_unused]] SemaphoreAwaiter final : public LazyWait<SemaphoreWait> {
 public:
     explicit SemaphoreAwaiter(Semaphore& semaphore) noexcept : semaphore_(semaphore) {}
     bool await_ready() noexcept { return may_go_on() && try_take(); }

@@ -14,7 +14,7 @@ namespace weft {
 namespace detail {
 
 template <class T>
-class [[nodiscard]] ShieldAwaiter final : public FutureWait {
+class [[nodiscard]] [[gnu::warn_unused]] ShieldAwaiter final : public FutureWait {
 public:
     // Takes over a reference.
     explicit ShieldAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
@@ -34,9 +34,9 @@ public:
     }
     T await_resume() {
         // Where it ended after we were cancelled and before we run, there is a result to return.
+        const TaskCore* const waited = task();
         if (struck_ || !core_->done() ||
-            (core_->state == FutureCore::State::cancelled &&
-             core_->loop->current_task()->must_cancel))
+            (core_->state == FutureCore::State::cancelled && waited && waited->must_cancel))
             core_->loop->throw_cancelled();
         core_->retrieved = true;
         Outcome<T>& outcome = outcome_of<T>(*core_);

@@ -16,7 +16,7 @@ namespace weft {
 namespace detail {
 
 /// Until the next turn.
-class [[nodiscard]] YieldAwaiter {
+class [[nodiscard]] [[gnu::warn_unused]] YieldAwaiter {
 public:
     YieldAwaiter() noexcept {}
     bool await_ready() const noexcept { return false; }
@@ -91,14 +91,14 @@ private:
     TaskCore* task_ = nullptr;
 };
 
-class [[nodiscard]] SleepAwaiter final : public SleepWait {
+class [[nodiscard]] [[gnu::warn_unused]] SleepAwaiter final : public SleepWait {
 public:
     SleepAwaiter(Nanoseconds time, Kind kind) noexcept : SleepWait(time, kind) {}
     void await_resume() const { finish(); }
 };
 
 template <class T>
-class [[nodiscard]] SleepWithResult final : public SleepWait {
+class [[nodiscard]] [[gnu::warn_unused]] SleepWithResult final : public SleepWait {
 public:
     template <class U>
     SleepWithResult(Nanoseconds delay, U&& result)

@@ -27,7 +27,7 @@ namespace weft {
 namespace detail {
 
 /// Sends all of it, however many calls the socket wants; the task sleeps through them.
-class [[nodiscard]] StreamWrite final : public OperationWait {
+class [[nodiscard]] [[gnu::warn_unused]] StreamWrite final : public OperationWait {
 public:
     StreamWrite(StreamState& stream, ConstBuffer from) noexcept
         : OperationWait(OpCode::send), stream_(&stream), left_(from.size()) {
@@ -89,6 +89,7 @@ private:
 /// A connected stream socket. One task may read while others write: each write goes out whole, and
 /// in the order in which they began. Two readers at once are a mistake (they would tear lines
 /// apart).
+/// Throws:   RuntimeError once it was moved from, from everything but `is_closed`.
 /// Thread:   loop thread only.
 class Stream {
 public:
@@ -101,9 +102,7 @@ public:
     ///           read that fills the stream's buffer (all but this one).
     /// Cancel:   lossless: either data is returned or none was taken.
     /// Lifetime: `buffer` outlives the await, a cancelled one included.
-    detail::StreamRead read(MutableBuffer buffer) noexcept {
-        return detail::StreamRead(*state_, buffer);
-    }
+    detail::StreamRead read(MutableBuffer buffer) { return detail::StreamRead(state(), buffer); }
 
     /// Reads what there is, up to 16 KiB of it, into a buffer of the loop's: no memory to provide,
     /// none behind a connection that waits, and on the ring a receive that stands instead of one
@@ -118,29 +117,30 @@ public:
     /// Source:   recv(2); IORING_OP_RECV with IORING_RECV_MULTISHOT, Linux 6.0, and buffer rings,
     ///           Linux 5.19, where there are.
     detail::ChunkRead read_chunk() {
-        if (!state_->chunks) [[unlikely]]
-            state_->chunks = new detail::ChunkSource(state_->fd);
-        return detail::ChunkRead(*state_);
+        detail::StreamState& stream = state();
+        if (!stream.chunks) [[unlikely]]
+            stream.chunks = new detail::ChunkSource(stream.fd);
+        return detail::ChunkRead(stream);
     }
 
     /// Reads exactly as much as the buffer holds.
     /// Throws:   IncompleteReadError with what there was when the peer closed before;
     ///           std::system_error (recv); CancelledError; RuntimeError while another task reads.
     /// Cancel:   lossless: what was received stays readable.
-    Coro<void> read_exactly(MutableBuffer buffer) { return read_into(*state_, buffer); }
-    Coro<std::string> read_exactly(std::size_t count) { return read_count(*state_, count); }
+    Coro<void> read_exactly(MutableBuffer buffer) { return read_into(state(), buffer); }
+    Coro<std::string> read_exactly(std::size_t count) { return read_count(state(), count); }
 
     /// Reads through the next '\n', which is included. Empty: the peer closed after a whole line.
     /// Throws:   IncompleteReadError (the peer closed inside a line), LimitOverrunError (the data
     ///           stays readable); std::system_error (recv); CancelledError; RuntimeError while
     ///           another task reads so.
     /// Cancel:   lossless: what was received stays readable.
-    Coro<std::string> read_line() { return read_through(*state_, "\n"); }
+    Coro<std::string> read_line() { return read_through(state(), "\n"); }
 
     /// Reads through the next `separator`, which is included. Like `read_line` otherwise.
     /// Lifetime: `separator`'s text outlives the await.
     Coro<std::string> read_until(std::string_view separator) {
-        return read_through(*state_, separator);
+        return read_through(state(), separator);
     }
 
     /// Writes all of it; suspends while the peer does not keep up.
@@ -148,35 +148,39 @@ public:
     ///           CancelledError.
     /// Cancel:   what the socket had taken by then is sent; `written()` tells how much that was.
     /// Lifetime: `data` outlives the await, a cancelled one included.
-    detail::StreamWrite write(ConstBuffer data) noexcept {
-        return detail::StreamWrite(*state_, data);
-    }
+    detail::StreamWrite write(ConstBuffer data) { return detail::StreamWrite(state(), data); }
 
     /// Tells the peer that nothing more will come; reading goes on.
     /// Throws:   std::system_error (shutdown).
     void write_eof() {
-        if (::shutdown(state_->fd.get(), SHUT_WR) != 0) {
+        if (::shutdown(fd(), SHUT_WR) != 0) {
             detail::throw_system_error(errno, "shutdown");
         }
     }
 
     /// Ends waiting reads and writes (ECANCELED) and closes. Idempotent.
     /// Cancel:   runs to its end all the same.
-    Coro<void> close() { return close_now(*state_); }
+    Coro<void> close() { return close_now(state()); }
     bool is_closed() const noexcept { return !state_ || !state_->fd; }
 
     /// Bytes sent by the writes that have ended. (A write that waits is counted when the kernel
     /// gives it back.)
-    std::uint64_t written() const noexcept { return state_->written; }
+    std::uint64_t written() const { return state().written; }
     /// Bytes a line (or the search for a separator) may have; 64 KiB at first.
-    void set_limit(std::size_t bytes) noexcept { state_->limit = bytes; }
+    void set_limit(std::size_t bytes) { state().limit = bytes; }
     Address local_address() const { return Address::of_socket(fd()); }
     /// Throws:   std::system_error (getpeername; ENOTCONN once the connection is gone).
     Address peer_address() const { return Address::of_peer(fd()); }
     /// For socket options and low-level operations.
-    int fd() const noexcept { return state_->fd.get(); }
+    int fd() const { return state().fd.get(); }
 
 private:
+    detail::StreamState& state() const {
+        if (!state_) [[unlikely]]
+            detail::throw_runtime_error("weft: an empty Stream: it was moved from");
+        return *state_;
+    }
+
     static constexpr std::size_t chunk = 4096;
     static constexpr std::size_t most_ahead = 64 * 1024;
 

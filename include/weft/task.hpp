@@ -2,6 +2,7 @@
 // Task<T>: a coroutine scheduled on the loop, and the future of its result; create_task.
 #pragma once
 
+#include <coroutine>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -149,6 +150,30 @@ decltype(auto) call_member(Member member, Object& object, Args&&... args) {
     }
 }
 
+template <class A>
+inline constexpr bool is_coro = false;
+template <class T>
+inline constexpr bool is_coro<Coro<T>> = true;
+
+/// For a static_assert in a branch that is taken by mistake.
+template <class...>
+inline constexpr bool always_false = false;
+
+/// What a call gives that a static_assert has refused: it can be awaited and becomes anything, so
+/// that the message stands alone.
+struct Refused {
+    bool await_ready() const noexcept;
+    void await_suspend(std::coroutine_handle<> handle) const noexcept;
+    bool await_cancelled() const noexcept;
+    Refused await_resume() const;
+    Refused operator*() const;
+    template <class T>
+    operator T() const;
+};
+
+template <class Fn, class... Args>
+concept MakesCoroOf = is_coro<std::invoke_result_t<Fn, Args...>>;
+
 /// Keeps a callable and its arguments as long as the coroutine that came out of them.
 template <class Fn, class... Args>
 auto keep_and_call(Fn fn, Args... args) -> std::invoke_result_t<Fn&, Args...> {
@@ -156,6 +181,32 @@ auto keep_and_call(Fn fn, Args... args) -> std::invoke_result_t<Fn&, Args...> {
         co_return co_await call_member(fn, args...);
     } else {
         co_return co_await fn(std::move(args)...);
+    }
+}
+
+/// The same for copies of what it is given. What is no such call is refused here and not by a
+/// constraint: the message is then the only one.
+template <class Fn, class... Args>
+auto call_copies(Fn&& fn, Args&&... args) {
+    using Kept = std::decay_t<Fn>;
+    if constexpr (MakesCoroOf<Kept&, std::decay_t<Args>...>) {
+        return keep_and_call<Kept, std::decay_t<Args>...>(std::forward<Fn>(fn),
+                                                          std::forward<Args>(args)...);
+    } else {
+        if constexpr (is_coro<Kept>) {
+            static_assert(always_false<Fn>,
+                          "weft: after a coroutine, create_task takes TaskOptions alone: "
+                          "create_task(coro(), TaskOptions(name))");
+        } else if constexpr (std::is_invocable_v<Kept&, std::decay_t<Args>...>) {
+            static_assert(always_false<Fn>,
+                          "weft: the function given to create_task does not return a Coro");
+        } else {
+            static_assert(always_false<Fn>,
+                          "weft: what create_task is given first is neither a coroutine nor a "
+                          "function that can be called with copies of the arguments after it "
+                          "(std::ref passes a reference)");
+        }
+        return Coro<Refused>(nullptr);
     }
 }
 
@@ -210,10 +261,10 @@ Task<T> create_task(Coro<T> coro, TaskOptions options) {
 /// until the coroutine has ended: the way to start a lambda with captures. TaskOptions may come
 /// last. To pass a reference use std::ref.
 template <class Fn, class... Args>
-    requires(std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>)
+    requires(!detail::ends_with_options<Args...> ||
+             std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>)
 auto create_task(Fn&& fn, Args&&... args) {
-    return create_task(detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
-        std::forward<Fn>(fn), std::forward<Args>(args)...));
+    return create_task(detail::call_copies(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 template <class Fn, class... Args>
     requires(detail::ends_with_options<Args...> &&
@@ -221,12 +272,10 @@ template <class Fn, class... Args>
 auto create_task(Fn&& fn, Args&&... args) {
     auto all = std::forward_as_tuple(std::forward<Args>(args)...);
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
-        return create_task(
-            detail::keep_and_call<std::decay_t<Fn>,
-                                  std::decay_t<std::tuple_element_t<I, decltype(all)>>...>(
-                std::forward<Fn>(fn),
-                std::forward<std::tuple_element_t<I, decltype(all)>>(std::get<I>(all))...),
-            TaskOptions(std::get<sizeof...(Args) - 1>(all)));
+        return create_task(detail::call_copies(std::forward<Fn>(fn),
+                                               std::forward<std::tuple_element_t<I, decltype(all)>>(
+                                                   std::get<I>(all))...),
+                           TaskOptions(std::get<sizeof...(Args) - 1>(all)));
     }
     (std::make_index_sequence<sizeof...(Args) - 1>());
 }

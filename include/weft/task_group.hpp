@@ -117,7 +117,6 @@ public:
     ///           `cancel`; CancelledError instead when that cancel is still to strike the caller.
     ///           The coroutine is destroyed.
     template <class... Args>
-        requires requires(Args&&... args) { weft::create_task(std::forward<Args>(args)...); }
     auto create_task(Args&&... args) {
         check_open();
         auto member = std::make_unique<detail::GroupMember>(*this);
@@ -208,7 +207,7 @@ private:
         if (!child.done()) loop_->cancel(child, {});
     }
     void abort() noexcept {
-        const EventLoop::CancelWay way(*loop_);
+        const detail::CancelWay way(loop_->cancel_ways());
         const std::uint16_t requests = parent_->cancel_requests;
         const bool asked = parent_->must_cancel;
         if (detail::TaskCore* const last = abort_all_but_last()) cancel_child(*last);
@@ -220,7 +219,7 @@ private:
     /// than the stack is deep.
     detail::TaskCore* abort_all_but_last() noexcept {
         aborting_ = true;
-        abort_way_ = loop_->cancel_way();
+        abort_way_ = loop_->cancel_ways().innermost();
         asking_ = nullptr;
         members_.for_each([&](detail::GroupMember& member) {
             if (!member.waits()) return;
@@ -292,7 +291,7 @@ public:
     detail::TaskCore* cancel() noexcept override {
         if (group_.aborting_) {
             // A child waits for us, in a circle.
-            if (group_.loop_->under_way(group_.abort_way_)) return group_.parent_;
+            if (group_.loop_->cancel_ways().contains(group_.abort_way_)) return group_.parent_;
             group_.join_cancelled_ = true;
             return nullptr;
         }
@@ -301,7 +300,7 @@ public:
     }
     /// Whoever of the children leads here is let go, this one in no case: they would outlive it.
     void let_go() noexcept override {
-        if (!group_.loop_->under_way(group_.abort_way_)) return;
+        if (!group_.loop_->cancel_ways().contains(group_.abort_way_)) return;
         if (group_.asking_->waiting_on) group_.asking_->waiting_on->let_go();
     }
     detail::WaitInfo describe() const noexcept override { return {"a task group"}; }
@@ -440,7 +439,7 @@ inline void TaskGroup::member_ended(detail::GroupMember& member) noexcept {
 ///           at the next suspension.
 /// Lifetime: `body` and `args` are kept; with g++ 12 name a lambda that captures by value first.
 template <class Fn, class... Args>
-    requires std::is_invocable_v<Fn&, TaskGroup&, Args...>
+    requires detail::MakesCoroOf<Fn&, TaskGroup&, Args...>
 auto task_group(Fn body, Args... args) -> std::invoke_result_t<Fn&, TaskGroup&, Args...> {
     using T = typename std::invoke_result_t<Fn&, TaskGroup&, Args...>::value_type;
     TaskGroup group;
@@ -467,6 +466,20 @@ auto task_group(Fn body, Args... args) -> std::invoke_result_t<Fn&, TaskGroup&, 
                 "task_group: cancelled before the body returned its result");
         co_return outcome.take();
     }
+}
+/// Refuses everything else.
+template <class Fn, class... Args>
+auto task_group(Fn, Args...) {
+    if constexpr (std::is_invocable_v<Fn&, TaskGroup&, Args...>) {
+        static_assert(detail::always_false<Fn>,
+                      "weft: the body of a task_group returns a Coro: "
+                      "[](weft::TaskGroup& group) -> weft::Coro<void> { ...; co_return; }");
+    } else {
+        static_assert(detail::always_false<Fn>,
+                      "weft: the body of a task_group takes a TaskGroup&, and then the arguments "
+                      "that follow it");
+    }
+    return detail::Refused();
 }
 
 }  // namespace weft

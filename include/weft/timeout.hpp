@@ -75,7 +75,7 @@ private:
     enum class Kind : bool { delay, deadline };
     enum class Phase : std::uint8_t { before, inside, after };
 
-    Timeout(detail::Nanoseconds time, Kind kind) noexcept : Timer(&due), kind_(kind) {
+    Timeout(detail::Nanoseconds time, Kind kind) noexcept : Timer(&due, strikes), kind_(kind) {
         deadline = time;
     }
 
@@ -211,7 +211,7 @@ struct TimedResult<Coro<T>> {
 /// Keeps the callable and the deadline; the coroutine is made when it is awaited, and runs like an
 /// awaited Coro does: in place, with no frame of ours around it.
 template <class Fn>
-class [[nodiscard]] TimeoutAwaiter {
+class [[nodiscard]] [[gnu::warn_unused]] TimeoutAwaiter {
     using Body = decltype(call_timed(std::declval<Fn&>(), std::declval<Timeout&>()));
     using T = typename TimedResult<Body>::type;
 

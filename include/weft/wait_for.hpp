@@ -7,12 +7,13 @@
 #include "clock.hpp"
 #include "detail/std_parts.hpp"
 #include "detail/timed_awaiter.hpp"
+#include "task.hpp"
 
 namespace weft {
 namespace detail {
 
 template <class Awaiter>
-class [[nodiscard]] WaitForAwaiter final : public TimedAwaiter<Awaiter> {
+class [[nodiscard]] [[gnu::warn_unused]] WaitForAwaiter final : public TimedAwaiter<Awaiter> {
 public:
     using TimedAwaiter<Awaiter>::TimedAwaiter;
 
@@ -22,6 +23,18 @@ public:
         return this->result();
     }
 };
+
+template <class>
+inline constexpr bool is_duration = false;
+template <class Rep, class Period>
+inline constexpr bool is_duration<std::chrono::duration<Rep, Period>> = true;
+
+/// Can `wait_for` and its like await it?
+template <class A>
+concept Timeable = requires(AwaiterFrom<A> awaiter) {
+    awaiter.await_ready();
+}
+|| requires(A&& awaitable) { operator co_await(static_cast<A&&>(awaitable)); };
 
 }  // namespace detail
 
@@ -39,10 +52,28 @@ public:
 ///           callable that makes the operation: `return wait_for([&] { return io::recv(fd, buffer);
 ///           }, 5s);`.
 template <class A, class Rep, class Period>
+    requires(detail::Timeable<A>)
 detail::WaitForAwaiter<detail::AwaiterFrom<A>> wait_for(A&& awaitable,
                                                         std::chrono::duration<Rep, Period> limit) {
     return detail::WaitForAwaiter<detail::AwaiterFrom<A>>(std::forward<A>(awaitable),
                                                           detail::to_nanoseconds(limit));
+}
+/// Refuses everything else.
+template <class A, class Limit>
+auto wait_for(A&&, Limit limit) {
+    if constexpr (!detail::is_duration<Limit>) {
+        static_assert(detail::always_false<Limit>,
+                      "weft: the limit is a std::chrono::duration: wait_for(awaitable, 5s)");
+        return detail::Refused();
+    } else if constexpr (detail::is_coro<std::remove_cvref_t<A>>) {
+        static_assert(detail::always_false<A>, "weft: give the coroutine away: std::move(coro)");
+        return wait_for(std::remove_cvref_t<A>(nullptr), limit);
+    } else {
+        static_assert(detail::always_false<A>,
+                      "weft: not awaitable: neither a coroutine, a task, a future, an operation "
+                      "nor a function without parameters that returns one");
+        return detail::Refused();
+    }
 }
 
 }  // namespace weft

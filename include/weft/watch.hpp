@@ -77,7 +77,7 @@ protected:
 };
 
 template <class T>
-class [[nodiscard]] WatchChangedAwaiter final : public WatchWait<T> {
+class [[nodiscard]] [[gnu::warn_unused]] WatchChangedAwaiter final : public WatchWait<T> {
 public:
     WatchChangedAwaiter(WatchCore<T>& core, std::uint64_t& seen) noexcept
         : WatchWait<T>(core, seen) {}
@@ -88,7 +88,7 @@ public:
 };
 
 template <class T>
-class [[nodiscard]] WatchNextAwaiter final : public WatchWait<T> {
+class [[nodiscard]] [[gnu::warn_unused]] WatchNextAwaiter final : public WatchWait<T> {
 public:
     WatchNextAwaiter(WatchCore<T>& core, std::uint64_t& seen) noexcept : WatchWait<T>(core, seen) {}
     std::optional<T> await_resume() {

@@ -582,6 +582,29 @@ WEFT_TEST_CASE("one task reads while another writes, both ways, more than the so
 
 // --- close, move ---
 
+WEFT_TEST_CASE("a Stream that was moved from is refused by name") {
+    StreamPair pair = stream_pair();
+    const Stream other = std::move(pair.near);
+    const std::string expected = "weft: an empty Stream: it was moved from";
+    CHECK(pair.near.is_closed());
+    char byte = 0;
+    int refused = 0;
+    const auto refuses = [&](auto use) -> Coro<void> {
+        try {
+            co_await use();
+        } catch (const weft::RuntimeError& error) {
+            refused += error.what() == expected;
+        }
+    };
+    co_await refuses([&] { return pair.near.read(weft::MutableBuffer(&byte, 1)); });
+    co_await refuses([&] { return pair.near.read_chunk(); });
+    co_await refuses([&] { return pair.near.read_line(); });
+    co_await refuses([&] { return pair.near.read_exactly(std::size_t{1}); });
+    co_await refuses([&] { return pair.near.write("x"); });
+    co_await refuses([&] { return pair.near.close(); });
+    CHECK(refused == 6);
+}
+
 WEFT_TEST_CASE("close ends a waiting read, and the peer sees the end") {
     for (const Transport transport : every_transport) {
         StreamPair pair = stream_pair(transport);

@@ -64,11 +64,6 @@ struct Borrowed {
 };
 
 template <class A>
-inline constexpr bool is_coro = false;
-template <class T>
-inline constexpr bool is_coro<Coro<T>> = true;
-
-template <class A>
 concept FutureHandle = std::derived_from<A, AnyFuture> && requires {
     typename A::value_type;
 };
@@ -91,24 +86,32 @@ Coro<AwaitResult<A>> await_owned(A awaitable) {
     co_return co_await std::move(awaitable);
 }
 
-/// A child in a form that a coroutine can keep: Coro<T>, Future<T> or Borrowed<A>.
+/// A child in a form that a coroutine can keep: Coro<T>, Future<T> or Borrowed<A>. What is none is
+/// refused here and not by a constraint, and taken for a coroutine: the message is then the only
+/// one.
 template <class A>
 auto keep(A&& child) {
     using Child = std::remove_cvref_t<A>;
     if constexpr (is_coro<Child>) {
-        static_assert(!std::is_lvalue_reference_v<A>, "a coroutine is moved into its place");
-        return Child(std::forward<A>(child));
+        if constexpr (std::is_same_v<A, Child>) {
+            return Child(std::move(child));
+        } else {
+            static_assert(always_false<A>, "weft: give the coroutine away: std::move(coro)");
+            return Child(nullptr);
+        }
     } else if constexpr (FutureHandle<Child>) {
         return Future<typename Child::value_type>(std::forward<A>(child));
     } else if constexpr (MakesCoro<std::decay_t<A>>) {
         return keep_and_call<std::decay_t<A>>(std::forward<A>(child));
     } else if constexpr (is_operation<A>) {
         return Borrowed<std::remove_reference_t<A>>{std::addressof(child)};
-    } else {
-        static_assert(Awaitable<A>,
-                      "weft: not a coroutine, a task, a future, an awaitable or a "
-                      "callable that returns a coroutine");
+    } else if constexpr (Awaitable<A>) {
         return await_owned<Child>(std::forward<A>(child));
+    } else {
+        static_assert(always_false<A>,
+                      "weft: not awaitable: neither a coroutine, a task, a future, an operation "
+                      "nor a function without parameters that returns a coroutine");
+        return Coro<Refused>(nullptr);
     }
 }
 template <class A>
@@ -117,10 +120,14 @@ using Kept = decltype(keep(std::declval<A>()));
 /// Like Kept, without operations: for what outlives the expression that it is written in.
 template <class A>
 auto keep_for_long(A&& child) {
-    static_assert(!is_operation<A>,
-                  "weft: an operation lives as long as the co_await it is written in; put it into "
-                  "a coroutine");
-    return keep(std::forward<A>(child));
+    if constexpr (is_operation<A>) {
+        static_assert(always_false<A>,
+                      "weft: an operation lives as long as the co_await it is written in; put it "
+                      "into a coroutine");
+        return Coro<AwaitResult<A>>(nullptr);
+    } else {
+        return keep(std::forward<A>(child));
+    }
 }
 
 // --- what becomes of a result ---

@@ -43,9 +43,10 @@ inline constexpr bool copies_coroutines =
 template <class R>
 auto keep_range(R&& range) {
     using Range = std::remove_cvref_t<R>;
-    static_assert(!copies_coroutines<R>,
-                  "weft: a container of coroutines is given away: std::move(coroutines)");
-    if constexpr (std::is_lvalue_reference_v<decltype(*std::declval<Range&>().begin())>) {
+    if constexpr (copies_coroutines<R>) {
+        static_assert(always_false<R>, "weft: give the coroutines away: std::move(coroutines)");
+        return std::vector<std::remove_cv_t<ElementOf<Range>>>();
+    } else if constexpr (std::is_lvalue_reference_v<decltype(*std::declval<Range&>().begin())>) {
         return Range(std::forward<R>(range));
     } else {
         Range view(std::forward<R>(range));

@@ -278,8 +278,8 @@ private:
         const std::string_view message = extras ? extras->cancel_message : std::string_view();
         TaskCore* last = nullptr;
         for_each_pending([&](ChildNode& node) {
+            if (last) cancel_child(*std::exchange(last, nullptr), message);
             if (!node.child->is_task) return cancel_child(*node.child, message);
-            if (last) cancel_child(*last, message);
             last = static_cast<TaskCore*>(node.child);
         });
         passing_on_ = false;

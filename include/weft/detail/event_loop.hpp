@@ -17,6 +17,7 @@
 #include "../handle.hpp"
 #include "../options.hpp"
 #include "../remote.hpp"
+#include "cancel_way.hpp"
 #include "inbox.hpp"
 #include "ready_queue.hpp"
 #include "ref.hpp"
@@ -193,32 +194,7 @@ public:
     bool cancel(detail::TaskCore& task, std::string_view message);
     /// The task's pending request strikes what it waits on.
     void pass_on_cancel(detail::TaskCore& task) noexcept;
-    /// A cancel on its way from task to task, for as long as the call lasts that passes it on.
-    /// Whoever passes one on to several tasks remembers the number: while that is under way, a
-    /// cancel that comes to him has come back to where it was before.
-    class CancelWay {
-    public:
-        // Not inline: g++ warns of the pointer to a local, not seeing that it goes in time.
-        [[gnu::noinline]] explicit CancelWay(EventLoop& loop) noexcept
-            : loop_(loop), outer_(loop.way_), number_(++loop.ways_) {
-            loop.way_ = this;
-        }
-        CancelWay(const CancelWay&) = delete;
-        CancelWay& operator=(const CancelWay&) = delete;
-        ~CancelWay() { loop_.way_ = outer_; }
-
-    private:
-        friend class EventLoop;
-        EventLoop& loop_;
-        CancelWay* outer_;
-        std::uint32_t number_;
-    };
-    std::uint32_t cancel_way() const noexcept { return way_ ? way_->number_ : 0; }
-    bool under_way(std::uint32_t number) const noexcept {
-        const CancelWay* at = way_;
-        while (at && at->number_ != number) at = at->outer_;
-        return at != nullptr;
-    }
+    detail::CancelWays& cancel_ways() noexcept { return cancel_ways_; }
     /// Cancels every task, each once; those in a `clean_up` only when told to. Whoever awaits
     /// another task is told by that one's end.
     void cancel_all(bool in_clean_up_too) noexcept;
@@ -319,8 +295,11 @@ private:
     void run_posts(detail::TakenPosts posts) noexcept;
     void run_last_posts() noexcept;
     void fire_timers(bool hurry);
+    void fire_due(detail::Nanoseconds now);
+    void fire_after_callbacks(detail::Nanoseconds now) noexcept;
     void check_progress();
     static void request_cancel(detail::TaskCore& task) noexcept;
+    static void let_go(detail::TaskCore& task) noexcept;
     static void copy_cancel_message(const detail::TaskCore& from, detail::TaskCore& to) noexcept;
     bool let_go_of_tasks() noexcept;
     void drain_cancels();
@@ -345,6 +324,14 @@ private:
         explicit PostBatch(EventLoop& on) noexcept : CallbackNode(&run), loop(&on) {}
         static void run(detail::CallbackNode& node, Verb verb) noexcept;
         EventLoop* loop;
+    };
+    /// Timers whose turn comes after that of a callback.
+    struct LateTimers : detail::CallbackNode {
+        explicit LateTimers(EventLoop& on) noexcept : CallbackNode(&run), loop(&on) {}
+        static void run(detail::CallbackNode& node, Verb verb) noexcept;
+        EventLoop* loop;
+        bool queued = false;  // what is due waits for it
+        detail::Nanoseconds now = 0;
     };
 
     static constexpr int inline_budget_per_step = 64;
@@ -371,10 +358,10 @@ private:
     detail::Ref<detail::Inbox> inbox_;
     WakeUp wake_up_{detail::OpCode::read, &wake_up_arrived};
     PostBatch posts_{*this};
+    LateTimers late_timers_{*this};
     detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> tasks_;
     std::uint32_t last_task_id_ = 0;
-    std::uint32_t ways_ = 0;
-    CancelWay* way_ = nullptr;
+    detail::CancelWays cancel_ways_;
     detail::Nanoseconds virtual_now_ = 0;
     detail::Nanoseconds busy_poll_ = 0;
     detail::Nanoseconds hang_limit_ = 0;

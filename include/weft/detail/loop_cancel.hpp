@@ -27,10 +27,15 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     task.must_cancel = true;
 }
 
+/// (Unless that has happened on the cancel's way.)
+[[gnu::cold]] WEFT_INLINE void EventLoop::let_go(detail::TaskCore& task) noexcept {
+    if (task.waiting_on) task.waiting_on->let_go();
+}
+
 [[gnu::noinline]] WEFT_INLINE void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
     // Brent's cycle detection: tasks may await each other in a circle, which nobody can leave
     // unless one of them is let go.
-    const CancelWay way(*this);
+    const detail::CancelWay way(cancel_ways_);
     detail::TaskCore* at = &task;
     detail::TaskCore* from = nullptr;
     bool was_asked = false;
@@ -43,9 +48,9 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
         if (next == at) [[unlikely]] {
             // It says that the cancel came back to it. That was no request more.
             if (--at->cancel_requests == 0 || (from && !was_asked)) at->must_cancel = false;
-            return (from ? from : at)->waiting_on->let_go();
+            return let_go(from ? *from : *at);
         }
-        if (next == landmark) return at->waiting_on->let_go();
+        if (next == landmark) return let_go(*at);
         was_asked = next->must_cancel;
         request_cancel(*next);
         copy_cancel_message(*at, *next);
@@ -81,9 +86,7 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 
 /// Ends every wait of one task for another. True: there were some.
 [[gnu::cold]] WEFT_INLINE bool EventLoop::let_go_of_tasks() noexcept {
-    tasks_.for_each([](detail::TaskCore& task) {
-        if (task.waiting_on) task.waiting_on->let_go();
-    });
+    tasks_.for_each([](detail::TaskCore& task) { let_go(task); });
     return !ready_.empty();
 }
 

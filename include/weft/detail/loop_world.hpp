@@ -10,6 +10,7 @@
 #include "context.hpp"
 #include "event_loop.hpp"
 #include "inbox.hpp"
+#include "loop_callbacks.hpp"
 #include "std_parts.hpp"
 #include "timer_heap.hpp"
 
@@ -34,7 +35,7 @@ WEFT_INLINE void EventLoop::meet_the_world(bool hurry) {
 
     // 4. Completions are queued by now; then what other threads posted, then due timers.
     if (!inbox_->empty()) queue_posts();
-    if (!timers_.empty()) fire_timers(hurry);
+    if (!timers_.empty() && !late_timers_.queued) fire_timers(hurry);
     if (hang_limit_ > 0) [[unlikely]]
         check_progress();
 }
@@ -44,13 +45,33 @@ WEFT_INLINE void EventLoop::meet_the_world(bool hurry) {
 WEFT_INLINE void EventLoop::fire_timers(bool hurry) {
     const detail::Nanoseconds now = hurry && newest_reading_ > 0 ? newest_reading_ : peek_clock();
     newest_reading_ = 0;
-    // Callbacks run before the tasks that are woken in the same turn, whatever the order of the
-    // deadlines: a task that a callback cancels must not have run because of its own deadline.
-    before_woken_ = ready_.last();
+    fire_due(now);
+}
+
+/// Callbacks run before the tasks that are woken in the same turn, whatever the order of the
+/// deadlines: a task that a callback cancels must not have run because of its own deadline.
+WEFT_INLINE void EventLoop::fire_due(detail::Nanoseconds now) {
+    detail::ReadyNode* const last = ready_.last();
+    before_woken_ = last;
     while (!timers_.empty() && timers_.first_deadline() <= now) {
+        if (before_woken_ != last && timers_.first().waits_for_callbacks) [[unlikely]]
+            return fire_after_callbacks(now);
         detail::Timer& timer = timers_.pop();
         timer.on_due(timer);
     }
+}
+
+/// A callback that was due first may move the deadline, or make what it guards complete. What is
+/// left is looked at again when those callbacks have run, and before the tasks that are woken.
+[[gnu::cold]] WEFT_INLINE void EventLoop::fire_after_callbacks(detail::Nanoseconds now) noexcept {
+    late_timers_.now = now;
+    late_timers_.queued = true;
+    push_due(late_timers_);
+}
+WEFT_INLINE void EventLoop::LateTimers::run(detail::CallbackNode& node, Verb verb) noexcept {
+    auto& late = static_cast<LateTimers&>(node);
+    late.queued = false;
+    if (verb == Verb::run) late.loop->fire_due(late.now);
 }
 
 /// Time jumps only when nothing can happen without it: no task is ready, and what the kernel still

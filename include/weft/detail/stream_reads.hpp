@@ -160,7 +160,7 @@ private:
 };
 
 /// Takes what is buffered, or receives straight into the caller's memory.
-class [[nodiscard]] StreamRead final : public StreamReceive {
+class [[nodiscard]] [[gnu::warn_unused]] StreamRead final : public StreamReceive {
 public:
     StreamRead(StreamState& stream, MutableBuffer into) noexcept : StreamReceive(stream, into) {}
     bool await_ready() {
@@ -219,7 +219,7 @@ private:
 };
 
 /// Waits for the stream's next chunk.
-class [[nodiscard]] ChunkRead final : public Suspension {
+class [[nodiscard]] [[gnu::warn_unused]] ChunkRead final : public Suspension {
 public:
     explicit ChunkRead(StreamState& stream) noexcept : stream_(&stream) {}
     bool await_ready() const {

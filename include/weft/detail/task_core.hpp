@@ -37,7 +37,7 @@ struct WaitInfo {
 ///    leads to 2 exactly like a completion does, now or later. It must not resume anything. When
 ///    what is awaited is a task it only returns that one, and the loop goes on with it: a chain of
 ///    tasks may be longer than the stack is deep. To return its own task means: the cancel came
-///    back here (see EventLoop::CancelWay); whoever led it here is let go, if he can be.
+///    back here (see CancelWay); whoever led it here is let go, if he can be.
 /// 4. `await_resume` looks at the answer: cancelled (then it calls `EventLoop::throw_cancelled`)
 ///    or completed anyway (then it returns the result, and the request, which is still pending in
 ///    the task, strikes at the next suspension). That is the lossless rule.

@@ -73,7 +73,7 @@ class TimedOperation : private Timer {
 public:
     template <class A>
     TimedOperation(A&& awaitable, Nanoseconds delay)
-        : Timer(&due), inner_(make_awaiter(std::forward<A>(awaitable))) {
+        : Timer(&due, Timer::strikes), inner_(make_awaiter(std::forward<A>(awaitable))) {
         deadline = delay;
     }
     TimedOperation(const TimedOperation&) = delete;
@@ -149,10 +149,10 @@ private:
 
     static void due(Timer& timer) noexcept {
         auto& self = static_cast<TimedOperation&>(timer);
-        // Waiting on nothing any more: it has a result already.
+        self.fired_ = true;
+        // Waiting on nothing any more: it has a result already, or was cancelled.
         Suspension* const waiting_on = self.task_->waiting_on;
         if (!waiting_on) return;
-        self.fired_ = true;
         if (TaskCore* const awaited = waiting_on->cancel()) awaited->loop->cancel(*awaited, {});
     }
 

@@ -15,7 +15,12 @@ struct Timer {
     using OnDue = void (*)(Timer&) noexcept;
     static constexpr std::uint32_t not_armed = ~std::uint32_t{0};
 
+    struct Strikes {};
+    static constexpr Strikes strikes{};
+
     explicit Timer(OnDue due) noexcept : on_due(due) {}
+    /// A deadline, which strikes in `on_due` at once: callbacks that are due before it go first.
+    Timer(OnDue due, Strikes) noexcept : on_due(due), waits_for_callbacks(true) {}
     Timer(const Timer&) = delete;
     Timer& operator=(const Timer&) = delete;
 
@@ -24,6 +29,7 @@ struct Timer {
     OnDue on_due;
     Nanoseconds deadline = 0;
     std::uint32_t place = not_armed;  // index in the heap
+    bool waits_for_callbacks = false;
 };
 
 /// Four children a node: half the depth of a binary heap, and the four keys share a cache line or
@@ -44,6 +50,7 @@ public:
     bool empty() const noexcept { return heap_.empty(); }
     std::size_t size() const noexcept { return heap_.size(); }
     Nanoseconds first_deadline() const noexcept { return heap_.front().deadline; }
+    const Timer& first() const noexcept { return *heap_.front().timer; }
 
     /// Throws:   std::bad_alloc; the timer is then not armed.
     void insert(Timer& timer, Nanoseconds deadline) {

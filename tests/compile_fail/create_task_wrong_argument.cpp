@@ -1,0 +1,15 @@
+// expect: weft: what create_task is given first is neither a coroutine nor a function that can be
+// called SPDX-License-Identifier: MIT The arguments of the function are those that follow it, in
+// their types.
+#include <weft/coro.hpp>
+#include <weft/task.hpp>
+
+weft::Coro<int> load(int which) { co_return which; }
+
+weft::Coro<void> user() {
+#ifdef WEFT_EXPECT_OK
+    co_await weft::create_task(load, 1, weft::TaskOptions("load"));
+#else
+    co_await weft::create_task(load, "1", weft::TaskOptions("load"));
+#endif
+}
