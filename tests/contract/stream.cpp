@@ -591,7 +591,7 @@ WEFT_TEST_CASE("a Stream that was moved from is refused by name") {
     int refused = 0;
     const auto refuses = [&](auto use) -> Coro<void> {
         try {
-            co_await use();
+            (void)co_await use();
         } catch (const weft::RuntimeError& error) {
             refused += error.what() == expected;
         }
