@@ -49,9 +49,9 @@ Coro<std::string> destroyed_with_waiters(std::unique_ptr<Primitive> primitive, S
     co_await first.wait();
     co_await second.wait();
     co_await third.wait();
-    const bool reported =
-        probe::count_with(reports, std::string("a ") + name + " was destroyed while 2 tasks") == 1;
-    if (!reported) co_return "not reported as a " + std::string(name);
+    const std::string named = (*name == 'e' ? "an " : "a ") + std::string(name);
+    const bool reported = probe::count_with(reports, named + " was destroyed while 2 tasks") == 1;
+    if (!reported) co_return "not reported as " + named;
     if (end_of(second) != "cancelled") co_return "the cancelled one: " + end_of(second);
     if (end_of(third) != end_of(first)) co_return "the third: " + end_of(third);
     co_return end_of(first);
