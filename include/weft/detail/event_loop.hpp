@@ -297,6 +297,8 @@ private:
     void fire_timers(bool hurry);
     void fire_due(detail::Nanoseconds now);
     void fire_after_callbacks(detail::Nanoseconds now) noexcept;
+    void fire_late() noexcept;
+    void run_late(detail::ReadyNode& callback) noexcept;
     void check_progress();
     static void request_cancel(detail::TaskCore& task) noexcept;
     static void let_go(detail::TaskCore& task) noexcept;
@@ -331,7 +333,9 @@ private:
         static void run(detail::CallbackNode& node, Verb verb) noexcept;
         EventLoop* loop;
         bool queued = false;  // what is due waits for it
+        bool running = false;
         detail::Nanoseconds now = 0;
+        std::uint64_t set_before = 0;
     };
 
     static constexpr int inline_budget_per_step = 64;

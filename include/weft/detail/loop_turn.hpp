@@ -163,6 +163,11 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
     run_task(static_cast<detail::TaskCore&>(node));
 }
 
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_late(
+    detail::ReadyNode& callback) noexcept {
+    run_node(callback);
+}
+
 [[gnu::always_inline]] inline void EventLoop::run_chain(detail::ReadyNode* node) {
     if (debug_) [[unlikely]]
         return run_watched(node);

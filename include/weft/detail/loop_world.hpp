@@ -62,16 +62,28 @@ WEFT_INLINE void EventLoop::fire_due(detail::Nanoseconds now) {
 }
 
 /// A callback that was due first may move the deadline, or make what it guards complete. What is
-/// left is looked at again when those callbacks have run, and before the tasks that are woken.
+/// left fires when those callbacks have run, and before the tasks that are woken.
 [[gnu::cold]] WEFT_INLINE void EventLoop::fire_after_callbacks(detail::Nanoseconds now) noexcept {
     late_timers_.now = now;
+    late_timers_.set_before = timers_.next_number();
     late_timers_.queued = true;
     push_due(late_timers_);
 }
 WEFT_INLINE void EventLoop::LateTimers::run(detail::CallbackNode& node, Verb verb) noexcept {
     auto& late = static_cast<LateTimers&>(node);
     late.queued = false;
-    if (verb == Verb::run) late.loop->fire_due(late.now);
+    if (verb == Verb::run) late.loop->fire_late();
+}
+/// It is those callbacks' turn by now, so others that come between deadlines run at once: all that
+/// was due takes one turn. What they set is for the next look.
+[[gnu::cold]] WEFT_INLINE void EventLoop::fire_late() noexcept {
+    late_timers_.running = true;
+    while (!timers_.empty() && timers_.first_deadline() <= late_timers_.now &&
+           timers_.first_number() < late_timers_.set_before) {
+        detail::Timer& timer = timers_.pop();
+        timer.on_due(timer);
+    }
+    late_timers_.running = false;
 }
 
 /// Time jumps only when nothing can happen without it: no task is ready, and what the kernel still

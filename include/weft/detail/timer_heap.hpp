@@ -51,6 +51,9 @@ public:
     std::size_t size() const noexcept { return heap_.size(); }
     Nanoseconds first_deadline() const noexcept { return heap_.front().deadline; }
     const Timer& first() const noexcept { return *heap_.front().timer; }
+    /// Timers are numbered as they are set.
+    std::uint64_t first_number() const noexcept { return heap_.front().sequence; }
+    std::uint64_t next_number() const noexcept { return next_sequence_; }
 
     /// Throws:   std::bad_alloc; the timer is then not armed.
     void insert(Timer& timer, Nanoseconds deadline) {
