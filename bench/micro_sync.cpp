@@ -5,15 +5,15 @@
 #include <functional>
 #include <vector>
 
-#include <weft/barrier.hpp>
-#include <weft/capacity_limiter.hpp>
-#include <weft/condition.hpp>
-#include <weft/event.hpp>
-#include <weft/lock.hpp>
-#include <weft/notify.hpp>
-#include <weft/once_cell.hpp>
-#include <weft/rw_lock.hpp>
-#include <weft/semaphore.hpp>
+#include <weft/sync/barrier.hpp>
+#include <weft/sync/capacity_limiter.hpp>
+#include <weft/sync/condition.hpp>
+#include <weft/sync/event.hpp>
+#include <weft/sync/lock.hpp>
+#include <weft/sync/notify.hpp>
+#include <weft/sync/once_cell.hpp>
+#include <weft/sync/rw_lock.hpp>
+#include <weft/sync/semaphore.hpp>
 #include <weft/weft.hpp>
 
 namespace {

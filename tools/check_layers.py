@@ -1,39 +1,34 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Checks the shape of include/weft: layers, cycles, who may touch the kernel, and length."""
+"""Checks the shape of include/weft: the order of its rooms, what is private to one, cycles, who may touch the kernel."""
 
 import os
 import pathlib
 import re
 import sys
 
-# A header includes headers of its own layer or of a lower one, never in a cycle. A header of the top
-# folder that is not named here is vocabulary; one in a subfolder must be named.
-LAYERS = [
-    ("words", "config error clock fd address buffer options detail/intrusive_list detail/outcome"
-              " detail/callback detail/pointer_set detail/std_parts detail/ref detail/thread detail/buffer_pool"),
-    ("kernel door", "backend/operation backend/attempt backend/uring backend/uring_flags"
-                    " backend/uring_unix_ends backend/epoll backend/choose backend/backend"
-                    " backend/forked detail/helper_thread"),
-    ("engine", "loop coro handle detail/context detail/ready_queue detail/go_on detail/timer_heap detail/frame_allocator"
-               " detail/inbox detail/promise_base detail/report detail/task_core detail/guard remote"
-               " detail/cancel_way detail/event_loop detail/loop_callbacks detail/loop_cancel detail/loop_life detail/loop_reports"
-               " detail/loop_turn detail/loop_world"),
-    ("suspension", "io sleep task future chunk detail/future_state detail/ready_await detail/gate"
-                   " detail/grant_wait detail/wait_queue"
-                   " detail/reserving_queue"
-                   " detail/holder detail/cancel_watch detail/element detail/ring_buffer detail/item_queue"
-                   " detail/children detail/child_arguments detail/child_range detail/chunk_source"
-                   " detail/stream_reads"),
-    ("vocabulary", "* detail/timed_awaiter"),
-    ("entry", "weft run src debug testing/*"),
+# A folder is a room. A header includes headers of its own room or of one further down in this list.
+ROOMS = [
+    "testing",
+    "patterns",
+    "together",
+    "deadline",
+    "net",
+    "queue",
+    "sync",
+    "task",
+    "runtime",
+    "kernel",
+    "base",
 ]
+# What stands in include/weft itself: NAME.hpp for a room includes that room, these may include any.
+ABOVE_ALL = {"weft", "src"}
 
 # System headers that one place alone may include.
 ONLY_IN = {
-    "liburing.h": {"backend/uring", "backend/uring_unix_ends"},
-    "linux/io_uring.h": {"backend/uring"},
-    "sys/epoll.h": {"backend/epoll"},
+    "liburing.h": "kernel/detail/uring",
+    "linux/io_uring.h": "kernel/detail/uring",
+    "sys/epoll.h": "kernel/detail/epoll",
 }
 
 MAX_LINES = 400
@@ -43,14 +38,16 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "include" / "weft"
 
 
-def layer_of(name):
-    for number, (_, names) in enumerate(LAYERS):
-        for pattern in names.split():
-            if name == pattern or (pattern.endswith("/*") and name.startswith(pattern[:-1])):
-                return number
-    if "/" in name:
-        return None
-    return next(number for number, (_, names) in enumerate(LAYERS) if "*" in names.split())
+def room_of(name):
+    """The room of a header; an umbrella (sync.hpp) belongs to the room that it names."""
+    return name.split("/")[0]
+
+
+def may_include(name, other):
+    room, other_room = room_of(name), room_of(other)
+    if room in ABOVE_ALL:
+        return True
+    return other_room in ROOMS and ROOMS.index(other_room) >= ROOMS.index(room)
 
 
 def our_header(path, line, included):
@@ -89,36 +86,41 @@ def find_cycle(graph):
     return None
 
 
+def problems_of_include(name, path, line, included):
+    if included in ONLY_IN and not name.startswith(ONLY_IN[included]):
+        yield f"only {ONLY_IN[included]}* may include <{included}>"
+    other = our_header(path, line, included)
+    if other is None:
+        return
+    if not (ROOT / f"{other}.hpp").exists():
+        yield f"there is no {included}"
+    elif not may_include(name, other):
+        yield f"{name} is below {other}"
+    elif "/detail/" in other and room_of(other) != room_of(name):
+        yield f"{other} is private to {room_of(other)}"
+
+
 def main():
     problems = []
     graph = {}
     for path in sorted(ROOT.rglob("*.hpp")):
         name = path.relative_to(ROOT).with_suffix("").as_posix()
         lines = path.read_text(encoding="utf-8").splitlines()
-        layer = layer_of(name)
-        if layer is None:
-            problems.append(f"{name}.hpp: has no layer; name it in LAYERS of tools/check_layers.py")
+        if room_of(name) not in ROOMS and name not in ABOVE_ALL:
+            problems.append(f"{name}.hpp: stands in no room; name it in ROOMS of tools/check_layers.py")
             continue
         if len(lines) > MAX_LINES and not any(line.strip().startswith(LONG_BECAUSE) for line in lines):
             problems.append(f"{name}.hpp: {len(lines)} lines; split it, or argue in a line '{LONG_BECAUSE} ...'")
-
         graph[name] = []
         for number, line in enumerate(lines, 1):
             match = INCLUDE.match(line)
             if not match:
                 continue
-            included = match.group(1)
-            where = f"{name}.hpp:{number}"
-            if included in ONLY_IN and name not in ONLY_IN[included]:
-                problems.append(f"{where}: only {', '.join(ONLY_IN[included])} may include <{included}>")
-            other = our_header(path, line, included)
-            if other is None:
-                continue
-            graph[name].append(other)
-            if not (ROOT / f"{other}.hpp").exists():
-                problems.append(f"{where}: there is no {included}")
-            elif layer_of(other) is not None and layer_of(other) > layer:
-                problems.append(f"{where}: {name} ({LAYERS[layer][0]}) is below {other} ({LAYERS[layer_of(other)][0]})")
+            problems += (f"{name}.hpp:{number}: {problem}"
+                         for problem in problems_of_include(name, path, line, match.group(1)))
+            other = our_header(path, line, match.group(1))
+            if other is not None:
+                graph[name].append(other)
 
     cycle = find_cycle(graph)
     if cycle:

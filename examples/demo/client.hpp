@@ -2,8 +2,8 @@
 // The client: 20 pages one after another, then 1,000 at once.
 #pragma once
 
-#include <weft/address.hpp>
-#include <weft/coro.hpp>
+#include <weft/net/address.hpp>
+#include <weft/task/coro.hpp>
 
 namespace demo {
 

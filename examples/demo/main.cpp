@@ -6,8 +6,8 @@
 // seconds; fetched all at once, from one thread to one thread, little more than a tenth of one.
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <weft/error.hpp>
-#include <weft/run.hpp>
+#include <weft/base/error.hpp>
+#include <weft/task/run.hpp>
 
 #include <charconv>
 #include <cstdint>

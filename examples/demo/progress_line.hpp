@@ -4,9 +4,9 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
-#include <weft/coro.hpp>
-#include <weft/sleep.hpp>
-#include <weft/task.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/task/task.hpp>
 
 #include <chrono>
 #include <cstdio>

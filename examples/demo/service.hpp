@@ -2,7 +2,7 @@
 // The web service: `demo --serve`.
 #pragma once
 
-#include <weft/coro.hpp>
+#include <weft/task/coro.hpp>
 
 #include <cstdint>
 

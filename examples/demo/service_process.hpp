@@ -3,8 +3,8 @@
 #pragma once
 
 #include <sys/types.h>
-#include <weft/address.hpp>
-#include <weft/fd.hpp>
+#include <weft/base/fd.hpp>
+#include <weft/net/address.hpp>
 
 namespace demo {
 

@@ -8,7 +8,7 @@
 #endif
 
 #define WEFT_SOURCE
-#include "config.hpp"
+#include "base/config.hpp"
 #undef WEFT_SOURCE
 
 #include "weft.hpp"

@@ -2,7 +2,7 @@
 // expect-clang: no member named 'await_ready'
 // SPDX-License-Identifier: MIT
 // A coroutine is used up by its await, so a named one must be moved.
-#include <weft/coro.hpp>
+#include <weft/task/coro.hpp>
 
 #include <utility>
 

@@ -2,7 +2,7 @@
 // expect-clang: call to implicitly-deleted copy constructor
 // SPDX-License-Identifier: MIT
 // A coroutine runs once, so it cannot be copied.
-#include <weft/coro.hpp>
+#include <weft/task/coro.hpp>
 
 #include <utility>
 

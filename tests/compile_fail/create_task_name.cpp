@@ -1,8 +1,8 @@
 // expect: weft: after a coroutine, create_task takes TaskOptions alone
 // SPDX-License-Identifier: MIT
 // A task's name is given in TaskOptions.
-#include <weft/coro.hpp>
-#include <weft/task.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/task.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

@@ -1,8 +1,8 @@
 // expect: weft: the function given to create_task does not return a Coro
 // SPDX-License-Identifier: MIT
 // Only a coroutine can be a task.
-#include <weft/coro.hpp>
-#include <weft/task.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/task.hpp>
 
 weft::Coro<void> user() {
 #ifdef WEFT_EXPECT_OK

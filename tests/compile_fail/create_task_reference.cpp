@@ -1,8 +1,8 @@
 // expect: weft: what create_task is given first is neither a coroutine nor a function that can be
 // called SPDX-License-Identifier: MIT The arguments are copied: a function that takes a reference
 // gets one by std::ref.
-#include <weft/coro.hpp>
-#include <weft/task.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/task.hpp>
 
 #include <functional>
 

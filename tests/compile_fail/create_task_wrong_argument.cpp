@@ -1,8 +1,8 @@
 // expect: weft: what create_task is given first is neither a coroutine nor a function that can be
 // called SPDX-License-Identifier: MIT The arguments of the function are those that follow it, in
 // their types.
-#include <weft/coro.hpp>
-#include <weft/task.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/task.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

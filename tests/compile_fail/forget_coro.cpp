@@ -1,7 +1,7 @@
 // expect: unused variable
 // SPDX-License-Identifier: MIT
 // A coroutine that has a name and is never awaited runs as little as one that is dropped.
-#include <weft/coro.hpp>
+#include <weft/task/coro.hpp>
 
 #include <utility>
 

@@ -1,8 +1,8 @@
 // expect: unused variable
 // SPDX-License-Identifier: MIT
 // Without the await the name is that of a request, and nothing is locked.
-#include <weft/coro.hpp>
-#include <weft/lock.hpp>
+#include <weft/sync/lock.hpp>
+#include <weft/task/coro.hpp>
 
 weft::Coro<int> change(weft::Lock& lock, int& value) {
 #ifdef WEFT_EXPECT_OK

@@ -1,8 +1,8 @@
 // expect: weft: not awaitable
 // SPDX-License-Identifier: MIT
 // What cannot be awaited is no child.
-#include <weft/coro.hpp>
-#include <weft/gather.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/together/gather.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

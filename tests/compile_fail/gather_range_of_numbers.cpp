@@ -1,9 +1,9 @@
 // expect: weft: not awaitable
 // SPDX-License-Identifier: MIT
 // Nor are the elements of a range, when they cannot be awaited.
-#include <weft/coro.hpp>
-#include <weft/gather.hpp>
-#include <weft/task.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/task.hpp>
+#include <weft/together/gather.hpp>
 
 #include <vector>
 

@@ -1,8 +1,8 @@
 // expect: weft: the function given to create_task does not return a Coro
 // SPDX-License-Identifier: MIT
 // A group's create_task takes what weft::create_task takes.
-#include <weft/coro.hpp>
-#include <weft/task_group.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/together/task_group.hpp>
 
 weft::Coro<void> body(weft::TaskGroup& group) {
 #ifdef WEFT_EXPECT_OK

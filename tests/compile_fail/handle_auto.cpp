@@ -1,7 +1,7 @@
 // expect: weft: a handler has one parameter, which names the type that it takes
 // SPDX-License-Identifier: MIT
 // The type of a handler's parameter says what it catches.
-#include <weft/exception_group.hpp>
+#include <weft/together/exception_group.hpp>
 
 #include <system_error>
 

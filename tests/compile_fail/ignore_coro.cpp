@@ -1,7 +1,7 @@
 // expect: nodiscard
 // SPDX-License-Identifier: MIT
 // A coroutine that is called and not awaited does nothing: that is never meant.
-#include <weft/coro.hpp>
+#include <weft/task/coro.hpp>
 
 weft::Coro<int> child() { co_return 1; }
 

@@ -1,8 +1,8 @@
 // expect: nodiscard
 // SPDX-License-Identifier: MIT
 // A sleep that is not awaited does not sleep.
-#include <weft/coro.hpp>
-#include <weft/sleep.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/sleep.hpp>
 
 weft::Coro<void> waits_a_second() {
     using namespace std::chrono_literals;

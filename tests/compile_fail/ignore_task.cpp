@@ -1,7 +1,7 @@
 // expect: nodiscard
 // SPDX-License-Identifier: MIT
 // A task whose handle is thrown away is fire-and-forget: it must be said.
-#include <weft/task.hpp>
+#include <weft/task/task.hpp>
 
 weft::Coro<void> child() { co_return; }
 

@@ -1,8 +1,8 @@
 // expect: weft: give the coroutine away: std::move(coro)
 // SPDX-License-Identifier: MIT
 // A coroutine that has a name must be moved into the call.
-#include <weft/coro.hpp>
-#include <weft/move_on_after.hpp>
+#include <weft/deadline/move_on_after.hpp>
+#include <weft/task/coro.hpp>
 
 #include <utility>
 

@@ -1,8 +1,8 @@
 // expect: weft: not awaitable
 // SPDX-License-Identifier: MIT
 // A function is called without arguments.
-#include <weft/coro.hpp>
-#include <weft/move_on_after.hpp>
+#include <weft/deadline/move_on_after.hpp>
+#include <weft/task/coro.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

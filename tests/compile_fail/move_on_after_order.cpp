@@ -1,8 +1,8 @@
 // expect: weft: the limit is a std::chrono::duration
 // SPDX-License-Identifier: MIT
 // The limit comes first, then the awaitable.
-#include <weft/coro.hpp>
-#include <weft/move_on_after.hpp>
+#include <weft/deadline/move_on_after.hpp>
+#include <weft/task/coro.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

@@ -1,8 +1,8 @@
 // expect: weft: give the coroutines away: std::move(coroutines)
 // SPDX-License-Identifier: MIT
 // A container of coroutines cannot be copied into the call.
-#include <weft/coro.hpp>
-#include <weft/race.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/together/race.hpp>
 
 #include <utility>
 #include <vector>

@@ -1,8 +1,8 @@
 // expect: weft: not awaitable
 // SPDX-License-Identifier: MIT
 // A child that is a function is called without arguments.
-#include <weft/coro.hpp>
-#include <weft/race.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/together/race.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

@@ -1,8 +1,8 @@
 // expect: weft: give the coroutine away: std::move(coro)
 // SPDX-License-Identifier: MIT
 // A coroutine that has a name must be moved into the call.
-#include <weft/coro.hpp>
-#include <weft/shield.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/together/shield.hpp>
 
 #include <utility>
 

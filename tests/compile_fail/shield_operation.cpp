@@ -1,9 +1,9 @@
 // expect: weft: an operation lives as long as the co_await it is written in
 // SPDX-License-Identifier: MIT
 // An operation stays in its expression, and cannot become a task.
-#include <weft/coro.hpp>
-#include <weft/shield.hpp>
-#include <weft/sleep.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/together/shield.hpp>
 
 weft::Coro<void> user() {
     using namespace std::chrono_literals;

@@ -1,8 +1,8 @@
 // expect: weft: the body of a task_group takes a TaskGroup&
 // SPDX-License-Identifier: MIT
 // The group is handed to the body.
-#include <weft/coro.hpp>
-#include <weft/task_group.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/together/task_group.hpp>
 
 weft::Coro<void> user() {
 #ifdef WEFT_EXPECT_OK

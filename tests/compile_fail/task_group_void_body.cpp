@@ -1,8 +1,8 @@
 // expect: weft: the body of a task_group returns a Coro
 // SPDX-License-Identifier: MIT
 // A body is a coroutine, also when it awaits nothing.
-#include <weft/coro.hpp>
-#include <weft/task_group.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/together/task_group.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

@@ -2,8 +2,8 @@
 // expect-clang: deleted
 // SPDX-License-Identifier: MIT
 // A task's result is what its coroutine returns; nobody else sets it.
-#include <weft/future.hpp>
-#include <weft/task.hpp>
+#include <weft/task/future.hpp>
+#include <weft/task/task.hpp>
 
 void finish(weft::Task<void>& task, weft::Future<void>& future) {
 #ifdef WEFT_EXPECT_OK

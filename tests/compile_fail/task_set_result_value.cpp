@@ -1,8 +1,8 @@
 // expect: set_result
 // SPDX-License-Identifier: MIT
 // Nor is there an overload with a value.
-#include <weft/future.hpp>
-#include <weft/task.hpp>
+#include <weft/task/future.hpp>
+#include <weft/task/task.hpp>
 
 void finish(weft::Task<int>& task, weft::Future<int>& future) {
 #ifdef WEFT_EXPECT_OK

@@ -1,8 +1,8 @@
 // expect: weft: not awaitable
 // SPDX-License-Identifier: MIT
 // A function is called without arguments.
-#include <weft/coro.hpp>
-#include <weft/wait_for.hpp>
+#include <weft/deadline/wait_for.hpp>
+#include <weft/task/coro.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

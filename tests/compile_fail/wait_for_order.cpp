@@ -1,8 +1,8 @@
 // expect: weft: the limit is a std::chrono::duration
 // SPDX-License-Identifier: MIT
 // The awaitable comes first, then the limit.
-#include <weft/coro.hpp>
-#include <weft/wait_for.hpp>
+#include <weft/deadline/wait_for.hpp>
+#include <weft/task/coro.hpp>
 
 weft::Coro<int> load(int which) { co_return which; }
 

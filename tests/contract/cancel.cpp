@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Cancelling an operation at every moment of its life: it did not happen, or its result is
 // delivered.
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
 #include "stage.hpp"

@@ -2,7 +2,7 @@
 // io::close against everything that still uses the descriptor, and the number's next life.
 #include <algorithm>
 
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
 #include "stage.hpp"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Socket operations raced with deadlines: no byte and no connection is lost, nothing leaks.
-#include <weft/io.hpp>
-#include <weft/move_on_after.hpp>
-#include <weft/stream.hpp>
-#include <weft/task.hpp>
+#include <weft/deadline/move_on_after.hpp>
+#include <weft/deadline/timeout.hpp>
+#include <weft/deadline/wait_for.hpp>
+#include <weft/net/io.hpp>
+#include <weft/net/stream.hpp>
+#include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
-#include <weft/timeout.hpp>
-#include <weft/wait_for.hpp>
 
 #include <memory>
 #include <optional>

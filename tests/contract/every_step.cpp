@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Whole scenarios killed and cancelled after k turns, for every k: no leak, and no late kernel
 // write.
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
 

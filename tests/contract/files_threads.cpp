@@ -2,7 +2,7 @@
 // labels: threads
 // File operations from many tasks, cancelled and closed at random: nothing is shared without a
 // lock.
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
 

@@ -2,7 +2,7 @@
 // timeout: 60
 // Random programs of low-level operations, cancels, closes, resets and signals against a model of
 // the bytes. WEFT_FUZZ_SEED and WEFT_FUZZ_ROUNDS choose others than the usual ones.
-#include <weft/run.hpp>
+#include <weft/task/run.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <poll.h>

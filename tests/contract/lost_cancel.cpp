@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A cancel that the kernel did not find, in a loop that sleeps and in one that never does.
 // program: own
-#include <weft/config.hpp>
+#include <weft/base/config.hpp>
 
 #if WEFT_HAS_URING && __has_include(<liburing.h>)
 #include <liburing.h>
@@ -23,10 +23,10 @@ void prepare_cancel(io_uring_sqe* entry, void* target, int flags) {
 
 // The backend's calls, and nobody else's.
 #define io_uring_prep_cancel prepare_cancel
-#include <weft/backend/uring.hpp>
+#include <weft/kernel/detail/uring.hpp>
 #undef io_uring_prep_cancel
 
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
 #include "awaiting.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Reads, writes, files and polls do what their man pages say, the same on both backends.
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <sys/stat.h>

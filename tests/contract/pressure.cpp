@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Under pressure: no descriptors left, bursts larger than the ring, starvation, spinning, huge
 // lengths.
-#include <weft/io.hpp>
-#include <weft/run.hpp>
+#include <weft/net/io.hpp>
+#include <weft/task/run.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <sys/mman.h>

@@ -2,9 +2,9 @@
 // Out of memory or of descriptors, in reads of chunks and in servers: an error, a pause, never an
 // end.
 // program: own
-#include <weft/io.hpp>
-#include <weft/server.hpp>
-#include <weft/stream.hpp>
+#include <weft/net/io.hpp>
+#include <weft/net/server.hpp>
+#include <weft/net/stream.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <sys/resource.h>

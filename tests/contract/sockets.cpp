@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // recv, send, accept and connect do what their man pages say, and errors name the call.
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <sys/time.h>

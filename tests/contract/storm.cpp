@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Ten thousand races of completion against cancel for each kind: no byte lost, nothing leaked.
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <set>

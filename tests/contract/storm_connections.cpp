@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Ten thousand connections against cancelled accepts and connects: each is there exactly once.
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
 #include "awaiting.hpp"

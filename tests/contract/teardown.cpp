@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A loop destroyed with operations pending: nothing leaks, hangs, or is written to afterwards.
-#include <weft/io.hpp>
+#include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
 

@@ -6,10 +6,10 @@
 #include <string_view>
 #include <system_error>
 
-#include <weft/coro.hpp>
-#include <weft/io.hpp>
-#include <weft/sleep.hpp>
-#include <weft/task.hpp>
+#include <weft/net/io.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/task/task.hpp>
 
 namespace support {
 

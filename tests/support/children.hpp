@@ -2,12 +2,12 @@
 // Children for groups, gathers and races: they sleep, return, fail, or refuse to be cancelled.
 #pragma once
 
-#include <weft/coro.hpp>
-#include <weft/error.hpp>
-#include <weft/exception_group.hpp>
-#include <weft/loop.hpp>
-#include <weft/sleep.hpp>
-#include <weft/task.hpp>
+#include <weft/base/error.hpp>
+#include <weft/runtime/loop.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/task/task.hpp>
+#include <weft/together/exception_group.hpp>
 
 #include <chrono>
 #include <exception>

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <new>
 
-#include <weft/coro.hpp>
+#include <weft/task/coro.hpp>
 
 namespace {
 

@@ -2,7 +2,7 @@
 // Runs a scenario cut off after every number of turns, by destroying the loop and by a cancel.
 #pragma once
 
-#include <weft/task.hpp>
+#include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/testing/census.hpp>
 #include <weft/testing/step_kill.hpp>

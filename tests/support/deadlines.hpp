@@ -5,10 +5,10 @@
 #include <exception>
 #include <string>
 
-#include <weft/clock.hpp>
-#include <weft/coro.hpp>
-#include <weft/error.hpp>
-#include <weft/sleep.hpp>
+#include <weft/base/clock.hpp>
+#include <weft/base/error.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/sleep.hpp>
 
 namespace support {
 

@@ -17,9 +17,9 @@
 #include <utility>
 #include <vector>
 
-#include <weft/address.hpp>
-#include <weft/error.hpp>
-#include <weft/fd.hpp>
+#include <weft/base/error.hpp>
+#include <weft/base/fd.hpp>
+#include <weft/net/address.hpp>
 
 namespace support {
 

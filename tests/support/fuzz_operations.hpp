@@ -3,11 +3,11 @@
 // books what it moved, and every error has to be one that was to be expected.
 #pragma once
 
-#include <weft/io.hpp>
-#include <weft/move_on_after.hpp>
-#include <weft/sleep.hpp>
-#include <weft/stream.hpp>
-#include <weft/task.hpp>
+#include <weft/deadline/move_on_after.hpp>
+#include <weft/net/io.hpp>
+#include <weft/net/stream.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/task/task.hpp>
 
 #include <sys/socket.h>
 

@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
-#include <weft/coro.hpp>
-#include <weft/sleep.hpp>
-#include <weft/task.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/task/task.hpp>
 
 namespace support {
 

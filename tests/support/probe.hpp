@@ -2,7 +2,7 @@
 // What tests look through: objects that count themselves, and a collector of reported failures.
 #pragma once
 
-#include <weft/loop.hpp>
+#include <weft/runtime/loop.hpp>
 
 #include <cstddef>
 #include <exception>

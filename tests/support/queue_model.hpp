@@ -2,9 +2,9 @@
 // Random histories of one queue, each step compared with a model that is simple enough to believe.
 #pragma once
 
-#include <weft/queue.hpp>
-#include <weft/sleep.hpp>
-#include <weft/task.hpp>
+#include <weft/queue/queue.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/task/task.hpp>
 
 #include <algorithm>
 #include <coroutine>

@@ -10,9 +10,9 @@
 #include <system_error>
 #include <utility>
 
-#include <weft/address.hpp>
-#include <weft/fd.hpp>
-#include <weft/stream.hpp>
+#include <weft/base/fd.hpp>
+#include <weft/net/address.hpp>
+#include <weft/net/stream.hpp>
 
 namespace support {
 

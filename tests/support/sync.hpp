@@ -6,10 +6,10 @@
 #include <string>
 #include <utility>
 
-#include <weft/coro.hpp>
-#include <weft/error.hpp>
-#include <weft/sleep.hpp>
-#include <weft/task.hpp>
+#include <weft/base/error.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/task/task.hpp>
 
 namespace support {
 

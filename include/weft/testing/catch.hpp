@@ -8,7 +8,7 @@
 #include <catch2/catch.hpp>
 #endif
 
-#include "../coro.hpp"
+#include "../task/coro.hpp"
 #include "census.hpp"
 #include "run.hpp"
 

@@ -6,8 +6,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "../options.hpp"
-#include "../run.hpp"
+#include "../base/options.hpp"
+#include "../task/run.hpp"
 
 namespace weft::testing {
 

@@ -8,8 +8,8 @@
 #include <stdexcept>
 #include <utility>
 
-#include "../loop.hpp"
-#include "../task.hpp"
+#include "../runtime/loop.hpp"
+#include "../task/task.hpp"
 #include "run.hpp"
 
 namespace weft::testing {

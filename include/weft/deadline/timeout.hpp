@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT
+// timeout, timeout_at, Timeout: a deadline around a whole coroutine.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <new>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "../base/clock.hpp"
+#include "../base/error.hpp"
+#include "../base/std_parts.hpp"
+#include "../runtime/loop.hpp"
+#include "../runtime/task_core.hpp"
+#include "../runtime/timer_heap.hpp"
+#include "../task/coro.hpp"
+#include "../task/task.hpp"
+
+namespace weft {
+namespace detail {
+
+/// What a deadline that has ended its body leads to: see `Timeout::suspended`.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_for_deadline(bool lacks_memory) {
+    if (lacks_memory) throw std::bad_alloc();
+    throw TimeoutError();
+}
+
+template <class Awaiter>
+class TimedBody;
+template <class Fn>
+class TimeoutAwaiter;
+
+}  // namespace detail
+
+/// A deadline that is being kept, for the body that runs under it. Made by `timeout`.
+///
+/// When the deadline passes, the task gets a cancel request like any other: it strikes what the
+/// body awaits, a result that won the race is delivered first, and clean-up may await. Leaving
+/// takes the request back, so `cancelling()` is what it was. The CancelledError that ended the
+/// body becomes a TimeoutError only when nobody else has asked the task to end meanwhile.
+class [[nodiscard]] Timeout : private detail::Timer {
+public:
+    Timeout(const Timeout&) = delete;
+    Timeout& operator=(const Timeout&) = delete;
+    ~Timeout() {
+        if (phase_ == Phase::inside) leave();  // the frame is destroyed where it stands
+    }
+
+    /// The deadline has passed (or there was no memory for its timer) and the body was asked to
+    /// end.
+    bool expired() const noexcept { return expired_; }
+    /// Empty: there is none.
+    std::optional<TimePoint> when() const noexcept {
+        if (deadline == detail::no_deadline) return std::nullopt;
+        return detail::to_time_point(deadline);
+    }
+
+    /// Moves the deadline; one in the past strikes at the next suspension. One that has passed and
+    /// lost against a result, so that the body goes on and is still to be struck, is moved too.
+    /// Throws:   RuntimeError after the expiry has struck, and outside of the body; std::bad_alloc,
+    ///           and then there is no deadline.
+    void reschedule(TimePoint when) { move_to(detail::to_deadline(when)); }
+    /// From now on there is none.
+    void reschedule(std::nullopt_t) { move_to(detail::no_deadline); }
+
+private:
+    template <class Awaiter>
+    friend class detail::TimedBody;
+    template <class Fn>
+    friend class detail::TimeoutAwaiter;
+
+    enum class Kind : bool { delay, deadline };
+    enum class Phase : std::uint8_t { before, inside, after };
+
+    Timeout(detail::Nanoseconds time, Kind kind) noexcept : Timer(&due, strikes), kind_(kind) {
+        deadline = time;
+    }
+
+    /// The current task begins the body.
+    void enter() {
+        EventLoop& loop = get_running_loop();
+        task_ = &loop.require_task();
+        // One that has not struck yet strikes inside: for us it is like one that comes inside.
+        requests_before_ = static_cast<std::uint16_t>(
+            task_->cancel_requests - (task_->must_cancel && task_->cancel_requests > 0 ? 1 : 0));
+        delivered_before_ = task_->delivered;
+        phase_ = Phase::inside;
+        if (deadline == detail::no_deadline) return;
+        const detail::Nanoseconds now = loop.read_clock();
+        if (kind_ == Kind::delay) deadline = detail::deadline_after(now, deadline);
+        if (deadline <= now) [[unlikely]]
+            strike_ahead();
+    }
+    /// The body has stopped for the first time. Until then no timer is needed.
+    void suspended() {
+        if (armed() || expired_ || deadline == detail::no_deadline) return;
+        try {
+            task_->loop->arm(*this, deadline);
+        } catch (const std::bad_alloc&) {
+            // The body may be waiting already, so nothing may be thrown here: it is ended, and
+            // whoever awaits it is told then.
+            lacks_memory_ = true;
+            strike();
+        }
+    }
+    /// The body has ended. True: a CancelledError that ended it was this deadline's.
+    bool leave() noexcept {
+        if (phase_ == Phase::inside) {
+            phase_ = Phase::after;
+            if (armed()) task_->loop->disarm(*this);
+            ours_ = expired_ && withdraw();
+        }
+        return ours_;
+    }
+
+    void strike() noexcept {
+        detail::TaskCore& task = *task_;
+        expired_ = true;
+        // The text of an older cancel is not ours; that of one which is still on its way stays.
+        if (detail::TaskExtras* const extras = task.extras(); extras && !task.must_cancel) {
+            extras->cancel_message.clear();
+        }
+        if (task.cancel_requests < UINT16_MAX) ++task.cancel_requests;
+        requests_with_ours_ = task.cancel_requests;
+        other_pending_ = task.must_cancel;
+        task.must_cancel = true;
+        task.loop->pass_on_cancel(task);
+    }
+    /// While the body runs: its next suspension will be struck, if there is one.
+    [[gnu::cold]] void strike_ahead() noexcept {
+        ahead_ = true;
+        strike();
+    }
+
+    /// Takes our request back, whatever the body has taken back of others'. Is nobody else's left?
+    /// Then nothing is pending either. Otherwise what is pending stays where somebody else has a
+    /// part in it: it was made when another one was still to strike, or another came since.
+    bool withdraw() noexcept {
+        detail::TaskCore& task = *task_;
+        const bool ours_alone = task.cancel_requests <= requests_with_ours_ && !other_pending_;
+        if (task.must_cancel && ahead_ && task.cancel_requests <= requests_with_ours_) {
+            expired_ = false;  // the body never stopped
+        }
+        if (task.cancel_requests > 0) --task.cancel_requests;
+        const bool others = task.cancel_requests > requests_before_;
+        if (!others || ours_alone) task.must_cancel = false;
+        if (others) return false;
+        task.delivered = delivered_before_;
+        return true;
+    }
+
+    void move_to(detail::Nanoseconds when) {
+        if (phase_ != Phase::inside) {
+            detail::throw_runtime_error("weft: a Timeout is rescheduled inside of its body only");
+        }
+        const bool in_body = task_->loop->current_task() == task_;
+        const bool strikes_later = task_->must_cancel && (ahead_ || !task_->delivered);
+        if (expired_ && !(strikes_later && in_body)) {
+            detail::throw_runtime_error("weft: the Timeout has expired");
+        }
+        if (expired_) withdraw();
+        ahead_ = expired_ = false;
+        if (armed()) task_->loop->disarm(*this);
+        deadline = when;
+        if (when == detail::no_deadline) return;
+        if (when <= task_->loop->read_clock()) return in_body ? strike_ahead() : strike();
+        deadline = detail::no_deadline;  // for as long as there is no timer
+        task_->loop->arm(*this, when);
+    }
+
+    static void due(detail::Timer& timer) noexcept { static_cast<Timeout&>(timer).strike(); }
+
+    detail::TaskCore* task_ = nullptr;
+    Kind kind_;
+    Phase phase_ = Phase::before;
+    bool expired_ = false;
+    bool ahead_ = false;  // the request was made while the body ran
+    bool ours_ = false;
+    bool lacks_memory_ = false;   // for its timer, so that it struck at once
+    bool other_pending_ = false;  // somebody's request was still to strike when ours was made
+    bool delivered_before_ = false;
+    std::uint16_t requests_before_ = 0;     // those that had struck when the body began
+    std::uint16_t requests_with_ours_ = 0;  // when ours was made
+};
+
+namespace detail {
+
+/// Calls `fn(timeout)` or `fn()`, whichever it takes.
+template <class Fn>
+auto call_timed(Fn& fn, Timeout& timeout) {
+    if constexpr (std::is_invocable_v<Fn&, Timeout&>) {
+        return fn(timeout);
+    } else {
+        return fn();
+    }
+}
+
+template <class Body>
+struct TimedResult {
+    static_assert(sizeof(Body) == 0, "weft: what timeout calls returns a Coro (see wait_for)");
+    using type = void;
+};
+template <class T>
+struct TimedResult<Coro<T>> {
+    using type = T;
+};
+
+/// Keeps the callable and the deadline; the coroutine is made when it is awaited, and runs like an
+/// awaited Coro does: in place, with no frame of ours around it.
+template <class Fn>
+class [[nodiscard]] [[gnu::warn_unused]] TimeoutAwaiter {
+    using Body = decltype(call_timed(std::declval<Fn&>(), std::declval<Timeout&>()));
+    using T = typename TimedResult<Body>::type;
+
+public:
+    template <class F>
+    TimeoutAwaiter(Nanoseconds time, bool is_deadline, F&& fn)
+        : timeout_(time, is_deadline ? Timeout::Kind::deadline : Timeout::Kind::delay),
+          fn_(std::forward<F>(fn)) {}
+    TimeoutAwaiter(const TimeoutAwaiter&) = delete;
+    TimeoutAwaiter& operator=(const TimeoutAwaiter&) = delete;
+
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> handle) {
+        timeout_.enter();
+        Body body = call_timed(fn_, timeout_);
+        if (!body) throw_runtime_error("weft: timeout: the coroutine was used already");
+        body_.emplace(body.release());
+        if (!body_->await_suspend(handle)) return false;
+        timeout_.suspended();
+        return true;
+    }
+    // Asked by a deadline around this one. Our request must be gone before that one counts.
+    bool await_cancelled() const noexcept { return !timeout_.leave() && body_->await_cancelled(); }
+    T await_resume() {
+        if (timeout_.leave() && body_->await_cancelled()) [[unlikely]]
+            throw_for_deadline(timeout_.lacks_memory_);
+        return body_->await_resume();
+    }
+
+private:
+    mutable Timeout timeout_;
+    Fn fn_;
+    std::optional<CoroAwaiter<T>> body_;
+};
+
+/// `fn(args...)` or `fn(timeout, args...)`, with both kept until the coroutine has ended.
+template <class Fn, class... Args>
+class BoundCall {
+public:
+    template <class F, class... A>
+    explicit BoundCall(F&& fn, A&&... args)
+        : fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
+
+    auto operator()(Timeout& timeout) {
+        return std::apply(
+            [&](Args&... args) {
+                if constexpr (std::is_invocable_v<Fn&, Timeout&, Args...>) {
+                    return fn_(timeout, std::move(args)...);
+                } else if constexpr (std::is_member_pointer_v<Fn>) {
+                    return call_member(fn_, args...);
+                } else {
+                    return fn_(std::move(args)...);
+                }
+            },
+            args_);
+    }
+
+private:
+    Fn fn_;
+    std::tuple<Args...> args_;
+};
+
+template <class Fn, class... Args>
+using TimedCall = std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
+                                     BoundCall<std::decay_t<Fn>, std::decay_t<Args>...>>;
+
+}  // namespace detail
+
+/// Runs `fn()` or `fn(timeout)`, which returns a Coro, inside the current task, and asks it to end
+/// when `delay` has passed. Arguments may follow: `timeout(1s, &fetch, url)` keeps copies of them.
+/// Returns:  what the coroutine returns, also after the deadline.
+/// Throws:   TimeoutError when the deadline ended it; what it throws itself (that of its clean-up
+///           included); std::invalid_argument for a duration that is NaN or too long;
+///           std::bad_alloc when there is no memory for the timer, which ends what is awaited too.
+/// Cancel:   passes through, waits for the clean-up, and wins over a deadline of the same turn.
+/// Lifetime: with g++ 12, name a lambda that captures more than references and numbers.
+template <class Rep, class Period, class Fn, class... Args>
+detail::TimeoutAwaiter<detail::TimedCall<Fn, Args...>> timeout(
+    std::chrono::duration<Rep, Period> delay, Fn&& fn, Args&&... args) {
+    using Call = detail::TimedCall<Fn, Args...>;
+    return detail::TimeoutAwaiter<Call>(detail::to_nanoseconds(delay), false,
+                                        Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+/// The same without a deadline, for a body that sets one: `timeout(std::nullopt, fn)`.
+template <class Fn, class... Args>
+detail::TimeoutAwaiter<detail::TimedCall<Fn, Args...>> timeout(std::nullopt_t, Fn&& fn,
+                                                               Args&&... args) {
+    using Call = detail::TimedCall<Fn, Args...>;
+    return detail::TimeoutAwaiter<Call>(detail::no_deadline, true,
+                                        Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+/// The same with a point in time on the loop's clock. One that has passed strikes at the body's
+/// first suspension; a body that does not suspend is not struck.
+template <class Fn, class... Args>
+detail::TimeoutAwaiter<detail::TimedCall<Fn, Args...>> timeout_at(TimePoint when, Fn&& fn,
+                                                                  Args&&... args) {
+    using Call = detail::TimedCall<Fn, Args...>;
+    return detail::TimeoutAwaiter<Call>(detail::to_deadline(when), true,
+                                        Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+}  // namespace weft

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+// Backend: the narrow door to the kernel. Start operations, cancel one, enter the kernel once.
+#pragma once
+
+#include <cstdint>
+#include <new>
+#include <string>
+
+#include "../base/clock.hpp"
+#include "buffer_pool.hpp"
+#include "operation.hpp"
+
+namespace weft {
+
+/// Which backend runs, why that one, and what of the kernel it uses.
+struct BackendInfo {
+    std::string name;      ///< "uring" or "epoll"
+    std::string reason;    ///< why: "io_uring_setup: Operation not permitted", "WEFT_BACKEND", ...
+    std::string features;  ///< comma separated: "defer_taskrun,single_issuer,..."
+};
+
+namespace detail {
+
+class Backend {
+public:
+    Backend() = default;
+    Backend(const Backend&) = delete;
+    Backend& operator=(const Backend&) = delete;
+    virtual ~Backend() {
+        if (buffers_) buffers_->close();
+    }
+
+    /// Takes the operation. True: it is complete already, `result` is set and `on_complete` is not
+    /// called. False: `on_complete` will be called from a later `turn` (or `cancel`).
+    virtual bool start(Operation& op) noexcept = 0;
+
+    /// Takes an operation back that `start` has completed, and tells of it in the next turn:
+    /// whoever goes on without a pause for too long waits for its turn like everybody else.
+    virtual void postpone(Operation& op) noexcept = 0;
+
+    /// Asks for an end of an operation that was started. It still completes exactly once: with
+    /// -ECANCELED, or with what it did anyway. Idempotent.
+    virtual void cancel(Operation& op) noexcept = 0;
+
+    /// Forgets what is known about a number that is about to be closed. (An operation of kind
+    /// `close` does so itself, after asking every other operation on the number to end.)
+    virtual void forget(int fd) noexcept = 0;
+
+    /// Cancels every operation that stands on its own (recv_pooled), whoever it belongs to.
+    virtual void end_standing() noexcept = 0;
+
+    /// Hands everything started to the kernel and collects completions, entering it at most once.
+    /// Sleeps until a completion, at most `timeout` (0: not at all, `no_deadline`: for ever). May
+    /// come back early (a signal): the caller looks at the clock and decides anew.
+    /// Throws:   std::system_error where the kernel refuses to go on (never for one operation).
+    virtual void turn(Nanoseconds timeout) = 0;
+
+    /// Anything for a turn that does not sleep to do?
+    virtual bool has_work() const noexcept = 0;
+
+    /// Operations started and not completed; `background` ones are counted apart.
+    std::uint32_t outstanding() const noexcept { return counts_[0]; }
+    std::uint32_t background() const noexcept { return counts_[1]; }
+    /// Of these, how many the kernel finishes on its own soon (files): time must not jump over
+    /// them.
+    std::uint32_t busy() const noexcept { return busy_; }
+    /// Operations that will end without anything else happening: asked to end, or short.
+    std::uint32_t ending() const noexcept { return cancelling_ + busy_; }
+    /// Somebody waits for a standing operation, which is a background one: that counts.
+    void count_waiter() noexcept { ++counts_[0]; }
+    void discount_waiter() noexcept { --counts_[0]; }
+    std::uint64_t kernel_entries() const noexcept { return kernel_entries_; }
+    const BackendInfo& info() const noexcept { return info_; }
+    void explain(const std::string& reason) { info_.reason = reason; }
+
+protected:
+    std::uint32_t& count_of(const Operation& op) noexcept { return counts_[op.background]; }
+
+    /// Null: no memory.
+    Block* take_buffer() noexcept {
+        if (!buffers_) [[unlikely]] {
+            try {
+                buffers_ = BufferPool::make();
+            } catch (const std::bad_alloc&) {
+                return nullptr;
+            }
+        }
+        return buffers_->take();
+    }
+
+    std::uint32_t counts_[2] = {0, 0};
+    std::uint32_t busy_ = 0;
+    std::uint32_t cancelling_ = 0;
+    std::uint64_t kernel_entries_ = 0;  // system calls made
+    BackendInfo info_;
+    BufferPool* buffers_ = nullptr;  // made when first needed
+};
+
+}  // namespace detail
+}  // namespace weft

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// Which backend a loop gets: io_uring where the kernel grants it, found out by trying.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "../base/config.hpp"
+#include "../base/error.hpp"
+#include "../base/options.hpp"
+#include "../base/std_parts.hpp"
+#include "backend.hpp"
+#include "detail/epoll.hpp"
+#if WEFT_HAS_URING
+#include "detail/uring.hpp"
+#endif
+
+namespace weft::detail {
+
+/// Order of authority: the option in the program, WEFT_BACKEND in the environment, the kernel.
+/// Throws:   std::system_error when io_uring was asked for by name and is refused; RuntimeError
+///           for a WEFT_BACKEND that names no backend.
+[[gnu::cold]] inline std::unique_ptr<Backend> choose_backend(BackendKind kind,
+                                                             unsigned ring_entries) {
+    std::string why = "asked for by the program";
+    if (kind == BackendKind::automatic) {
+        const char* const named = std::getenv("WEFT_BACKEND");
+        const std::string_view name = named ? named : "";
+        if (name == "epoll") {
+            kind = BackendKind::epoll;
+        } else if (name == "uring") {
+            kind = BackendKind::uring;
+        } else if (!name.empty()) {
+            throw_runtime_error({"WEFT_BACKEND=", name, ": neither uring nor epoll"});
+        }
+        why = kind == BackendKind::automatic ? "io_uring is available"
+                                             : concat({"WEFT_BACKEND=", name});
+    }
+
+    const auto with_reason = [&why](std::unique_ptr<Backend> backend) {
+        backend->explain(why);
+        return backend;
+    };
+    if (kind != BackendKind::epoll) {
+#if WEFT_HAS_URING
+        try {
+            return with_reason(std::make_unique<UringBackend>(ring_entries));
+        } catch (const std::system_error& error) {
+            if (kind == BackendKind::uring) throw;
+            why = error.what();  // "io_uring_setup: Operation not permitted"
+        }
+#else
+        (void)ring_entries;
+        if (kind == BackendKind::uring) {
+            throw_system_error(ENOSYS, "io_uring: weft was built without liburing");
+        }
+        why = "built without liburing";
+#endif
+    }
+    return with_reason(std::make_unique<EpollBackend>());
+}
+
+}  // namespace weft::detail

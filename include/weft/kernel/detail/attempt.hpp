@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+// attempt: the system call behind an operation, made without blocking.
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+
+#include "../../base/std_parts.hpp"
+#include "../operation.hpp"
+
+namespace weft::detail {
+
+/// Not an errno and not a length: the call would have blocked.
+inline constexpr int would_block = INT_MIN;
+
+/// What decides how a descriptor can be used without blocking; asked once for each.
+struct FileTraits {
+    enum class Kind : std::uint8_t { unknown, file, pipe, socket, other };
+
+    /// A socket can be told not to block in each call, everything else only for good.
+    bool never_blocks() const noexcept { return nonblocking || kind == Kind::socket; }
+    bool allows(OpCode code) const noexcept { return code == OpCode::read ? readable : writable; }
+
+    Kind kind = Kind::unknown;
+    bool nonblocking = false;  // O_NONBLOCK
+    bool readable = false;
+    bool writable = false;
+};
+
+/// Kind `unknown` and errno when there is no such descriptor.
+inline FileTraits traits_of(int fd) noexcept {
+    FileTraits traits;
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) return traits;
+    const int flags = ::fcntl(fd, F_GETFL);
+    if (flags < 0) return traits;
+    const mode_t mode = status.st_mode;
+    using Kind = FileTraits::Kind;
+    if (S_ISREG(mode) || S_ISDIR(mode) || S_ISBLK(mode)) {
+        traits.kind = Kind::file;
+    } else if (S_ISFIFO(mode)) {
+        traits.kind = Kind::pipe;
+    } else {
+        traits.kind = S_ISSOCK(mode) ? Kind::socket : Kind::other;
+    }
+    traits.nonblocking = (flags & O_NONBLOCK) != 0;
+    traits.readable = (flags & O_ACCMODE) != O_WRONLY;
+    traits.writable = (flags & O_ACCMODE) != O_RDONLY;
+    return traits;
+}
+
+inline ssize_t write_some(const Operation& op, const FileTraits& file) noexcept {
+    if (file.kind == FileTraits::Kind::socket) {
+        return ::send(op.fd, op.address, op.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    // A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and blocks on
+    // more.
+    const bool may_block = file.kind == FileTraits::Kind::pipe && !file.nonblocking;
+    return ::write(op.fd, op.address,
+                   may_block ? std::min<std::uint32_t>(op.length, PIPE_BUF) : op.length);
+}
+
+inline int begin_or_confirm(const Operation& op, const sockaddr* to) noexcept {
+    int result = ::connect(op.fd, to, op.length);
+    // If it is on this machine the other end has answered by now, and asking again takes one call
+    // instead of the wait for an event and the five that follow it.
+    if (result < 0 && errno == EINPROGRESS) result = ::connect(op.fd, to, op.length);
+    const bool confirmed = op.state == Operation::State::in_flight && errno == EISCONN;
+    return result < 0 && confirmed ? 0 : result;
+}
+
+/// The first call begins the connection, the one after the event asks how it went.
+inline ssize_t connect_step(const Operation& op, const FileTraits& file) noexcept {
+    if (op.state == Operation::State::in_flight) {
+        int error = 0;
+        socklen_t size = sizeof error;
+        if (::getsockopt(op.fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return -1;
+        errno = error;
+        if (error != 0) return -1;
+        // No error is not yet a connection; asking once more says which, and lets the kernel take
+        // note that its success was seen.
+    }
+    const auto* const to = static_cast<const sockaddr*>(op.address);
+    if (file.nonblocking) return begin_or_confirm(op, to);
+    const int flags = ::fcntl(op.fd, F_GETFL);
+    if (flags < 0 || ::fcntl(op.fd, F_SETFL, flags | O_NONBLOCK) < 0) return -1;
+    const int result = begin_or_confirm(op, to);
+    const int error = errno;
+    ::fcntl(op.fd, F_SETFL, flags);
+    errno = error;
+    return result;
+}
+
+inline ssize_t poll_now(const Operation& op) noexcept {
+    pollfd one{op.fd, static_cast<short>(op.flags | POLLRDHUP), 0};
+    const int result = ::poll(&one, 1, 0);
+    if (result > 0) return static_cast<unsigned short>(one.revents);
+    if (result == 0) errno = EAGAIN;
+    return -1;
+}
+
+inline ssize_t call_without_blocking(const Operation& op, const FileTraits& file) noexcept {
+    const int flags = static_cast<int>(op.flags);
+    switch (op.code) {
+        case OpCode::read:
+            return file.kind == FileTraits::Kind::socket
+                       ? ::recv(op.fd, op.address, op.length, MSG_DONTWAIT)
+                       : ::read(op.fd, op.address, op.length);
+        case OpCode::write:
+            return write_some(op, file);
+        case OpCode::recv:
+            return ::recv(op.fd, op.address, op.length, flags | MSG_DONTWAIT);
+        case OpCode::send:
+            return ::send(op.fd, op.address, op.length, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+        case OpCode::accept:
+            return ::accept4(op.fd, static_cast<sockaddr*>(op.address),
+                             reinterpret_cast<socklen_t*>(op.offset), flags | SOCK_CLOEXEC);
+        case OpCode::connect:
+            return connect_step(op, file);
+        case OpCode::poll:
+            return poll_now(op);
+        default:
+            errno = EOPNOTSUPP;
+            return -1;
+    }
+}
+
+/// Does this receive want its whole length (MSG_WAITALL on a byte stream)? `offset` then counts
+/// what has arrived so far.
+inline bool gathers(const Operation& op) noexcept {
+    if (op.code != OpCode::recv || !(op.flags & MSG_WAITALL) || (op.flags & MSG_PEEK)) return false;
+    int type = 0;
+    socklen_t size = sizeof type;
+    return ::getsockopt(op.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+}
+
+/// What a receive that gathers has so far is its result when it ends early.
+inline int result_of_cancelled(const Operation& op) noexcept {
+    const bool partial = op.code == OpCode::recv && (op.flags & MSG_WAITALL) != 0 && op.offset > 0;
+    return partial ? static_cast<int>(op.offset) : -ECANCELED;
+}
+
+/// The result, -errno, or `would_block`.
+inline int attempt(Operation& op, const FileTraits& file) noexcept {
+    for (;;) {
+        const ssize_t result = call_without_blocking(op, file);
+        if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) && gathers(op)) {
+            if (result > 0) {
+                op.offset += static_cast<std::uint64_t>(result);
+                op.address = static_cast<char*>(op.address) + result;
+                op.length -= static_cast<std::uint32_t>(result);
+                if (op.length > 0) continue;
+            }
+            const bool waits = result < 0 && (errno == EAGAIN || errno == EINTR);
+            if (!waits && op.offset > 0) return static_cast<int>(op.offset);
+        }
+        if (result >= 0) return static_cast<int>(result);
+        if (errno == EINTR) continue;
+        if (op.code == OpCode::connect) {
+            // EAGAIN is a Unix socket whose listener is busy: no event will tell when it is not.
+            return errno == EINPROGRESS || errno == EALREADY ? would_block : -errno;
+        }
+        return errno == EAGAIN ? would_block : -errno;
+    }
+}
+
+}  // namespace weft::detail

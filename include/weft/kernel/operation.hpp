@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// Operation: one request to the kernel, and the record its completion is written to.
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+
+#include "../base/intrusive_list.hpp"
+
+namespace weft::detail {
+
+enum class OpCode : std::uint8_t {
+    read,     // address, length, offset
+    write,    // address, length, offset
+    recv,     // address, length, flags (MSG_*)
+    send,     // address, length, flags (MSG_*)
+    accept,   // address (sockaddr), offset (socklen_t*), flags (SOCK_*)
+    connect,  // address (sockaddr), length (socklen)
+    poll,     // flags (POLL* mask); result: the mask that holds
+    close,
+    openat,  // fd = directory, address (path), flags (O_*), length (mode)
+    fsync,   // flags (1: data only)
+    // Receives into a buffer of the backend's. result > 0: `address` is its Block, which is yours.
+    // May complete more than once: in_flight in `on_complete` means that more will follow. -EAGAIN:
+    // there is something, start it again to get it.
+    recv_pooled,
+};
+
+inline constexpr const char* name_of(OpCode code) noexcept {
+    constexpr const char* names[] = {"read", "write", "recv",   "send",  "accept", "connect",
+                                     "poll", "close", "openat", "fsync", "recv"};
+    return names[static_cast<unsigned>(code)];
+}
+
+/// "The file's own position", for reads and writes on pipes, terminals and sockets too.
+inline constexpr std::uint64_t current_position = ~std::uint64_t{0};
+
+/// Filled by an awaiter, lives in the awaiting frame, and must not move or go away between
+/// `Backend::start` and its completion: the kernel holds its address, and that of the buffer.
+struct Operation : ListNode<> {
+    enum class State : std::uint8_t {
+        idle,      // not with the backend: new, or completed
+        queued,    // with the backend, the kernel has not seen it; a cancel takes it back
+        in_flight  // the kernel (or the helper thread) works on it
+    };
+
+    /// Called once per start, from the backend's turn, with `result` set; it queues, it never
+    /// resumes anything in place. Not called when `start` returned true.
+    using Complete = void (*)(Operation&) noexcept;
+
+    Operation(OpCode op, Complete completed) noexcept : on_complete(completed), code(op) {}
+    Operation(const Operation&) = delete;
+    Operation& operator=(const Operation&) = delete;
+
+    Complete on_complete;
+    void* address = nullptr;
+    std::uint64_t offset = current_position;
+    std::uint32_t length = 0;
+    std::uint32_t flags = 0;
+    int fd = -1;
+    int result = 0;  // >= 0, or -errno
+    OpCode code;
+    State state = State::idle;
+    bool cancelling = false;  // the backend was asked to cancel it and has not answered yet
+    bool background = false;  // the loop's own: not what a user waits for
+    // In: a read or an accept finds nothing now (the last one drained the socket); or it is the
+    // rest of a send, which finds no room now, and comes before those that wait already.
+    bool expect_wait = false;
+    bool more = false;              // out: the socket held more than was taken
+    std::uint8_t backend_bits = 0;  // the backend's own, while it has the operation
+
+    /// A send that left something over: the socket is full, so its rest waits by itself.
+    bool sent_in_part() const noexcept {
+        return code == OpCode::send && result >= 0 && static_cast<std::uint32_t>(result) < length;
+    }
+    void complete(int res) noexcept {
+        result = res;
+        state = State::idle;
+        cancelling = false;
+        on_complete(*this);
+    }
+};
+
+using OperationList = IntrusiveList<Operation>;
+
+}  // namespace weft::detail

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT
+// Pool<T>: resources that are costly to make (connections), lent to one task at a time.
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "../base/callback.hpp"
+#include "../base/clock.hpp"
+#include "../base/error.hpp"
+#include "../base/std_parts.hpp"
+#include "../runtime/handle.hpp"
+#include "../runtime/loop.hpp"
+#include "../sync/event.hpp"
+#include "../sync/semaphore.hpp"
+#include "../task/coro.hpp"
+#include "../task/task.hpp"
+#include "detail/cancel_watch.hpp"
+
+namespace weft {
+
+/// `acquire` from a pool that is closed.
+class PoolClosed : public std::runtime_error {
+public:
+    PoolClosed() : std::runtime_error("the pool is closed") {}
+};
+
+/// Not an aggregate: see TaskOptions.
+template <class T>
+struct PoolOptions {
+    explicit PoolOptions(std::size_t most = 10, Duration unused = Duration(0)) noexcept
+        : max_size(most), idle_timeout(unused) {}
+
+    /// Resources that are lent or kept. One that is being closed does not count any more.
+    std::size_t max_size;
+    /// A resource that nobody has used for that long is closed; 0: they are kept.
+    Duration idle_timeout;
+    /// Asked before a resource is lent again. False or an exception: it is closed, and the next
+    /// one is tried, or a new one made.
+    detail::Callback<Coro<bool>(T&)> check;
+    /// Ends a resource; runs in a task of its own, and its failure is reported like that of any
+    /// task. Empty: the destructor is enough.
+    detail::Callback<Coro<void>(T&)> close;
+};
+
+template <class T>
+class PoolLease;
+
+namespace detail {
+
+/// Shared by the pool, its leases and the tasks that close: when a loop is torn down by force they
+/// go in any order.
+template <class T>
+struct PoolCore : Counted<PoolCore<T>> {
+    using Resource = std::unique_ptr<T>;
+    using Shared = Ref<PoolCore>;
+
+    struct Idle {
+        Idle(Resource&& of, TimePoint when) noexcept : resource(std::move(of)), since(when) {}
+        Resource resource;
+        TimePoint since;
+    };
+
+    /// `close` waits for these: leases, acquires that have their permit, resources being closed.
+    class Busy {
+    public:
+        Busy() noexcept {}
+        explicit Busy(Shared of) noexcept : core(std::move(of)) { ++core->busy; }
+        Busy(Busy&&) noexcept = default;
+        Busy& operator=(Busy&& other) noexcept {
+            std::swap(core, other.core);
+            return *this;
+        }
+        ~Busy() {
+            if (core && --core->busy == 0) core->quiet.set();
+        }
+        Shared core;
+    };
+
+    PoolCore(Callback<Coro<T>()> make_one, PoolOptions<T> with)
+        : make(std::move(make_one)),
+          options(std::move(with)),
+          permits(static_cast<std::ptrdiff_t>(options.max_size)) {}
+    ~PoolCore() { timer.cancel(); }
+
+    void require_open() const {
+        if (closed) throw PoolClosed();
+    }
+
+    /// The one that was used last, so that those not needed grow old. Null when there is none.
+    Resource take_idle() noexcept {
+        if (idle.empty()) return nullptr;
+        Resource resource = std::move(idle.back().resource);
+        idle.pop_back();
+        if (idle.empty()) stop_watching();
+        return resource;
+    }
+
+    /// Called before one is made, so that it can be given back without asking for memory.
+    void make_room() {
+        const std::size_t needed = busy + idle.size();
+        if (idle.capacity() < needed) idle.reserve(needed * 2);
+    }
+    void give_back(Resource&& resource) noexcept {
+        if (closed) return end(std::move(resource));
+        try {
+            EventLoop& loop = get_running_loop();
+            idle.emplace_back(std::move(resource), loop.time());
+            if (!watching) watch(loop);
+        } catch (...) {
+            // Without a loop nobody can use it again; without memory for a timer it stays longer.
+        }
+    }
+
+    /// The oldest is in front: only the end of the list is lent.
+    void watch(EventLoop& loop) {
+        if (options.idle_timeout <= Duration(0) || idle.empty()) return;
+        timer = loop.call_at(idle.front().since + options.idle_timeout, [this] { expire(); });
+        watching = true;
+    }
+    void stop_watching() noexcept {
+        timer.cancel();
+        watching = false;
+    }
+    void expire() {
+        const Shared alive = Shared::to(*this);
+        watching = false;
+        EventLoop& loop = get_running_loop();
+        const TimePoint now = loop.time();
+        std::size_t old = 0;
+        while (old < idle.size() && idle[old].since + options.idle_timeout <= now) {
+            end(std::move(idle[old++].resource));
+        }
+        idle.erase(idle.begin(), idle.begin() + static_cast<std::ptrdiff_t>(old));
+        watch(loop);
+    }
+
+    static Coro<void> close_one(Busy busy, Resource resource) {
+        co_await busy.core->options.close(*resource);
+    }
+    /// `resource` is gone at once, or handed to the task that closes it.
+    void end(Resource resource) noexcept {
+        if (!resource || !options.close) return;
+        try {
+            (void)create_task(close_one(Busy(Shared::to(*this)), std::move(resource)));
+        } catch (...) {
+            // The loop is closed: nothing can be awaited, the destructor has to do.
+        }
+    }
+    /// Those who wait for a permit wake up one after the other: each finds the pool closed, and
+    /// passes the permit on.
+    void shut() noexcept {
+        if (closed) return;
+        closed = true;
+        permits.release();
+        stop_watching();
+        std::vector<Idle> all;
+        all.swap(idle);
+        for (Idle& one : all) end(std::move(one.resource));
+    }
+
+    Callback<Coro<T>()> make;
+    PoolOptions<T> options;
+    Semaphore permits;  // to hold a resource, or to make one
+    std::vector<Idle> idle;
+    TimerHandle timer;
+    Event quiet;
+    std::size_t busy = 0;
+    std::size_t lent = 0;
+    bool watching = false;  // the timer is armed
+    bool closed = false;
+};
+
+}  // namespace detail
+
+/// A resource of a pool. Gives it back when it goes. Movable; empty when moved from.
+template <class T>
+class [[nodiscard]] PoolLease {
+    using Core = detail::PoolCore<T>;
+
+public:
+    PoolLease() noexcept {}
+    /// For the pool.
+    PoolLease(typename Core::Busy busy, Semaphore::Guard permit,
+              typename Core::Resource resource) noexcept
+        : core_(busy.core),
+          busy_(std::move(busy)),
+          permit_(std::move(permit)),
+          resource_(std::move(resource)) {
+        ++core_->lent;
+    }
+    PoolLease(PoolLease&& other) noexcept = default;
+    PoolLease& operator=(PoolLease&& other) noexcept {
+        PoolLease(std::move(other)).swap(*this);
+        return *this;
+    }
+    ~PoolLease() { release(); }
+
+    T& operator*() const noexcept { return *resource_; }
+    T* operator->() const noexcept { return resource_.get(); }
+    explicit operator bool() const noexcept { return resource_ != nullptr; }
+
+    /// Gives the resource back before the lease goes. Does nothing when it is empty.
+    void release() noexcept {
+        if (!resource_) return;
+        core_->give_back(std::move(resource_));
+        let_go();
+    }
+    /// The resource is broken: it is closed and not lent again. Does nothing when it is empty.
+    void discard() noexcept {
+        if (!resource_) return;
+        core_->end(std::move(resource_));
+        let_go();
+    }
+    void swap(PoolLease& other) noexcept {
+        std::swap(core_, other.core_);
+        std::swap(busy_, other.busy_);
+        permit_.swap(other.permit_);
+        resource_.swap(other.resource_);
+    }
+
+private:
+    void let_go() noexcept {
+        resource_.reset();
+        --core_->lent;
+        // The resource is where the next one looks before that one is woken.
+        permit_ = Semaphore::Guard();
+        busy_ = typename Core::Busy();
+    }
+
+    typename Core::Shared core_;
+    typename Core::Busy busy_;
+    Semaphore::Guard permit_;  // of the core's semaphore
+    typename Core::Resource resource_;
+};
+
+/// Makes resources when they are needed, lends each to one task at a time, and keeps those that
+/// were given back for the next one.
+///
+///     weft::Pool<Connection> pool(connect, options);
+///     auto lease = co_await pool.acquire();
+///     co_await lease->query("...");
+///
+/// Who waits longest is served first. T is moved once, into its place, and stays there.
+/// Thread:   loop thread only. Leases may outlive the pool; what they give back then is closed.
+template <class T>
+class Pool {
+    using Core = detail::PoolCore<T>;
+
+public:
+    using Lease = PoolLease<T>;
+
+    /// `make()` returns a Coro<T>.
+    /// Throws:   std::invalid_argument for options that make no sense.
+    template <class Make>
+    explicit Pool(Make make, PoolOptions<T> options = PoolOptions<T>()) {
+        if (options.max_size == 0 || options.idle_timeout < Duration(0))
+            throw std::invalid_argument("weft: Pool: options that make no sense");
+        core_ = typename Core::Shared(new Core(std::move(make), std::move(options)));
+    }
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+    /// Closes it without waiting: `close()` does that.
+    ~Pool() { core_->shut(); }
+
+    /// Lends a resource that was given back, or makes one, or waits until it may.
+    /// Throws:   PoolClosed; CancelledError; what `make` throws (then the next waiter is served).
+    /// Cancel:   lossless: a resource is lent, or stays in the pool; one whose `check` is
+    ///           interrupted is closed, for nobody knows what state that left it in.
+    Coro<Lease> acquire() { return lend(core_); }
+    /// Without waiting: lends a resource that was given back. The lease is empty when there is none
+    /// (to make one takes a wait), when the pool is closed, and always when there is a `check`,
+    /// which has to be awaited.
+    [[nodiscard]] Lease try_acquire() {
+        Core& core = *core_;
+        if (core.idle.empty() || core.options.check || !core.permits.try_acquire()) return Lease();
+        Semaphore::Guard permit(core.permits);
+        return Lease(typename Core::Busy(core_), std::move(permit), core.take_idle());
+    }
+
+    /// No more acquires: those that wait throw PoolClosed. Closes what is idle, and waits until
+    /// all leases are given back and all resources closed. Idempotent.
+    /// Cancel:   ends the wait alone; the pool stays closed.
+    Coro<void> close() {
+        core_->shut();
+        return wait_until_quiet(core_);
+    }
+    bool closed() const noexcept { return core_->closed; }
+
+    std::size_t idle() const noexcept { return core_->idle.size(); }
+    std::size_t lent() const noexcept { return core_->lent; }
+    std::size_t waiting() const noexcept { return core_->permits.statistics().waiters; }
+
+private:
+    static Coro<Lease> lend(typename Core::Shared core) {
+        core->require_open();
+        Semaphore::Guard permit = co_await core->permits.scoped();
+        core->require_open();
+        typename Core::Busy busy(core);
+        while (typename Core::Resource kept = core->take_idle()) {
+            bool usable = !core->options.check;
+            if (!usable) {
+                const detail::CancelWatch cancel;
+                try {
+                    usable = co_await core->options.check(*kept);
+                } catch (const CancelledError&) {
+                    core->end(std::move(kept));
+                    throw;
+                } catch (...) {
+                    if (cancel.has_struck()) {
+                        core->end(std::move(kept));
+                        throw;
+                    }
+                    // as if it had said no
+                }
+            }
+            if (usable) co_return Lease(std::move(busy), std::move(permit), std::move(kept));
+            core->end(std::move(kept));
+        }
+        core->make_room();
+        T made = co_await core->make();
+        auto resource = std::make_unique<T>(std::move(made));
+        co_return Lease(std::move(busy), std::move(permit), std::move(resource));
+    }
+    static Coro<void> wait_until_quiet(typename Core::Shared core) {
+        while (core->busy > 0) {
+            core->quiet.clear();
+            co_await core->quiet.wait();
+        }
+    }
+
+    typename Core::Shared core_;
+};
+
+}  // namespace weft

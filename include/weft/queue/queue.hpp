@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT
+// Queue<T>: hands items from tasks that put to tasks that get, in order; and what the other kinds
+// share.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "../base/error.hpp"
+#include "../sync/gate.hpp"
+#include "../sync/wait_queue.hpp"
+#include "detail/element.hpp"
+#include "detail/item_queue.hpp"
+
+namespace weft {
+
+struct QueueStatistics {
+    QueueStatistics(std::size_t size, std::size_t not_done, std::size_t gets, std::size_t puts,
+                    std::size_t joins) noexcept
+        : items(size),
+          unfinished(not_done),
+          waiting_gets(gets),
+          waiting_puts(puts),
+          waiting_joins(joins) {}
+    std::size_t items;
+    std::size_t unfinished;  ///< items of which `task_done` was not said
+    std::size_t waiting_gets;
+    std::size_t waiting_puts;
+    std::size_t waiting_joins;
+};
+
+/// `get_nowait` found nothing.
+class QueueEmpty : public std::runtime_error {
+public:
+    QueueEmpty() : std::runtime_error("the queue is empty") {}
+};
+
+/// `put_nowait` found no room.
+class QueueFull : public std::runtime_error {
+public:
+    QueueFull() : std::runtime_error("the queue is full") {}
+};
+
+/// A put after `shutdown()`, or a get when nothing is left after it.
+class QueueShutDown : public std::runtime_error {
+public:
+    QueueShutDown() : std::runtime_error("the queue is shut down") {}
+};
+
+namespace detail {
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_queue_shut_down() {
+    throw QueueShutDown();
+}
+
+template <class T, class Store>
+class [[nodiscard]] [[gnu::warn_unused]] QueueGetAwaiter final : public GetWait<T, Store> {
+public:
+    explicit QueueGetAwaiter(ItemQueue<T, Store>& queue) noexcept : GetWait<T, Store>(queue) {}
+    const char* what() const noexcept override { return "queue get"; }
+    T await_resume() {
+        if (!this->has_item()) [[unlikely]]
+            throw_queue_shut_down();
+        return this->take();
+    }
+};
+
+template <class T, class Store>
+class [[nodiscard]] [[gnu::warn_unused]] QueuePutAwaiter final : public PutWait<T, Store> {
+public:
+    template <class U>
+    QueuePutAwaiter(ItemQueue<T, Store>& queue, U&& item)
+        : PutWait<T, Store>(queue, std::forward<U>(item)) {}
+    const char* what() const noexcept override { return "queue put"; }
+    void await_resume() {
+        if (!this->was_put()) [[unlikely]]
+            throw_queue_shut_down();
+    }
+};
+
+class [[nodiscard]] [[gnu::warn_unused]] QueueJoinAwaiter final : public GateWait {
+public:
+    QueueJoinAwaiter(Gate& joiners, bool ready) noexcept : GateWait(joiners), ready_(ready) {}
+    const char* what() const noexcept override { return "queue join"; }
+    bool await_ready() const noexcept { return ready_ && may_go_on(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const noexcept { return ready_; }
+    void begin_wait(std::coroutine_handle<> handle) { wait(handle); }
+    void await_resume() { finish_wait(); }
+
+private:
+    bool ready_;
+};
+
+}  // namespace detail
+
+/// What Queue, LifoQueue and PriorityQueue do alike; `Store` decides which item is next.
+///
+/// Tasks that wait are served in the order in which they came, by direct hand-off: an item that is
+/// put while a task waits for one belongs to that task from then on, room that a get makes belongs
+/// to the put that waited longest, and nobody who comes later can take either.
+///
+/// A loop that never has to wait lets others run: after 128 awaits in one step that found what they
+/// wanted, of any primitive, the next one goes through the ready queue. So every await may suspend,
+/// and there a cancel that is pending strikes, before anything is taken. `try_put` and `try_get`
+/// do not suspend.
+///
+/// T is moved and may be neither copied nor assigned nor default-constructed. An exception of its
+/// move or comparison comes out of the put or get of that item, and no other item is lost by it.
+///
+/// No put or get allocates, except that the store doubles when it is full (never beyond what
+/// `maxsize` needs), and that an item whose move may throw is given a recycled block of memory.
+///
+/// A queue that is destroyed ends whoever still waits, as `shutdown(true)` does.
+template <class T, class Store>
+class BasicQueue {
+    using Items = detail::ItemQueue<T, Store>;
+
+public:
+    using value_type = T;
+
+    /// Holds `maxsize` items at most; 0: as many as there is memory for.
+    explicit BasicQueue(std::size_t maxsize = 0) noexcept : items_(maxsize) {}
+    BasicQueue(const BasicQueue&) = delete;
+    BasicQueue& operator=(const BasicQueue&) = delete;
+
+    /// Puts an item; suspends while the queue is full.
+    /// Throws:   QueueShutDown; CancelledError; what moving T throws.
+    /// Cancel:   lossless: the item was put, or it is still in the awaiter. There it is destroyed
+    ///           with the await, unless the awaiter has a name:
+    ///           `auto putting = queue.put(std::move(x));`, `co_await putting;`, and after a
+    ///           failure `putting.item()`.
+    auto put(T&& item) { return detail::QueuePutAwaiter<T, Store>(items_, std::move(item)); }
+    auto put(const T& item) { return detail::QueuePutAwaiter<T, Store>(items_, item); }
+
+    /// Takes the next item; suspends while there is none.
+    /// Throws:   QueueShutDown when the queue is shut down and empty; CancelledError.
+    /// Cancel:   lossless: either an item is returned or none was taken.
+    auto get() noexcept { return detail::QueueGetAwaiter<T, Store>(items_); }
+
+    /// Throws:   QueueFull, QueueShutDown; then `item` was not moved from.
+    void put_nowait(T&& item) {
+        if (!try_put(std::move(item))) throw_cannot_put();
+    }
+    void put_nowait(const T& item) {
+        if (!try_put(item)) throw_cannot_put();
+    }
+    /// Throws:   QueueEmpty; QueueShutDown when the queue is shut down and empty.
+    T get_nowait() {
+        if (items_.empty()) throw_cannot_get();
+        return items_.pop_value();
+    }
+    /// False: the queue is full or shut down, and `item` was not moved from.
+    bool try_put(T&& item) {
+        return items_.can_put() && put_now(detail::Element<T>(std::move(item)));
+    }
+    bool try_put(const T& item) { return items_.can_put() && put_now(detail::Element<T>(item)); }
+    /// Empty when the queue is.
+    std::optional<T> try_get() {
+        if (items_.empty()) return std::nullopt;
+        return items_.template pop_value<std::optional<T>>();
+    }
+
+    std::size_t size() const noexcept { return items_.size(); }
+    std::size_t qsize() const noexcept { return items_.size(); }
+    std::size_t maxsize() const noexcept { return items_.maxsize(); }
+    bool empty() const noexcept { return items_.empty(); }
+    bool full() const noexcept { return items_.full(); }
+    /// Walks those who wait.
+    QueueStatistics statistics() const noexcept {
+        return QueueStatistics(items_.size(), items_.unfinished(), items_.waiting_gets(),
+                               items_.waiting_puts(), items_.joiners().count());
+    }
+
+    /// Says that the work on an item that was taken is done.
+    /// Throws:   RuntimeError when it is said more often than items were put.
+    void task_done() {
+        if (items_.unfinished() == 0)
+            detail::throw_runtime_error("task_done: called more often than items were put");
+        items_.task_done();
+    }
+    /// Waits until `task_done` was called for every item that was put.
+    /// Cancel:   at once.
+    auto join() noexcept {
+        return detail::QueueJoinAwaiter(items_.joiners(), items_.unfinished() == 0);
+    }
+
+    /// No more puts: those that wait and those that come throw QueueShutDown. What is in the queue
+    /// can still be taken, then gets throw it too. `immediate`: what is in the queue is dropped,
+    /// and counts as done for `join`, and so is what a getter gives back that lost a race.
+    /// Idempotent.
+    void shutdown(bool immediate = false) noexcept {
+        items_.close();
+        if (immediate) const Store dropped = items_.drain();
+    }
+    bool is_shutdown() const noexcept { return items_.closed(); }
+
+private:
+    bool put_now(detail::Element<T> item) { return items_.try_put(item); }
+    [[noreturn, gnu::cold, gnu::noinline]] void throw_cannot_put() const {
+        if (is_shutdown()) throw QueueShutDown();
+        throw QueueFull();
+    }
+    [[noreturn, gnu::cold, gnu::noinline]] void throw_cannot_get() const {
+        if (is_shutdown()) throw QueueShutDown();
+        throw QueueEmpty();
+    }
+
+    Items items_;
+};
+
+/// First in, first out.
+///
+///     weft::Queue<std::string> lines(100);
+///     co_await lines.put(line);                       // waits while 100 lines are in it
+///     std::string next = co_await lines.get();
+template <class T>
+class Queue : public BasicQueue<T, detail::FifoStore<T>> {
+public:
+    using BasicQueue<T, detail::FifoStore<T>>::BasicQueue;
+};
+
+}  // namespace weft

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: MIT
+// EventLoop, the class: what a loop can do and what it keeps. What it does stands in loop_*.hpp
+// beside this, a header for each part; include ../loop.hpp, which has them all.
+#pragma once
+
+#include <pthread.h>
+
+#include <coroutine>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "../../base/clock.hpp"
+#include "../../base/error.hpp"
+#include "../../base/options.hpp"
+#include "../../base/ref.hpp"
+#include "../../base/std_parts.hpp"
+#include "../../kernel/backend.hpp"
+#include "../handle.hpp"
+#include "../remote.hpp"
+#include "../report.hpp"
+#include "../task_core.hpp"
+#include "../timer_heap.hpp"
+#include "cancel_way.hpp"
+#include "inbox.hpp"
+#include "ready_queue.hpp"
+
+namespace weft {
+
+template <class T>
+class Coro;
+template <class T>
+class Future;
+template <class T>
+class Task;
+struct TaskOptions;
+
+namespace detail {
+inline constinit thread_local EventLoop* running_loop = nullptr;
+inline constinit thread_local EventLoop* live_loops = nullptr;
+/// How many more awaits of this step may go on without waiting, see ready_await.hpp.
+inline constinit thread_local int ready_awaits_left = 0;
+}  // namespace detail
+
+/// A single-threaded event loop. Most programs never name one: `weft::run` makes it.
+/// Thread:   belongs to the thread that constructed it; only `call_soon_threadsafe` and `remote()`
+///           copies may be used from others. It belongs to the process too: see `weft::run`.
+class EventLoop {
+public:
+    /// Throws:   std::system_error when the backend asked for by name is refused (io_uring_setup,
+    ///           epoll_create1, eventfd).
+    explicit EventLoop(RunOptions options = {});
+    /// Closes the loop. Everything pending is cancelled and unwound first.
+    ~EventLoop();
+    EventLoop(const EventLoop&) = delete;
+    EventLoop& operator=(const EventLoop&) = delete;
+
+    // --- running ---
+
+    /// Runs until `future` is done and returns its result.
+    /// Throws:   what the future holds; RuntimeError when `stop()` came first (the task lives on),
+    ///           when a loop already runs on this thread, or when this one is closed.
+    template <class T>
+    T run_until_complete(Future<T> future);
+    template <class T>
+    T run_until_complete(Coro<T> coro);
+    /// Runs until `stop()`.
+    void run_forever();
+    /// One turn that does not sleep.
+    void run_once();
+    /// One turn that sleeps unless `future` is done by then: a step of `run_until_complete`.
+    void run_once(const detail::FutureCore& future);
+    /// Ends the run after the current turn.
+    void stop() noexcept { stopping_ = true; }
+    bool is_running() const noexcept { return running_; }
+    bool is_closed() const noexcept { return closed_; }
+    /// Cancels every task and waits for its clean-up (a task that refuses to end is destroyed where
+    /// it stands), drains the kernel, runs what was posted, drops callbacks. Idempotent.
+    /// Throws:   RuntimeError while the loop runs.
+    void close();
+
+    // --- scheduling ---
+
+    /// Runs `fn()` in the next turn, after what is ready already.
+    template <class F>
+    Handle call_soon(F&& fn);
+    /// Runs `fn()` once `delay` has passed; delays <= 0 mean the next turn. The delay counts from
+    /// the first timer that the current step has set: the clock is read once a step (`sleep` reads
+    /// it anew).
+    /// Throws:   std::invalid_argument for a duration that is NaN or too long.
+    template <class Rep, class Period, class F>
+    TimerHandle call_later(std::chrono::duration<Rep, Period> delay, F&& fn) {
+        return call_at_deadline(detail::deadline_after(now(), detail::to_nanoseconds(delay)),
+                                std::forward<F>(fn));
+    }
+    template <class F>
+    TimerHandle call_at(TimePoint when, F&& fn) {
+        return call_at_deadline(detail::to_deadline(when), std::forward<F>(fn));
+    }
+    /// Thread:   any. See Remote for a caller that may outlive the loop.
+    template <class F>
+    void call_soon_threadsafe(F&& fn) {
+        inbox_->post(std::forward<F>(fn));
+    }
+    Remote remote() const noexcept { return Remote(inbox_); }
+
+    template <class T>
+    Future<T> create_future();
+    template <class T>
+    Task<T> create_task(Coro<T> coro, TaskOptions options);
+    template <class T>
+    Task<T> create_task(Coro<T> coro);
+
+    /// The loop's clock: monotonic, or virtual under test.
+    TimePoint time() const noexcept { return detail::to_time_point(peek_clock()); }
+
+    // --- reporting ---
+
+    using ExceptionHandler = detail::Callback<void(const ExceptionContext&)>;
+    /// Gets the failures that nobody awaits. The default writes to stderr.
+    void set_exception_handler(ExceptionHandler handler) {
+        handler_ = std::move(handler);
+        handler_replaced_ = true;
+    }
+    void call_exception_handler(const ExceptionContext& context) noexcept;
+    void set_debug(bool on) noexcept { debug_ = on; }
+    bool debug() const noexcept { return debug_; }
+    /// In debug mode a step longer than this is reported.
+    Duration slow_callback_duration{std::chrono::milliseconds(100)};
+    const BackendInfo& backend_info() const noexcept { return backend_->info(); }
+    /// System calls the backend has made.
+    std::uint64_t kernel_entries() const noexcept { return backend_->kernel_entries(); }
+    /// A line for each live task: its name and what it waits on.
+    std::string dump() const;
+
+    // --- for awaiters (see detail::Suspension) ---
+
+    static EventLoop* running() noexcept { return detail::running_loop; }
+    detail::TaskCore* current_task() const noexcept { return current_; }
+    /// The values of context variables that hold here, for what is started here; mostly null.
+    static detail::ContextCore* current_context() noexcept {
+        const EventLoop* const loop = detail::running_loop;
+        return loop ? loop->context_here() : detail::ambient_context;
+    }
+    /// The same for whoever has the loop at hand: a loop with a current task runs, on this thread.
+    detail::ContextCore* context_here() const noexcept {
+        if (!current_) return detail::ambient_context;
+        const detail::TaskExtras* const extras = current_->extras();
+        return extras ? extras->context.get() : nullptr;
+    }
+    template <class Visit>
+    void for_each_task(Visit&& visit) {
+        tasks_.for_each(std::forward<Visit>(visit));
+    }
+
+    /// The running task, or a RuntimeError that says what was awaited outside of one.
+    detail::TaskCore& require_task() const {
+        if (!current_) [[unlikely]]
+            detail::throw_runtime_error("weft: awaited outside of a task");
+        return *current_;
+    }
+    /// The current task stops at `handle` and waits on `what`.
+    detail::TaskCore& suspend(std::coroutine_handle<> handle, detail::Suspension& what) {
+        detail::TaskCore& task = require_task();
+        task.coroutine = handle;
+        task.waiting_on = &what;
+        return task;
+    }
+    void wake(detail::TaskCore& task) noexcept {
+        task.waiting_on = nullptr;
+        ready_.push(task);
+    }
+    /// For a task that mostly is of the running loop: what comes then need not wait for the task to
+    /// tell its loop (2 of 14 ns of a lock that is handed on).
+    static void wake_from_here(detail::TaskCore& task) noexcept {
+        EventLoop* const here = detail::running_loop;
+        if (here != task.loop) [[unlikely]]
+            return wake_elsewhere(task);
+        here->wake(task);
+    }
+    void push(detail::ReadyNode& node) noexcept { ready_.push(node); }
+    inline void push_due(detail::ReadyNode& callback) noexcept;
+    /// The last act of a callback from the ready queue: `task` runs in its place.
+    void run_instead(detail::TaskCore& task) noexcept;
+    /// Tasks that are linked by `next_ready`; what they wait on is told by `resumed`.
+    void wake_chain(detail::TaskCore& first, detail::TaskCore& last) noexcept {
+        ready_.push_chain(first, last);
+    }
+    /// Handles outlive loops: is there still somebody to run what would be queued?
+    static bool accepts(const EventLoop* loop) noexcept { return is_live(loop) && !loop->closed_; }
+    /// Delivers the current task's cancel request.
+    [[noreturn]] void throw_cancelled();
+    bool cancel(detail::TaskCore& task, std::string_view message);
+    /// The task's pending request strikes what it waits on.
+    void pass_on_cancel(detail::TaskCore& task) noexcept;
+    detail::CancelWays& cancel_ways() noexcept { return cancel_ways_; }
+    /// Cancels every task, each once; those in a `clean_up` only when told to. Whoever awaits
+    /// another task is told by that one's end.
+    void cancel_all(bool in_clean_up_too) noexcept;
+    void add(detail::TaskCore& task) noexcept {
+        tasks_.push_back(task);
+        ready_.push(task);
+    }
+    /// The first step inside the caller's.
+    void add_eager(detail::TaskCore& task);
+    std::uint32_t next_task_id() noexcept { return ++last_task_id_; }
+    void complete(detail::FutureCore& future, detail::FutureCore::State state) noexcept;
+    static void report_unretrieved(detail::FutureCore& future) noexcept;
+
+    /// Hands an operation to the backend. True: complete at once, do not suspend. The budget keeps
+    /// a socket that always has data from starving everybody else.
+    bool start(detail::Operation& op) noexcept {
+        if (!backend_->start(op)) return false;
+        if (budget_step_ != step_) {
+            budget_step_ = step_;
+            inline_budget_ = inline_budget_per_step;
+        }
+        if (inline_budget_-- > 0 || op.sent_in_part()) return true;
+        backend_->postpone(op);
+        return false;
+    }
+    void cancel(detail::Operation& op) noexcept { backend_->cancel(op); }
+    void forget(int fd) noexcept { backend_->forget(fd); }
+    /// Somebody waits for an operation that is counted as a background one.
+    void count_waiter() noexcept { backend_->count_waiter(); }
+    void discount_waiter() noexcept { backend_->discount_waiter(); }
+
+    /// Now, read at most once a step: for deadlines that a step sets.
+    detail::Nanoseconds now() noexcept {
+        if (time_step_ != step_ || !running_) {
+            time_step_ = step_;
+            step_time_ = read_clock();
+        }
+        return step_time_;
+    }
+    /// Now. The turn's newest reading is also what its due timers are found with, see fire_timers.
+    detail::Nanoseconds read_clock() noexcept { return newest_reading_ = peek_clock(); }
+    detail::Nanoseconds peek_clock() const noexcept {
+        return virtual_time_ ? virtual_now_ : detail::monotonic_now();
+    }
+    void arm(detail::Timer& timer, detail::Nanoseconds deadline) {
+        timers_.insert(timer, deadline);
+    }
+    void disarm(detail::Timer& timer) noexcept { timers_.remove(timer); }
+    std::size_t armed_timers() const noexcept { return timers_.size(); }
+
+    void check_thread(const char* call) const {
+        if (debug_) [[unlikely]]
+            refuse_other_thread(call);
+    }
+    void check_open(const char* call) const {
+        check_thread(call);
+        if (closed_) [[unlikely]]
+            refuse_closed(call);
+    }
+    /// The same for a future, which may outlive its loop.
+    static void check_thread(const detail::FutureCore& future, const char* call) {
+        if (future.debug && !is_live(future.loop)) [[unlikely]]
+            detail::throw_runtime_error(
+                {call, ": the future's event loop is gone or belongs to another thread"});
+    }
+    void run_until_done(detail::FutureCore& future);
+    /// Runs turns until no task is left, at most `limit`. False: some are.
+    bool run_until_no_tasks(Duration limit);
+
+private:
+    template <class F>
+    TimerHandle call_at_deadline(detail::Nanoseconds deadline, F&& fn);
+
+    static void wake_elsewhere(detail::TaskCore& task) noexcept;
+    void run_turns(const detail::FutureCore::State& end);
+    void turn(bool hurry);
+    void meet_the_world(bool hurry);
+    /// Neither the kernel, nor a timer, nor another thread has anything for this turn.
+    bool nothing_else() const noexcept {
+        return backend_->outstanding() == 0 && timers_.empty() && inbox_->empty();
+    }
+    /// This turn must not sleep.
+    bool in_a_hurry() const noexcept { return stopping_ || !ready_.empty() || !inbox_->empty(); }
+    void run_ready();
+    inline void run_chain(detail::ReadyNode* node);
+    inline void run_node(detail::ReadyNode& node);
+    void run_watched(detail::ReadyNode* node);
+    inline void run_task(detail::TaskCore& task);
+    inline void finish(detail::TaskCore& task, detail::FutureCore::State state) noexcept;
+    void end_unfinished(detail::TaskCore& task) noexcept;
+    void tell_all(detail::FutureCore& future) noexcept;
+    void tell(detail::FutureWaiter& waiter) noexcept;
+    void report_swallowed(const detail::TaskCore& task) noexcept;
+    void enter_kernel(detail::Nanoseconds timeout);
+    void spin(detail::Nanoseconds limit);
+    void advance_virtual_time();
+    void queue_posts() noexcept;
+    void run_posts(detail::TakenPosts posts) noexcept;
+    void run_last_posts() noexcept;
+    void fire_timers(bool hurry);
+    void fire_due(detail::Nanoseconds now);
+    void fire_after_callbacks(detail::Nanoseconds now) noexcept;
+    void fire_late() noexcept;
+    void run_late(detail::ReadyNode& callback) noexcept;
+    void check_progress();
+    static void request_cancel(detail::TaskCore& task) noexcept;
+    static void let_go(detail::TaskCore& task) noexcept;
+    static void copy_cancel_message(const detail::TaskCore& from, detail::TaskCore& to) noexcept;
+    bool let_go_of_tasks() noexcept;
+    void drain_cancels();
+    void end_operations();
+    void drop_everything() noexcept;
+    void arm_wake_up() noexcept;
+    static void wake_up_arrived(detail::Operation& op) noexcept;
+    void refuse_other_thread(const char* call) const;
+    [[noreturn]] void refuse_closed(const char* call) const;
+    static bool is_live(const EventLoop* loop) noexcept;
+    static void descriptor_closing(int fd) noexcept;
+    static void forked() noexcept;
+    void leave_to_parent() noexcept;
+    void report_slow(detail::Nanoseconds began, const std::string& who) noexcept;
+
+    struct RunScope;
+    struct WakeUp : detail::Operation {
+        using Operation::Operation;
+        std::uint64_t count = 0;
+    };
+    struct PostBatch : detail::CallbackNode {
+        explicit PostBatch(EventLoop& on) noexcept : CallbackNode(&run), loop(&on) {}
+        static void run(detail::CallbackNode& node, Verb verb) noexcept;
+        EventLoop* loop;
+    };
+    /// Timers whose turn comes after that of a callback.
+    struct LateTimers : detail::CallbackNode {
+        explicit LateTimers(EventLoop& on) noexcept : CallbackNode(&run), loop(&on) {}
+        static void run(detail::CallbackNode& node, Verb verb) noexcept;
+        EventLoop* loop;
+        bool queued = false;  // what is due waits for it
+        bool running = false;
+        detail::Nanoseconds now = 0;
+        std::uint64_t set_before = 0;
+    };
+
+    static constexpr int inline_budget_per_step = 64;
+    static constexpr int ready_awaits_per_step = 128;
+
+    detail::ReadyQueue ready_;
+    detail::ReadyNode* before_woken_ = nullptr;  // while timers fire, see fire_timers
+    detail::TaskCore* current_ = nullptr;
+    std::uint64_t step_ = 1;  // counts steps; what is cached for a step carries its number
+    std::uint64_t budget_step_ = 0;
+    std::uint64_t time_step_ = 0;
+    int inline_budget_ = 0;
+    bool debug_ = false;
+    bool virtual_time_ = false;
+    bool stopping_ = false;
+    bool running_ = false;
+    bool closed_ = false;
+    bool is_parents_ = false;  // this process is a child that was forked while the loop existed
+    bool posts_queued_ = false;
+    detail::Nanoseconds step_time_ = 0;
+    detail::Nanoseconds newest_reading_ = 0;  // 0: none since timers were last looked at
+    detail::TimerHeap timers_;
+    std::unique_ptr<detail::Backend> backend_;
+    detail::Ref<detail::Inbox> inbox_;
+    WakeUp wake_up_{detail::OpCode::read, &wake_up_arrived};
+    PostBatch posts_{*this};
+    LateTimers late_timers_{*this};
+    detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> tasks_;
+    std::uint32_t last_task_id_ = 0;
+    detail::CancelWays cancel_ways_;
+    detail::Nanoseconds virtual_now_ = 0;
+    detail::Nanoseconds busy_poll_ = 0;
+    detail::Nanoseconds hang_limit_ = 0;
+    detail::Nanoseconds last_progress_ = 0;  // real time, kept only with a hang limit
+    std::uint64_t progress_step_ = 0;
+    ExceptionHandler handler_;
+    bool handler_replaced_ = false;
+    pthread_t thread_ = ::pthread_self();
+    EventLoop* next_live_ = nullptr;
+};
+
+// (Here, to become part of whoever throws: a frame more to unwind costs 0.4 us.)
+inline void EventLoop::throw_cancelled() {
+    detail::TaskCore* const task = current_;
+    if (!task) throw CancelledError();
+    task->must_cancel = false;
+    task->delivered = true;
+    if (const detail::TaskExtras* const extras = task->extras())
+        throw CancelledError(extras->cancel_message);
+    throw CancelledError();
+}
+
+}  // namespace weft

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// EventLoop: a cancel request and its way to what the task waits on.
+#pragma once
+
+#include <cstdint>
+#include <new>
+#include <string_view>
+
+#include "../../base/config.hpp"
+#include "../../base/error.hpp"
+#include "../task_core.hpp"
+#include "event_loop.hpp"
+
+namespace weft {
+
+WEFT_INLINE bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) {
+    check_thread("cancel");
+    if (task.done()) return false;
+    if (!message.empty() || task.extras()) task.make_extras().cancel_message = message;
+    request_cancel(task);
+    pass_on_cancel(task);
+    return true;
+}
+
+WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
+    if (task.cancel_requests < UINT16_MAX) ++task.cancel_requests;
+    task.must_cancel = true;
+}
+
+/// (Unless that has happened on the cancel's way.)
+[[gnu::cold]] WEFT_INLINE void EventLoop::let_go(detail::TaskCore& task) noexcept {
+    if (task.waiting_on) task.waiting_on->let_go();
+}
+
+[[gnu::noinline]] WEFT_INLINE void EventLoop::pass_on_cancel(detail::TaskCore& task) noexcept {
+    // Brent's cycle detection: tasks may await each other in a circle, which nobody can leave
+    // unless one of them is let go.
+    const detail::CancelWay way(cancel_ways_);
+    detail::TaskCore* at = &task;
+    detail::TaskCore* from = nullptr;
+    bool was_asked = false;
+    detail::TaskCore* landmark = at;
+    std::size_t steps = 0;
+    std::size_t stretch = 1;
+    while (at->waiting_on) {
+        detail::TaskCore* const next = at->waiting_on->cancel();
+        if (!next) return;
+        if (next == at) [[unlikely]] {
+            // It says that the cancel came back to it. That was no request more.
+            if (--at->cancel_requests == 0 || (from && !was_asked)) at->must_cancel = false;
+            return let_go(from ? *from : *at);
+        }
+        if (next == landmark) return let_go(*at);
+        was_asked = next->must_cancel;
+        request_cancel(*next);
+        copy_cancel_message(*at, *next);
+        from = at;
+        at = next;
+        if (++steps == stretch) {
+            landmark = at;
+            steps = 0;
+            stretch *= 2;
+        }
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::copy_cancel_message(const detail::TaskCore& from,
+                                                              detail::TaskCore& to) noexcept {
+    const detail::TaskExtras* const extras = from.extras();
+    if (!extras || extras->cancel_message.empty()) return;
+    try {
+        to.make_extras().cancel_message = extras->cancel_message;
+    } catch (const std::bad_alloc&) {
+        // The message is a courtesy; the cancel itself needs no memory.
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::cancel_all(bool in_clean_up_too) noexcept {
+    // To follow every chain of tasks from each of its members would take quadratic time.
+    tasks_.for_each([in_clean_up_too](detail::TaskCore& task) {
+        if (task.in_clean_up && !in_clean_up_too) return;
+        request_cancel(task);
+        if (task.waiting_on) task.waiting_on->cancel();
+    });
+}
+
+/// Ends every wait of one task for another. True: there were some.
+[[gnu::cold]] WEFT_INLINE bool EventLoop::let_go_of_tasks() noexcept {
+    tasks_.for_each([](detail::TaskCore& task) { let_go(task); });
+    return !ready_.empty();
+}
+
+}  // namespace weft

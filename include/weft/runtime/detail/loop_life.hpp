@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+// EventLoop: how it begins, and how it ends with everything that has not ended.
+#pragma once
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <coroutine>
+#include <cstdlib>
+#include <exception>
+#include <utility>
+
+#include "../../base/clock.hpp"
+#include "../../base/config.hpp"
+#include "../../kernel/choose.hpp"
+#include "../../kernel/forked.hpp"
+#include "../go_on.hpp"
+#include "event_loop.hpp"
+#include "loop_turn.hpp"
+
+namespace weft {
+
+[[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(RunOptions options)
+    : debug_(options.debug),
+      virtual_time_(options.virtual_time),
+      backend_(detail::choose_backend(options.backend, options.ring_entries)),
+      inbox_(new detail::Inbox),
+      // Virtual time starts at a round number, for readable failures.
+      virtual_now_(1'000'000'000'000),
+      busy_poll_(detail::to_nanoseconds(options.busy_poll)),
+      hang_limit_(detail::to_nanoseconds(options.hang_limit)) {
+    if (const char* const debug = std::getenv("WEFT_DEBUG"); debug && *debug && *debug != '0') {
+        debug_ = true;
+    }
+    if (options.ignore_sigpipe) {
+        struct sigaction action {};
+        if (::sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL) {
+            action.sa_handler = SIG_IGN;
+            ::sigaction(SIGPIPE, &action, nullptr);
+        }
+    }
+    static const int forks = ::pthread_atfork(nullptr, nullptr, &forked);
+    if (forks != 0) detail::throw_system_error(forks, "pthread_atfork");
+    next_live_ = detail::live_loops;
+    detail::live_loops = this;
+    detail::descriptor_closing = &descriptor_closing;
+}
+
+/// In the child of a fork(2). The ring would take its submissions for the parent's, and the epoll
+/// instance forget what the child closes. So no loop runs here, and those of this thread, which is
+/// the only one left, are as good as closed.
+[[gnu::cold]] WEFT_INLINE void EventLoop::forked() noexcept {
+    for (EventLoop* loop = detail::live_loops; loop; loop = loop->next_live_)
+        loop->leave_to_parent();
+    detail::live_loops = nullptr;
+    detail::running_loop = nullptr;
+    detail::descriptor_closing = nullptr;
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::leave_to_parent() noexcept {
+    closed_ = is_parents_ = true;
+    // Not destroyed: it would wait for its helper thread, and ends with the process.
+    static_cast<void>(backend_.release());
+    backend_ = std::make_unique<detail::ForkedBackend>();
+    inbox_->leave_to_parent();
+    // The step that has forked goes on in the child too; what else the turn has made ready does
+    // not.
+    tasks_.for_each([this](detail::TaskCore& task) {
+        if (&task != current_) task.coroutine = std::noop_coroutine();
+    });
+}
+
+[[gnu::cold]] WEFT_INLINE EventLoop::~EventLoop() {
+    try {
+        close();
+    } catch (...) {
+        // The kernel refuses to go on with what it has of ours; nobody is left to hear it.
+        call_exception_handler({"an event loop could not be closed", std::current_exception(), {}});
+    }
+    EventLoop** link = &detail::live_loops;
+    while (*link && *link != this) link = &(*link)->next_live_;
+    if (*link) *link = next_live_;
+    if (!detail::live_loops) detail::descriptor_closing = nullptr;
+}
+
+WEFT_INLINE void EventLoop::descriptor_closing(int fd) noexcept {
+    for (EventLoop* loop = detail::live_loops; loop; loop = loop->next_live_) {
+        if (loop->backend_) loop->backend_->forget(fd);
+    }
+}
+
+WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
+    const EventLoop* other = detail::live_loops;
+    while (other && other != loop) other = other->next_live_;
+    return other != nullptr;
+}
+
+[[gnu::cold]] WEFT_INLINE bool EventLoop::run_until_no_tasks(Duration limit) {
+    RunScope scope(*this);
+    // When nothing could wake any of them, tasks that await each other in a circle are left.
+    // (The one timer is the patience below.)
+    const auto over = [this] {
+        const bool stuck = backend_->outstanding() == 0 && timers_.size() == 1 && inbox_->empty();
+        return tasks_.empty() || (stuck && let_go_of_tasks());
+    };
+    // A timer, so that a sleeping loop notices the end of its patience too.
+    detail::Timer patience([](detail::Timer&) noexcept {});
+    arm(patience, detail::deadline_after(read_clock(), limit.count()));
+    // Virtual time stands still while anything runs.
+    constexpr int most_virtual_turns = 100'000;
+    for (int turns = 0; !tasks_.empty() && !stopping_ && patience.armed(); ++turns) {
+        if (virtual_time_ && turns == most_virtual_turns) break;
+        run_ready();
+        meet_the_world(in_a_hurry() || over());
+    }
+    if (patience.armed()) disarm(patience);
+    return tasks_.empty();
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::close() {
+    if (closed_) return;
+    if (running_) detail::throw_runtime_error("close: the event loop is running");
+    struct Restore {
+        EventLoop* const outer;
+        ~Restore() { detail::running_loop = outer; }
+    } restore{std::exchange(detail::running_loop, this)};
+    const detail::Interlude interlude;  // perhaps at the end of another loop's coroutine
+    // Each round cancels whatever still lives and lets it clean up; a task that is still there
+    // after so many cancels swallows them all.
+    constexpr int rounds = 64;
+    for (int round = 0; round < rounds && !tasks_.empty(); ++round) {
+        cancel_all(true);
+        if (round > 0) let_go_of_tasks();
+        drain_cancels();
+    }
+    end_operations();
+    run_last_posts();
+    drop_everything();
+    closed_ = true;
+}
+
+/// Whoever posted was not refused. What the posts schedule is.
+[[gnu::cold]] WEFT_INLINE void EventLoop::run_last_posts() noexcept {
+    closed_ = true;
+    run_posts(inbox_->close());
+    closed_ = false;  // destructors may still schedule, see drop_everything
+}
+
+/// Runs whatever is ready, and waits for operations that were asked to end, until neither is left.
+[[gnu::cold]] WEFT_INLINE void EventLoop::drain_cancels() {
+    // A task that is always ready would never let a round end.
+    constexpr int most_turns = 1'000;
+    for (int turns = 0; turns < most_turns; ++turns) {
+        run_ready();
+        if (ready_.empty() && backend_->ending() > 0) {
+            backend_->turn(detail::no_deadline);
+        } else if (backend_->has_work()) {
+            backend_->turn(0);
+        }
+        if (ready_.empty() && backend_->ending() == 0) return;
+    }
+}
+
+/// The kernel lets go of all memory that is not its own.
+[[gnu::cold]] WEFT_INLINE void EventLoop::end_operations() {
+    tasks_.for_each([](detail::TaskCore& task) {
+        if (task.waiting_on) task.waiting_on->cancel();
+    });
+    if (wake_up_.state != detail::Operation::State::idle) backend_->cancel(wake_up_);
+    backend_->end_standing();
+    while (backend_->outstanding() + backend_->background() > 0) {
+        backend_->turn(detail::no_deadline);
+    }
+}
+
+/// The end of whatever has not ended: frames are destroyed where they stand, callbacks are dropped
+/// unrun. Destructors may schedule more; it goes the same way.
+[[gnu::cold]] WEFT_INLINE void EventLoop::drop_everything() noexcept {
+    while (!tasks_.empty() || !ready_.empty() || !timers_.empty()) {
+        // Kept until the ready queue is empty: a task's end wakes others that are to end too.
+        detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> ended;
+        while (!tasks_.empty()) {
+            detail::TaskCore& task = tasks_.front();
+            if (task.started()) {
+                call_exception_handler(
+                    {"a task refused to end and was destroyed", nullptr, task.name()});
+            }
+            task.add_ref();
+            end_unfinished(task);
+            ended.push_back(task);
+        }
+        before_woken_ = ready_.last();
+        while (!timers_.empty()) {
+            detail::Timer& timer = timers_.pop();
+            timer.on_due(timer);
+        }
+        for (detail::ReadyNode* node = ready_.take_all(); node;) {
+            detail::ReadyNode* const next = node->next_ready;
+            if (node->is_callback()) {
+                auto& callback = static_cast<detail::CallbackNode&>(*node);
+                callback.act(callback, detail::ReadyNode::Verb::drop);
+            }
+            node = next;
+        }
+        while (!ended.empty()) ended.pop_front().release();
+    }
+}
+
+}  // namespace weft

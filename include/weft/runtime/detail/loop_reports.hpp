@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// EventLoop: what it says about failures, misuse, slow steps and live tasks.
+#pragma once
+
+#include <pthread.h>
+
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "../../base/config.hpp"
+#include "../../base/error.hpp"
+#include "../report.hpp"
+#include "event_loop.hpp"
+
+namespace weft {
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::call_exception_handler(
+    const ExceptionContext& context) noexcept {
+    if (!handler_) return detail::print_report(context);
+    // Out of its place while it runs: a handler may install another one, itself included.
+    ExceptionHandler handler = std::move(handler_);
+    handler_.reset();
+    handler_replaced_ = false;
+    try {
+        handler(context);
+    } catch (...) {
+        detail::print_report(context);
+        detail::print_report({"exception in the exception handler", std::current_exception(), {}});
+    }
+    if (!handler_replaced_) handler_ = std::move(handler);
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
+    ExceptionContext context{future.is_task ? "a task failed and nobody retrieved its exception"
+                                            : "a future's exception was never retrieved",
+                             future.typed->exception(future),
+                             {}};
+    try {
+        if (future.is_task) context.task_name = static_cast<detail::TaskCore&>(future).name();
+    } catch (const std::bad_alloc&) {
+        // The name is a courtesy; the report itself must not be lost for it.
+    }
+    // A handle may outlive its loop.
+    if (is_live(future.loop)) return future.loop->call_exception_handler(context);
+    detail::print_report(context);
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::refuse_other_thread(const char* call) const {
+    if (::pthread_equal(thread_, ::pthread_self())) return;
+    detail::throw_runtime_error(
+        {call, ": this event loop belongs to another thread (use call_soon_threadsafe)"});
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::refuse_closed(const char* call) const {
+    detail::throw_runtime_error(
+        {call, is_parents_ ? ": the event loop belongs to the parent of this forked process"
+                           : ": the event loop is closed"});
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::report_slow(detail::Nanoseconds began,
+                                                      const std::string& who) noexcept {
+    const detail::Nanoseconds took = detail::monotonic_now() - began;
+    if (took < slow_callback_duration.count()) return;
+    try {
+        const std::string text =
+            detail::concat({"a step took ", detail::decimal(took / 1'000'000), " ms"});
+        call_exception_handler({text, nullptr, who});
+    } catch (const std::bad_alloc&) {
+        call_exception_handler({"a step was slow", nullptr, {}});
+    }
+}
+
+namespace detail {
+/// A task's line of `EventLoop::dump`.
+[[gnu::cold, gnu::noinline]] inline std::string text_of_task(const TaskCore& task, bool running) {
+    WaitInfo info;
+    const char* state = "";
+    if (running) {
+        state = "running";
+    } else if (!task.started()) {
+        state = "not started";
+    } else if (!task.waiting_on) {
+        state = "ready";
+    } else {
+        info = task.waiting_on->describe();
+        state = "waits on ";
+    }
+    const bool on_file = info.fd >= 0;
+    const bool on_task = info.on && info.on->is_task;
+    return concat({"  ", task.name(), ": ", state, info.what, on_file ? " (descriptor " : "",
+                   on_file ? decimal(info.fd) : std::string(), on_file ? ")" : "",
+                   on_task ? " " : "",
+                   on_task ? static_cast<const TaskCore*>(info.on)->name() : std::string(),
+                   task.must_cancel ? ", cancel requested" : "", "\n"});
+}
+}  // namespace detail
+
+[[gnu::cold]] WEFT_INLINE std::string EventLoop::dump() const {
+    std::string text;
+    auto& tasks = const_cast<EventLoop*>(this)->tasks_;  // for_each visits without changing
+    tasks.for_each([&](detail::TaskCore& task) {
+        text.append(detail::text_of_task(task, &task == current_));
+    });
+    return text;
+}
+
+/// Debug mode, when a task has ended.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::report_swallowed(
+    const detail::TaskCore& task) noexcept {
+    if (task.outcome_kind() != detail::OutcomeKind::value) return;
+    if (!task.delivered || task.cancel_requests == 0) return;
+    call_exception_handler({"a task swallowed its cancellation", nullptr, task.name()});
+}
+
+/// At the end of a turn, in loops with a hang limit.
+[[gnu::cold]] WEFT_INLINE void EventLoop::check_progress() {
+    const detail::Nanoseconds now = detail::monotonic_now();
+    if (step_ != progress_step_ || !ready_.empty() || !inbox_->empty()) {
+        progress_step_ = step_;  // one that computes for long is progress too
+        last_progress_ = now;
+    } else if (now - last_progress_ >= hang_limit_) {
+        detail::throw_runtime_error({"nothing happened for ",
+                                     detail::decimal(hang_limit_ / 1'000'000),
+                                     " ms; the tasks are:\n", dump()});
+    }
+}
+
+}  // namespace weft

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+// ReadyQueue: what runs next, first in, first out; a link in each node and no memory of its own.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+
+#include "../go_on.hpp"
+
+namespace weft::detail {
+
+/// Something to run: a task's innermost suspended coroutine, or a callback.
+struct ReadyNode {
+    enum class Verb : std::uint8_t {
+        run,
+        drop,   // the loop closes: release what the node holds
+        ended,  // the future in whose list it waited is done: queue yourself, or see to it at once
+    };
+
+    // The lowest bit of `coroutine`, alone for a callback and on its frame for a task that was not
+    // started: whatever is not simply to be resumed costs those that are no more than one test.
+    static std::coroutine_handle<> marked(std::coroutine_handle<> frame) noexcept {
+        return frame_at(address_of(frame) | 1);
+    }
+    bool is_marked() const noexcept { return (address_of(coroutine) & 1) != 0; }
+    bool is_callback() const noexcept { return coroutine == marked(nullptr); }
+
+    std::coroutine_handle<> coroutine;
+    ReadyNode* next_ready;  // set by `push`
+
+protected:
+    explicit ReadyNode(std::coroutine_handle<> frame) noexcept : coroutine(marked(frame)) {}
+    ReadyNode(const ReadyNode&) = delete;
+    ReadyNode& operator=(const ReadyNode&) = delete;
+    ~ReadyNode() = default;
+};
+
+struct CallbackNode : ReadyNode {
+    using Act = void (*)(CallbackNode&, Verb) noexcept;
+    explicit CallbackNode(Act run_or_drop) noexcept : ReadyNode(nullptr), act(run_or_drop) {}
+    Act act;
+};
+
+class ReadyQueue {
+public:
+    bool empty() const noexcept { return head_ == nullptr; }
+
+    void push(ReadyNode& node) noexcept {
+        node.next_ready = nullptr;
+        if (head_) {
+            tail_->next_ready = &node;
+        } else {
+            head_ = &node;
+        }
+        tail_ = &node;
+    }
+
+    /// `first` leads to `last` by their links.
+    void push_chain(ReadyNode& first, ReadyNode& last) noexcept {
+        last.next_ready = nullptr;
+        if (head_) {
+            tail_->next_ready = &first;
+        } else {
+            head_ = &first;
+        }
+        tail_ = &last;
+    }
+
+    /// The last one, null when there is none.
+    ReadyNode* last() const noexcept { return head_ ? tail_ : nullptr; }
+    /// Null: as the first.
+    void insert_after(ReadyNode* before, ReadyNode& node) noexcept {
+        if (before == last()) return push(node);
+        ReadyNode*& link = before ? before->next_ready : head_;
+        node.next_ready = link;
+        link = &node;
+    }
+
+    /// The whole queue as a chain; what is pushed from now on waits for the next turn.
+    ReadyNode* take_all() noexcept {
+        ReadyNode* const first = head_;
+        head_ = nullptr;
+        return first;
+    }
+
+private:
+    ReadyNode* head_ = nullptr;
+    ReadyNode* tail_ = nullptr;  // valid while head_ is
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// Remote: the way to a loop for other threads, which may outlive it.
+#pragma once
+
+#include <utility>
+
+#include "../base/ref.hpp"
+#include "detail/inbox.hpp"
+
+namespace weft {
+
+class EventLoop;
+
+/// Thread-safe way to a loop that may be gone: copy it into the threads that post.
+class Remote {
+public:
+    /// Runs `fn` in the loop's next turn; wakes the loop when it sleeps.
+    /// Throws:   RuntimeError when the loop is closed (`fn` is destroyed unrun).
+    /// Thread:   any.
+    template <class F>
+    void call_soon_threadsafe(F&& fn) const {
+        inbox_->post(std::forward<F>(fn));
+    }
+
+private:
+    friend class EventLoop;
+    explicit Remote(detail::Ref<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) {}
+    detail::Ref<detail::Inbox> inbox_;
+};
+
+}  // namespace weft

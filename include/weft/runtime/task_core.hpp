@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+// The untyped halves of Future and Task: state, who waits, and how a cancel travels.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <exception>
+#include <string>
+
+#include "../base/intrusive_list.hpp"
+#include "../base/outcome.hpp"
+#include "context.hpp"
+#include "detail/ready_queue.hpp"
+
+namespace weft {
+class EventLoop;
+
+namespace detail {
+
+struct FutureCore;
+struct TaskCore;
+
+/// What a dump shows of a waiting task: "recv on descriptor 7", "task 'fetch'".
+struct WaitInfo {
+    const char* what = "";
+    int fd = -1;
+    const FutureCore* on = nullptr;
+};
+
+/// What a suspended task waits on; lives in the awaiting frame. This is the awaiter protocol:
+///
+/// 1. `await_suspend` calls `EventLoop::suspend(handle, *this)` and starts the operation.
+/// 2. When the operation ends, whoever ended it calls `EventLoop::wake(task)`; from then on the
+///    task waits on nothing and its resumption is certain. (Or it links the task into the ready
+///    queue and leaves the rest to `resumed()`, see Gate.)
+/// 3. `cancel()` may come any time between 1 and 2, any number of times, and asks for an end. It
+///    leads to 2 exactly like a completion does, now or later. It must not resume anything. When
+///    what is awaited is a task it only returns that one, and the loop goes on with it: a chain of
+///    tasks may be longer than the stack is deep. To return its own task means: the cancel came
+///    back here (see CancelWay); whoever led it here is let go, if he can be.
+/// 4. `await_resume` looks at the answer: cancelled (then it calls `EventLoop::throw_cancelled`)
+///    or completed anyway (then it returns the result, and the request, which is still pending in
+///    the task, strikes at the next suspension). That is the lossless rule.
+///
+/// An awaiter may also have `bool await_cancelled() const noexcept`, see `LooksAtCancel`: whoever
+/// wraps it (a timeout, a race) then looks at the answer instead of catching an exception, and may
+/// call `cancel()` without a request in the task.
+class Suspension {
+public:
+    virtual TaskCore* cancel() noexcept = 0;
+    virtual WaitInfo describe() const noexcept = 0;
+    /// The task runs, and was put into the ready queue without `wake`: see Gate.
+    virtual void resumed() noexcept {}
+    /// Ends the wait for a task without the task's consent: for tasks that await each other in a
+    /// circle, where nobody could ever begin.
+    virtual void let_go() noexcept {}
+
+protected:
+    Suspension() noexcept = default;
+    Suspension(const Suspension&) = delete;
+    Suspension& operator=(const Suspension&) = delete;
+    ~Suspension() = default;
+};
+
+/// Asked once, after the resumption and in place of `await_resume`: did the wait end because of a
+/// cancel, with nothing done? Then `await_resume` would throw CancelledError. False means that
+/// `await_resume` gives the result (or another error), which must then be taken.
+template <class Awaiter>
+concept LooksAtCancel = requires(const Awaiter& awaiter) {
+    { awaiter.await_cancelled() }
+    noexcept->std::same_as<bool>;
+};
+
+/// An await that has succeeded and whose `await_resume` was not called yet can be undone: another
+/// child of a race has won. `holds_result` is asked like `await_cancelled`, after a wait or after
+/// `await_ready` said true: would `await_resume` give a result? Then that, or `give_back` (which
+/// hands an item, a permit or a lock to whoever is next), is called, once.
+template <class Awaiter>
+concept GivesBack = requires(Awaiter& awaiter) {
+    { awaiter.holds_result() }
+    noexcept->std::same_as<bool>;
+    { awaiter.give_back() }
+    noexcept;
+};
+
+/// In a future's list: a task that awaits it, or a done-callback.
+/// In the second case `target` is a callback, whose `act` is told of the end, and which keeps a
+/// reference to the future while it is in the ready queue.
+struct FutureWaiter {
+    explicit FutureWaiter(ReadyNode* node) noexcept : target(node) {}
+    FutureWaiter* next = nullptr;  // null: in no list
+    ReadyNode* target;
+};
+
+/// In order of arrival. Circular, singly linked, one pointer to the last: every suspended task pays
+/// for what a future and its waiter weigh. Taking one out of the middle walks the list, which only
+/// a waiter does that gives up while others stay.
+class WaiterList {
+public:
+    bool empty() const noexcept { return last_ == nullptr; }
+    FutureWaiter* front() const noexcept { return last_ ? last_->next : nullptr; }
+    /// The one that waits, if exactly one does; it is out of the list then.
+    FutureWaiter* pop_only() noexcept {
+        FutureWaiter* const only = last_;
+        if (!only || only->next != only) return nullptr;
+        last_ = nullptr;
+        only->next = nullptr;
+        return only;
+    }
+
+    void push_back(FutureWaiter& waiter) noexcept {
+        if (last_) {
+            waiter.next = last_->next;
+            last_->next = &waiter;
+        } else {
+            waiter.next = &waiter;
+        }
+        last_ = &waiter;
+    }
+    FutureWaiter* pop_front() noexcept {
+        if (!last_) return nullptr;
+        FutureWaiter* const first = last_->next;
+        unlink_after(*last_);
+        return first;
+    }
+    void erase(FutureWaiter& waiter) noexcept {
+        FutureWaiter* before = last_;
+        while (before->next != &waiter) before = before->next;
+        unlink_after(*before);
+    }
+
+private:
+    void unlink_after(FutureWaiter& before) noexcept {
+        FutureWaiter& waiter = *before.next;
+        before.next = waiter.next;
+        if (last_ == &waiter) last_ = &before == &waiter ? nullptr : &before;
+        waiter.next = nullptr;
+    }
+
+    FutureWaiter* last_ = nullptr;
+};
+
+/// What most tasks do not have.
+struct TaskExtras {
+    std::uint32_t id = 0;
+    std::string name;
+    std::string cancel_message;
+    ContextRef context{};
+    /// In debug mode, of a task that drives an operation (of a race, a gather): the one that awaits
+    /// it, and outlives it.
+    TaskCore* on_behalf_of = nullptr;
+};
+
+struct FutureCore {
+    // The values are those of OutcomeKind.
+    enum class State : std::uint8_t { pending, value, exception, cancelled };
+
+    /// The typed half, one table for each T.
+    struct Typed {
+        void (*destroy)(FutureCore&) noexcept;
+        std::exception_ptr (*exception)(const FutureCore&) noexcept;
+        void (*set_cancelled)(FutureCore&, std::exception_ptr) noexcept;
+    };
+
+    FutureCore(EventLoop& on, const Typed& table) noexcept : loop(&on), typed(&table) {}
+    FutureCore(const FutureCore&) = delete;
+    FutureCore& operator=(const FutureCore&) = delete;
+
+    bool done() const noexcept { return state != State::pending; }
+    void add_ref() noexcept { ++refs; }
+    void release() noexcept {
+        if (--refs == 0) typed->destroy(*this);
+    }
+
+    std::uint32_t refs = 1;
+    State state = State::pending;
+    bool is_task : 1 = false;
+    bool debug : 1 = false;      // its loop was in debug mode when it was made
+    bool retrieved : 1 = false;  // somebody has seen the exception: it is not reported
+    // Tasks only, here because there is room.
+    bool must_cancel : 1 = false;  // a cancel was requested and not delivered yet
+    bool delivered : 1 = false;    // CancelledError was thrown into the body
+    bool in_clean_up : 1 = false;  // spared when `run` cancels the tasks that are left
+    std::uint8_t unused : 2 = 0;   // set, so that making one is a store and not a read and a store
+    std::uint16_t cancel_requests = 0;
+    EventLoop* loop;
+    const Typed* typed;
+    WaiterList waiters;
+
+protected:
+    ~FutureCore() = default;
+};
+
+struct AllTasksTag {};
+
+/// What a wake-up and a step touch stands together, here and at the beginning of FutureCore: with a
+/// thousand tasks each line of memory more costs as much as the step.
+struct TaskNode : ReadyNode {
+    using ReadyNode::ReadyNode;
+    Suspension* waiting_on = nullptr;  // null while running or, as a rule (see Gate), ready
+};
+
+struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
+    TaskCore(EventLoop& on, const Typed& table, std::uint32_t number,
+             std::coroutine_handle<> frame) noexcept
+        : TaskNode(frame),
+          FutureCore(on, table),
+          ListNode<AllTasksTag>(Unset()),  // the loop takes it at once
+          root(frame),
+          label_(std::uintptr_t{number} << 1 | 1) {
+        is_task = true;
+        refs = 2;  // the loop's, until the task is done, and the first handle's
+    }
+
+    /// Null for most tasks.
+    TaskExtras* extras() const noexcept {
+        return label_ & 1 ? nullptr : reinterpret_cast<TaskExtras*>(label_);
+    }
+    [[gnu::cold]] TaskExtras& make_extras() {
+        if (label_ & 1) label_ = reinterpret_cast<std::uintptr_t>(new TaskExtras{id(), {}, {}});
+        return *extras();
+    }
+    std::uint32_t id() const noexcept {
+        return label_ & 1 ? static_cast<std::uint32_t>(label_ >> 1) : extras()->id;
+    }
+    [[gnu::cold]] std::string name() const {
+        const TaskExtras* const extra = extras();
+        return extra && !extra->name.empty() ? extra->name : concat({"Task-", decimal(id())});
+    }
+
+    bool started() const noexcept { return !is_marked(); }
+    void start() noexcept { coroutine = root; }
+
+    /// How its coroutine ended; empty until then. The outcome follows this object immediately
+    /// (TaskState sees to that), since its type is not known here and a table would cost a call.
+    OutcomeKind outcome_kind() const noexcept {
+        return *reinterpret_cast<const OutcomeKind*>(reinterpret_cast<const char*>(this) +
+                                                     sizeof(TaskCore));
+    }
+
+    std::coroutine_handle<> root;  // its first frame, which goes when the coroutine ends
+
+protected:
+    ~TaskCore() {
+        if (!(label_ & 1)) [[unlikely]]
+            delete extras();
+    }
+
+private:
+    std::uintptr_t label_;  // odd: the task's number, shifted; even: its extras
+};
+
+}  // namespace detail
+}  // namespace weft

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+// AsyncGenerator<T>: a coroutine that gives one item after the other, and may await in between.
+#pragma once
+
+#include <coroutine>
+#include <exception>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "../base/error.hpp"
+#include "../base/frame_allocator.hpp"
+#include "../base/outcome.hpp"
+#include "../base/std_parts.hpp"
+#include "../runtime/go_on.hpp"
+
+namespace weft {
+
+template <class T>
+class AsyncGenerator;
+
+/// Thrown by the co_yield at which a generator stands when `aclose` ends it. Not a std::exception,
+/// like CancelledError: clean up and let it go.
+class GeneratorExit final {
+public:
+    const char* what() const noexcept { return "the generator was closed"; }
+};
+
+namespace detail {
+
+/// What `next` gives: an optional, or for references a pointer. Empty at the end.
+template <class T>
+using ItemOf =
+    std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, std::optional<T>>;
+
+template <class T>
+class NextAwaiter;
+
+template <class T>
+class GeneratorPromise final : public RunsInSteps {
+public:
+    static void* operator new(std::size_t size) { return allocate_frame(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        release_frame(memory, size);
+    }
+
+    /// Back to whoever asked, by returning to whoever resumed us. That one may ask again in place,
+    /// so a loop over items that are there uses no stack.
+    class GiveBack {
+    public:
+        explicit GiveBack(GeneratorPromise& promise) noexcept : promise_(&promise) {}
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<>) const noexcept {
+            const auto consumer = std::exchange(promise_->consumer_, nullptr);
+            goes_on = consumer ? address_of(consumer) : was_in_place;
+            promise_->awaiter_ = nullptr;
+        }
+        void await_resume() const {
+            if (promise_->closing_) [[unlikely]]
+                throw GeneratorExit();
+        }
+
+    private:
+        GeneratorPromise* promise_;
+    };
+    class Final {
+    public:
+        explicit Final(GeneratorPromise& promise) noexcept : promise_(&promise) {}
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<> frame) const noexcept {
+            promise_->outcome_ = nullptr;
+            GiveBack(*promise_).await_suspend(frame);
+        }
+        void await_resume() const noexcept {}
+
+    private:
+        GeneratorPromise* promise_;
+    };
+
+    AsyncGenerator<T> get_return_object() noexcept;
+    std::suspend_always initial_suspend() noexcept { return {}; }
+    Final final_suspend() noexcept { return Final(*this); }
+
+    /// A value is built where it is wanted. (One whose constructor throws was not given.)
+    template <class U = T>
+        requires(!std::is_reference_v<T> && std::is_constructible_v<T, U&&>)
+    GiveBack yield_value(U&& value) {
+        outcome_->set_value(std::in_place, std::forward<U>(value));
+        outcome_ = nullptr;
+        return GiveBack(*this);
+    }
+    /// A temporary of the yielding expression lives until the next item is asked for.
+    GiveBack yield_value(
+        std::add_lvalue_reference_t<T> value) noexcept requires std::is_lvalue_reference_v<T> {
+        std::exchange(outcome_, nullptr)->set_value(std::addressof(value));
+        return GiveBack(*this);
+    }
+    void return_void() noexcept { outcome_->set_value(ItemOf<T>()); }
+    void unhandled_exception() noexcept {
+        if (closing_ && handling_generator_exit()) return outcome_->set_value(ItemOf<T>());
+        outcome_->set_current_exception();
+    }
+
+    bool running() const noexcept { return outcome_ != nullptr; }
+    /// The generator goes. True: somebody waits in the frame, and keeps it until then.
+    bool leave_to_consumer() noexcept {
+        if (awaiter_) awaiter_->take_over_frame();
+        return awaiter_ != nullptr;
+    }
+    void run_for(Outcome<ItemOf<T>>& outcome, bool closing) noexcept {
+        outcome_ = &outcome;
+        closing_ = closing;
+        started_ = true;
+    }
+    bool started() const noexcept { return started_; }
+    void set_consumer(std::coroutine_handle<> consumer, NextAwaiter<T>* awaiter) noexcept {
+        consumer_ = consumer;
+        awaiter_ = awaiter;
+    }
+
+private:
+    static bool handling_generator_exit() noexcept {
+        const std::type_info* const type = abi::__cxa_current_exception_type();
+        return type && *type == typeid(GeneratorExit);
+    }
+
+    std::coroutine_handle<> consumer_;       // null while it runs us in place
+    NextAwaiter<T>* awaiter_ = nullptr;      // the consumer's, while it is suspended
+    Outcome<ItemOf<T>>* outcome_ = nullptr;  // where the next item goes; null between two
+    bool closing_ = false;
+    bool started_ = false;
+};
+
+/// Runs the generator to its next co_yield, in place like CoroAwaiter does (docs/decisions/0001).
+template <class T>
+class [[nodiscard]] [[gnu::warn_unused]] NextAwaiter {
+    using Frame = std::coroutine_handle<GeneratorPromise<T>>;
+
+public:
+    explicit NextAwaiter(Frame frame) noexcept : frame_(frame) {}
+    NextAwaiter(const NextAwaiter&) = delete;
+    NextAwaiter& operator=(const NextAwaiter&) = delete;
+    ~NextAwaiter() {
+        if (owns_frame_) [[unlikely]] {
+            frame_.destroy();
+        } else if (suspended_ && outcome_.empty()) [[unlikely]] {
+            frame_.promise().set_consumer(nullptr, nullptr);  // the frame that waits is destroyed
+        }
+    }
+
+    bool await_ready() {
+        if (frame_ && !frame_.done()) return false;
+        outcome_.set_value(ItemOf<T>());
+        return true;
+    }
+    template <class Consumer>
+    bool await_suspend(std::coroutine_handle<Consumer> consumer) {
+        return run(consumer, false);
+    }
+    bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
+    ItemOf<T> await_resume() { return outcome_.take(); }
+
+    /// The generator goes while we wait in it: its frame is ours now.
+    void take_over_frame() noexcept { owns_frame_ = true; }
+
+protected:
+    template <class Consumer>
+    bool run(std::coroutine_handle<Consumer> consumer, bool closing) {
+        GeneratorPromise<T>& promise = frame_.promise();
+        if (promise.running()) [[unlikely]]
+            throw_runtime_error("weft: the generator is running for another task");
+        promise.run_for(outcome_, closing);
+        if (answers_at_once(frame_, consumer)) return false;
+        suspended_ = true;
+        promise.set_consumer(consumer, this);
+        return true;
+    }
+
+    Frame frame_;
+    bool suspended_ = false;
+    bool owns_frame_ = false;
+    Outcome<ItemOf<T>> outcome_;
+};
+
+template <class T>
+class [[nodiscard]] [[gnu::warn_unused]] CloseGeneratorAwaiter final : public NextAwaiter<T> {
+public:
+    using NextAwaiter<T>::NextAwaiter;
+
+    template <class Consumer>
+    bool await_suspend(std::coroutine_handle<Consumer> consumer) {
+        return this->run(consumer, true);
+    }
+    void await_resume() {
+        if (this->outcome_.take()) {
+            throw_runtime_error("weft: the generator went on although it was closed");
+        }
+    }
+};
+
+/// What `next` and `aclose` return: it may be handed on, its awaiter may not.
+template <class Awaiter, class Frame>
+class [[nodiscard]] GeneratorCall {
+public:
+    explicit GeneratorCall(Frame frame) noexcept : frame_(frame) {}
+    Awaiter operator co_await() const noexcept { return Awaiter(frame_); }
+
+private:
+    Frame frame_;
+};
+
+}  // namespace detail
+
+/// The items of a coroutine that uses co_yield. It runs when it is asked, up to its next co_yield:
+///
+///     while (auto item = co_await lines.next()) use(*item);
+///
+/// `item` is a std::optional<T>, and for `AsyncGenerator<T&>` a T*, which points to what was
+/// yielded and is valid until the next call. Giving an item allocates nothing.
+///
+/// Destroying a generator destroys its locals where it stands, or, if a task waits for its next
+/// item meanwhile, once that has it. Destructors cannot await: a generator whose clean-up does is
+/// ended with `co_await generator.aclose()` (`async_with` does it on every way out).
+/// Cancel:   passes through: what the generator awaits is what is cancelled. A generator that
+///           CancelledError (or any other exception) has left is at its end.
+/// Thread:   loop thread only; one task at a time asks.
+template <class T>
+class [[nodiscard]] AsyncGenerator {
+public:
+    using promise_type = detail::GeneratorPromise<T>;
+    using value_type = T;
+    using Frame = std::coroutine_handle<promise_type>;
+
+    explicit AsyncGenerator(Frame frame) noexcept : frame_(frame) {}
+    AsyncGenerator(AsyncGenerator&& other) noexcept
+        : frame_(std::exchange(other.frame_, nullptr)) {}
+    AsyncGenerator& operator=(AsyncGenerator&& other) noexcept {
+        std::swap(frame_, other.frame_);
+        return *this;
+    }
+    ~AsyncGenerator() {
+        if (frame_ && !frame_.promise().leave_to_consumer()) frame_.destroy();
+    }
+
+    /// The next item; empty once the coroutine has ended.
+    /// Throws:   what the coroutine throws, once; RuntimeError while another task asks.
+    auto next() noexcept { return detail::GeneratorCall<detail::NextAwaiter<T>, Frame>(frame_); }
+
+    /// Ends it: the co_yield at which it stands throws GeneratorExit, and its clean-up, which may
+    /// await (after the handler, or in a `clean_up`), is waited for. Not started: its body never
+    /// runs. Idempotent.
+    /// Throws:   what the clean-up throws; RuntimeError when it yields once more, or runs.
+    auto aclose() noexcept {
+        if (frame_ && !frame_.promise().started()) std::exchange(frame_, nullptr).destroy();
+        return detail::GeneratorCall<detail::CloseGeneratorAwaiter<T>, Frame>(frame_);
+    }
+    /// The same under the name that `async_with` looks for.
+    auto close() noexcept { return aclose(); }
+
+private:
+    Frame frame_;
+};
+
+template <class T>
+AsyncGenerator<T> detail::GeneratorPromise<T>::get_return_object() noexcept {
+    return AsyncGenerator<T>(std::coroutine_handle<GeneratorPromise>::from_promise(*this));
+}
+
+}  // namespace weft

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+// What Future and Task handles point to: the typed state, its done-callbacks, its end.
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <string_view>
+#include <utility>
+
+#include "../base/callback.hpp"
+#include "../base/frame_allocator.hpp"
+#include "../base/outcome.hpp"
+#include "../runtime/loop.hpp"
+#include "../runtime/task_core.hpp"
+
+namespace weft::detail {
+
+/// A done-callback: in the future's list until the future is done, then in the ready queue.
+struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
+    template <class F>
+    DoneCallback(FutureCore& of, F&& f)
+        : CallbackNode(&run_or_drop), FutureWaiter(this), future(&of), fn(std::forward<F>(f)) {}
+
+    void release() noexcept {
+        if (--refs == 0) delete this;
+    }
+    static void run_or_drop(CallbackNode& node, Verb verb) noexcept {
+        auto& self = static_cast<DoneCallback&>(node);
+        FutureCore& core = *self.future;
+        if (verb == Verb::ended) {
+            core.add_ref();  // the queue's
+            return core.loop->push(self);
+        }
+        if (verb == Verb::run && !self.removed) {
+            self.removed = true;
+            const AmbientScope scope(self.context);
+            try {
+                self.fn(core);
+            } catch (...) {
+                core.loop->call_exception_handler(
+                    {"exception in a done-callback", std::current_exception(), {}});
+            }
+        }
+        self.removed = true;
+        self.fn.reset();
+        self.release();
+        core.release();
+    }
+
+    FutureCore* future;
+    std::uint32_t refs = 1;
+    bool removed = false;
+    ContextRef context;
+    Callback<void(FutureCore&)> fn;
+};
+
+/// Of a future that tasks cannot wait on any more (one that waits holds a reference).
+[[gnu::cold, gnu::noinline]] inline void drop_callbacks(FutureCore& core) noexcept {
+    while (FutureWaiter* const waiter = core.waiters.pop_front()) {
+        auto& callback = static_cast<CallbackNode&>(*waiter->target);
+        core.add_ref();  // the callback gives it back
+        callback.act(callback, ReadyNode::Verb::drop);
+    }
+}
+
+template <class State>
+[[gnu::cold, gnu::noinline]] void destroy_with_last_words(FutureCore& core) noexcept {
+    if (core.state == FutureCore::State::exception && !core.retrieved)
+        EventLoop::report_unretrieved(core);
+    if (!core.waiters.empty()) {
+        core.refs = 1;  // so that no callback's reference is the last one again
+        drop_callbacks(core);
+    }
+    delete &static_cast<State&>(core);
+}
+
+template <class State>
+inline constexpr FutureCore::Typed typed_half{
+    [](FutureCore& core) noexcept {
+        auto& state = static_cast<State&>(core);
+        // Out of line as a whole, so that the way of most needs no register saved.
+        if (!state.has_plain_value() || !core.waiters.empty()) [[unlikely]]
+            return destroy_with_last_words<State>(core);
+        delete &state;
+    },
+    [](const FutureCore& core) noexcept {
+        return static_cast<const State&>(core).outcome.exception();
+    },
+    [](FutureCore& core, std::exception_ptr error) noexcept {
+        static_cast<State&>(core).outcome.set_cancelled(std::move(error));
+    }};
+
+template <class T>
+struct FutureState final : FutureCore, Recycled {
+    explicit FutureState(EventLoop& on) noexcept : FutureCore(on, typed_half<FutureState>) {}
+    bool has_plain_value() const noexcept { return outcome.kind() == OutcomeKind::value; }
+    Outcome<T> outcome;
+};
+
+template <std::size_t bytes>
+struct Padding {
+    char unused[bytes];
+};
+template <>
+struct Padding<0> {};
+
+/// What stands before a task's core so that its outcome, however aligned, follows it immediately.
+template <class T>
+inline constexpr std::size_t padding_of_task = (alignof(Outcome<T>) -
+                                                sizeof(TaskCore) % alignof(Outcome<T>)) %
+                                               alignof(Outcome<T>);
+
+template <class T>
+struct TaskState final : Padding<padding_of_task<T>>, TaskCore, Recycled {
+    TaskState(EventLoop& on, std::uint32_t number, std::coroutine_handle<> frame) noexcept
+        : TaskCore(on, typed_half<TaskState>, number, frame) {
+        assert(static_cast<void*>(static_cast<OutcomeBase*>(&outcome)) ==
+               static_cast<void*>(static_cast<TaskCore*>(this) + 1));
+    }
+    /// Nothing but its value is to be destroyed.
+    bool has_plain_value() const noexcept {
+        return outcome.kind() == OutcomeKind::value && !extras();
+    }
+    Outcome<T> outcome;
+};
+
+template <class T>
+Outcome<T>& outcome_of(FutureCore& core) noexcept {
+    return core.is_task ? static_cast<TaskState<T>&>(core).outcome
+                        : static_cast<FutureState<T>&>(core).outcome;
+}
+
+/// Ends a future that is not a task. Its handles may outlive its loop; then nobody can wait, and
+/// callbacks are dropped unrun.
+inline void end_future(FutureCore& core, FutureCore::State state) noexcept {
+    if (!core.waiters.empty() && !EventLoop::accepts(core.loop)) drop_callbacks(core);
+    if (core.waiters.empty()) {
+        core.state = state;
+    } else {
+        core.loop->complete(core, state);
+    }
+}
+
+/// asyncio's rule: cancelling whoever awaits a future cancels the future.
+inline bool cancel_future(FutureCore& core, std::string_view message) {
+    if (core.done()) {
+        core.retrieved = true;  // whoever cancels it does not want to hear of it
+        return false;
+    }
+    if (core.is_task) return core.loop->cancel(static_cast<TaskCore&>(core), message);
+    EventLoop::check_thread(core, "cancel");
+    end_future(core, FutureCore::State::cancelled);
+    return true;
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+// run, Runner: from an ordinary function into a loop, and out again with everything cleaned up.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../base/config.hpp"
+#include "../base/options.hpp"
+#include "../runtime/loop.hpp"
+#include "task.hpp"
+
+namespace weft {
+
+/// A loop for several `run` calls in a row, that ends like `weft::run` does.
+class Runner {
+public:
+    explicit Runner(RunOptions options = {});
+    ~Runner();
+    Runner(const Runner&) = delete;
+    Runner& operator=(const Runner&) = delete;
+
+    /// Runs the coroutine to its end and returns its result. Other tasks stay as they are.
+    /// Throws:   what it throws; RuntimeError when a loop already runs on this thread.
+    template <class T>
+    T run(Coro<T> main) {
+        refuse_nested();
+        Task<T> task = loop_.create_task(std::move(main));
+        finish(*task.core());
+        return std::move(task).result();
+    }
+    template <class Fn, class... Args>
+        requires(std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>)
+    decltype(auto) run(Fn&& fn, Args&&... args) {
+        return run(detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
+            std::forward<Fn>(fn), std::forward<Args>(args)...));
+    }
+
+    EventLoop& get_loop() noexcept { return loop_; }
+
+    /// Cancels the tasks that are left, waits for their clean-up (`RunOptions::shutdown_timeout` at
+    /// most), reports their failures, and closes the loop. Idempotent.
+    void close();
+
+private:
+    // What `run` does without knowing the type.
+    static void refuse_nested();
+    void finish(detail::FutureCore& task);
+
+    std::string name_;
+    Duration patience_;
+    EventLoop loop_;
+};
+
+#if WEFT_BODIES
+[[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::Runner(RunOptions options)
+    : name_(options.name.empty() ? "main" : options.name),
+      patience_(options.shutdown_timeout),
+      loop_(std::move(options)) {}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::~Runner() {
+    try {
+        close();
+    } catch (...) {
+        loop_.call_exception_handler(
+            {"a loop did not come to its end", std::current_exception(), {}});
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE void Runner::close() {
+    if (loop_.is_closed() || EventLoop::running()) return loop_.close();
+    loop_.run_once();  // callbacks that were scheduled before the end
+    std::vector<AnyTask> left = all_tasks(loop_);
+    loop_.cancel_all(false);
+    if (!left.empty()) loop_.run_until_no_tasks(patience_);
+    for (const AnyTask& task : left) {
+        if (!task.done() || task.cancelled() || !task.exception()) continue;
+        loop_.call_exception_handler(
+            {"a task failed while the loop was closing", task.exception(), task.name()});
+    }
+    left.clear();
+    loop_.close();
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::refuse_nested() {
+    if (EventLoop::running())
+        detail::throw_runtime_error("run: an event loop is already running on this thread");
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::finish(detail::FutureCore& task) {
+    static_cast<detail::TaskCore&>(task).make_extras().name = name_;
+    loop_.run_until_done(task);
+}
+#endif
+
+/// Runs a coroutine on a loop of its own and returns its result: what `main` calls.
+/// When it ends, tasks that are left are cancelled and awaited.
+/// A loop belongs to the process that made it. In the child of a fork(2) none runs, and one that
+/// the parent had is refused: the step that has forked may `exec`, `_exit` or `weft::run` something
+/// of its own, and if it goes on to its next suspension or to its end, the run throws RuntimeError
+/// there, in the child alone. Other tasks do not run there, nor do their frames end. (vfork and
+/// posix_spawn do not share any of this.)
+/// Throws:   what the coroutine throws; RuntimeError when a loop already runs on this thread;
+///           std::system_error when no backend can be had.
+template <class T>
+T run(Coro<T> main, RunOptions options = {}) {
+    Runner runner(std::move(options));
+    return runner.run(std::move(main));
+}
+
+/// The same for a function that returns a Coro; `fn` is kept until its coroutine has ended.
+template <class Fn>
+    requires(std::is_invocable_v<std::decay_t<Fn>&>)
+decltype(auto) run(Fn&& fn, RunOptions options = {}) {
+    Runner runner(std::move(options));
+    return runner.run(std::forward<Fn>(fn));
+}
+
+}  // namespace weft
