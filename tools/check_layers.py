@@ -21,8 +21,11 @@ ROOMS = [
     "kernel",
     "base",
 ]
-# What stands in include/weft itself: NAME.hpp for a room includes that room, these may include any.
+# What stands in include/weft itself: NAME.hpp is the umbrella of the room NAME, which includes its public headers. These
+# two may include any; this one includes none of ours, and any may include it.
 ABOVE_ALL = {"weft", "src"}
+BELOW_ALL = {"fwd"}
+NOT_IN_WEFT = {"testing"}
 
 # System headers that one place alone may include.
 ONLY_IN = {
@@ -45,7 +48,9 @@ def room_of(name):
 
 def may_include(name, other):
     room, other_room = room_of(name), room_of(other)
-    if room in ABOVE_ALL:
+    if room in BELOW_ALL:
+        return False
+    if room in ABOVE_ALL or other_room in BELOW_ALL:
         return True
     return other_room in ROOMS and ROOMS.index(other_room) >= ROOMS.index(room)
 
@@ -96,8 +101,22 @@ def problems_of_include(name, path, line, included):
         yield f"there is no {included}"
     elif not may_include(name, other):
         yield f"{name} is below {other}"
+    elif "/" in name and "/" not in other and other not in BELOW_ALL:
+        yield f"{other} is an umbrella; name the headers that are needed"
     elif "/detail/" in other and room_of(other) != room_of(name):
         yield f"{other} is private to {room_of(other)}"
+
+
+def problems_of_umbrellas(graph):
+    """Each room has one, it includes every public header of the room, and <weft/weft.hpp> includes it."""
+    for room in ROOMS:
+        public = sorted(name for name in graph if room_of(name) == room and name.count("/") == 1)
+        if room not in graph:
+            yield f"{room}.hpp: the room {room} has no umbrella"
+            continue
+        yield from (f"{room}.hpp: does not include {name}.hpp" for name in public if name not in graph[room])
+        if room not in NOT_IN_WEFT and room not in graph["weft"]:
+            yield f"weft.hpp: does not include {room}.hpp"
 
 
 def main():
@@ -106,7 +125,7 @@ def main():
     for path in sorted(ROOT.rglob("*.hpp")):
         name = path.relative_to(ROOT).with_suffix("").as_posix()
         lines = path.read_text(encoding="utf-8").splitlines()
-        if room_of(name) not in ROOMS and name not in ABOVE_ALL:
+        if room_of(name) not in ROOMS and name not in ABOVE_ALL | BELOW_ALL:
             problems.append(f"{name}.hpp: stands in no room; name it in ROOMS of tools/check_layers.py")
             continue
         if len(lines) > MAX_LINES and not any(line.strip().startswith(LONG_BECAUSE) for line in lines):
@@ -122,6 +141,7 @@ def main():
             if other is not None:
                 graph[name].append(other)
 
+    problems += problems_of_umbrellas(graph)
     cycle = find_cycle(graph)
     if cycle:
         problems.append("include cycle: " + " -> ".join(cycle))

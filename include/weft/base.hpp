@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// The words that all rooms speak: errors, time, buffers, descriptors, options, and the lists and
+// memory behind them.
+#pragma once
+
+#include "base/buffer.hpp"
+#include "base/callback.hpp"
+#include "base/clock.hpp"
+#include "base/config.hpp"
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/frame_allocator.hpp"
+#include "base/intrusive_list.hpp"
+#include "base/options.hpp"
+#include "base/outcome.hpp"
+#include "base/pointer_set.hpp"
+#include "base/ref.hpp"
+#include "base/std_parts.hpp"
+#include "base/thread.hpp"

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// Descriptors and what is at their other end: the system calls as awaits, streams, servers, names.
+#pragma once
+
+#include "net/address.hpp"
+#include "net/chunk.hpp"
+#include "net/connect.hpp"
+#include "net/io.hpp"
+#include "net/resolve.hpp"
+#include "net/server.hpp"
+#include "net/stream.hpp"
