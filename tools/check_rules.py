@@ -142,7 +142,41 @@ def labels_have_lines_of_their_own(name, lines):
             yield number, "a label of a doc comment begins its line, and its text fills the line"
 
 
+NAMESPACE = re.compile(r"^namespace ([\w:]+) \{$")
+TYPE = re.compile(r"^(?:class|struct|enum class) (?:\[\[[\w:]+\]\] )*(\w+)\b(?!::)([^;]*)(;?)$")
+# What is caught or looked at needs the whole type; Singleflight's default argument is std::hash.
+NOT_FORWARD = re.compile(r": public std::|^class \w+Error final|^class GeneratorExit|^struct \w+Statistics|^class Singleflight")
+
+
+def types_of_users(lines):
+    """(line number, name, is it a definition) for each class, struct and enumeration of weft and weft::io."""
+    spaces = []
+    for number, line in enumerate(lines, 1):
+        if match := NAMESPACE.match(line):
+            spaces.append(match.group(1))
+        elif line.startswith("}  // namespace"):
+            spaces.pop()
+        elif spaces in (["weft"], ["weft::io"], ["weft", "io"]) and not NOT_FORWARD.search(line):
+            if match := TYPE.match(line):
+                yield number, match.group(1), not match.group(3)
+
+
+def fwd_declares_all_types(name, lines):
+    """What a public header defines is declared in fwd.hpp, and nothing else is."""
+    declared = {type_name: number for number, type_name, _ in types_of_users((HEADERS / "fwd.hpp").read_text().splitlines())}
+    if name == "fwd.hpp":
+        defined = {type_name for path in HEADER_FILES for _, type_name, is_whole in types_of_users(path.read_text().splitlines()) if is_whole}
+        for type_name, number in declared.items():
+            if type_name not in defined:
+                yield number, f"no header defines {type_name}"
+    elif not name.startswith("testing/") and "/detail/" not in name:
+        for number, type_name, is_whole in types_of_users(lines):
+            if is_whole and type_name not in declared:
+                yield number, f"{type_name} is not declared in fwd.hpp"
+
+
 RULES = [
+    (HEADER_FILES, fwd_declares_all_types),
     (HEADER_FILES, starts_with_what_it_is),
     (HEADER_FILES, no_slow_headers),
     (HEADER_FILES, macros_in_config_alone),

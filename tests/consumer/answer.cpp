@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The second translation unit of the user's program.
+#include "answer.hpp"
+
 #include <weft/weft.hpp>
 
 #include <chrono>

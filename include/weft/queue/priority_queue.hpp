@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../base/std_parts.hpp"
+#include "../fwd.hpp"
 #include "detail/element.hpp"
 #include "queue.hpp"
 
@@ -123,7 +124,7 @@ private:
 
 /// The smallest item first, by `operator<` or `Compare` (a type without state); of equal ones the
 /// one that was put first. Tasks that wait are served in the order in which they came.
-template <class T, class Compare = detail::Less>
+template <class T, class Compare>
 class PriorityQueue : public BasicQueue<T, detail::PriorityStore<T, Compare>> {
 public:
     using BasicQueue<T, detail::PriorityStore<T, Compare>>::BasicQueue;

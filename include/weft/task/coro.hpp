@@ -8,12 +8,10 @@
 #include <utility>
 
 #include "../base/outcome.hpp"
+#include "../fwd.hpp"
 #include "detail/promise_base.hpp"
 
 namespace weft {
-
-template <class T = void>
-class Coro;
 
 namespace detail {
 

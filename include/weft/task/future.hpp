@@ -13,14 +13,12 @@
 #include "../base/error.hpp"
 #include "../base/frame_allocator.hpp"
 #include "../base/outcome.hpp"
+#include "../fwd.hpp"
 #include "../runtime/loop.hpp"
 #include "../runtime/task_core.hpp"
 #include "future_state.hpp"
 
 namespace weft {
-
-template <class T = void>
-class Future;
 
 namespace detail {
 

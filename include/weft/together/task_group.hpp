@@ -15,6 +15,7 @@
 #include "../base/intrusive_list.hpp"
 #include "../base/outcome.hpp"
 #include "../base/std_parts.hpp"
+#include "../fwd.hpp"
 #include "../runtime/loop.hpp"
 #include "../runtime/task_core.hpp"
 #include "../task/coro.hpp"
@@ -28,7 +29,7 @@ namespace weft {
 class TaskGroup;
 
 /// Given to a child that was started with `TaskGroup::start`: says that it is ready.
-template <class T = void>
+template <class T>
 class TaskStatus {
 public:
     explicit TaskStatus(Future<T> ready) noexcept : ready_(std::move(ready)) {}

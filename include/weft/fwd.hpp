@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// Declarations alone, for headers that name weft's types and use none of them:
+// `weft::Coro<int> lookup(weft::Stream&);` costs a hundredth of a second with this one.
+#pragma once
+
+// Whoever calls such a function includes the type's own header. Default arguments of templates
+// stand here and nowhere else. What is thrown is not declared: to catch it takes the whole type.
+// Singleflight is missing, since its default argument is std::hash.
+
+namespace weft {
+
+// base
+class ConstBuffer;
+class Fd;
+class MutableBuffer;
+enum class BackendKind : unsigned char;
+struct FrameUpstream;
+struct RunOptions;
+
+// kernel
+struct BackendInfo;
+
+// runtime
+class EventLoop;
+class Handle;
+class Remote;
+class TimerHandle;
+struct ExceptionContext;
+
+// task
+class AnyFuture;
+class AnyTask;
+class ContextToken;
+class DoneHandle;
+class Runner;
+struct TaskOptions;
+template <class T>
+class AsyncGenerator;
+template <class T>
+class ContextVar;
+template <class T = void>
+class Coro;
+template <class T = void>
+class Future;
+template <class T>
+class Task;
+
+// sync
+class Barrier;
+class BoundedSemaphore;
+class CapacityLimiter;
+class Condition;
+class Event;
+class Latch;
+class Lock;
+class Notify;
+class RwLock;
+class Semaphore;
+template <class T>
+class OnceCell;
+
+// queue
+namespace detail {
+struct Less;
+}  // namespace detail
+template <class T, class Store>
+class BasicQueue;
+template <class T>
+class Broadcast;
+template <class T>
+class Channel;
+template <class T>
+class LifoQueue;
+template <class T>
+class Oneshot;
+template <class T, class Compare = detail::Less>
+class PriorityQueue;
+template <class T>
+class Queue;
+template <class T>
+class Received;
+template <class T>
+class Watch;
+
+// net
+class Address;
+class Chunk;
+class Server;
+class Stream;
+struct ServerOptions;
+namespace io {
+struct Accepted;
+}  // namespace io
+
+// deadline
+class Timeout;
+
+// together
+class TaskGroup;
+enum class ReturnWhen : unsigned char;
+struct ReturnExceptions;
+template <class Handle>
+class AsCompleted;
+template <class T>
+class GroupTask;
+template <class T>
+class Settled;
+template <class T = void>
+class TaskStatus;
+template <class Handle>
+class WaitResult;
+template <class T>
+class Winner;
+
+// patterns
+class RateLimiter;
+class RetryCondition;
+enum class OnFailure : unsigned char;
+struct RetryOptions;
+struct WorkerPoolOptions;
+template <class T>
+class Pool;
+template <class T>
+class PoolLease;
+template <class T>
+struct PoolOptions;
+template <class Job>
+class WorkerPool;
+
+}  // namespace weft
