@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// The awaiters of weft::io: what an operation is made of, and what its result means.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+
+#include "../../base/fd.hpp"
+#include "../../kernel/operation.hpp"
+#include "../../runtime/loop.hpp"
+#include "../address.hpp"
+#include "operation_wait.hpp"
+
+namespace weft {
+namespace io {
+struct Accepted;
+}  // namespace io
+
+namespace detail {
+
+class [[nodiscard]] [[gnu::warn_unused]] TransferAwaiter final : public OperationWait {
+public:
+    TransferAwaiter(OpCode op, int descriptor, void* data, std::size_t size, std::uint64_t position,
+                    int message_flags) noexcept
+        : OperationWait(op) {
+        fd = descriptor;
+        address = data;
+        length = transfer_length(size);
+        offset = position;
+        flags = static_cast<std::uint32_t>(message_flags);
+    }
+    std::size_t await_resume() const { return transferred(); }
+};
+
+class [[nodiscard]] [[gnu::warn_unused]] ReadyAwaiter final : public OperationWait {
+public:
+    ReadyAwaiter(int descriptor, short mask) noexcept : OperationWait(OpCode::poll) {
+        fd = descriptor;
+        flags = static_cast<unsigned short>(mask);
+    }
+    short await_resume() const { return static_cast<short>(checked()); }
+};
+
+class [[nodiscard]] [[gnu::warn_unused]] SyncAwaiter final : public OperationWait {
+public:
+    SyncAwaiter(int descriptor, bool data_only) noexcept : OperationWait(OpCode::fsync) {
+        fd = descriptor;
+        flags = data_only;
+    }
+    void await_resume() const { checked(); }
+};
+
+class [[nodiscard]] [[gnu::warn_unused]] CloseAwaiter final : public OperationWait {
+public:
+    explicit CloseAwaiter(int descriptor) noexcept : OperationWait(OpCode::close) {
+        fd = descriptor;
+    }
+    // Begun even when a cancel is pending, and not to be cancelled: the number must not leak.
+    bool await_suspend(std::coroutine_handle<> handle) {
+        EventLoop& loop = get_running_loop();
+        task_ = &loop.suspend(handle, *this);
+        if (!loop.start(*this)) return true;
+        task_->waiting_on = nullptr;
+        return false;
+    }
+    TaskCore* cancel() noexcept override { return nullptr; }
+    void await_resume() const { checked(); }
+};
+
+class [[nodiscard]] [[gnu::warn_unused]] AcceptAwaiter final : public DescriptorWait {
+public:
+    explicit AcceptAwaiter(int descriptor) noexcept : DescriptorWait(OpCode::accept) {
+        fd = descriptor;
+        address = peer_.data();
+        offset = reinterpret_cast<std::uintptr_t>(peer_.size_for_filling());
+    }
+    io::Accepted await_resume();
+
+private:
+    Address peer_;
+};
+
+class [[nodiscard]] [[gnu::warn_unused]] OpenAwaiter final : public DescriptorWait {
+public:
+    OpenAwaiter(int directory, const char* path, int open_flags, unsigned mode) noexcept
+        : DescriptorWait(OpCode::openat) {
+        fd = directory;
+        address = const_cast<char*>(path);  // the kernel only reads it
+        flags = static_cast<std::uint32_t>(open_flags);
+        length = mode;
+    }
+    Fd await_resume() { return taken(); }
+};
+
+}  // namespace detail
+}  // namespace weft

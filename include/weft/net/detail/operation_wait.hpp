@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+// OperationWait: a task waits for one operation of the kernel.
+#pragma once
+
+#include <cerrno>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+
+#include "../../base/error.hpp"
+#include "../../base/fd.hpp"
+#include "../../base/std_parts.hpp"
+#include "../../kernel/operation.hpp"
+#include "../../runtime/loop.hpp"
+#include "../../runtime/task_core.hpp"
+
+namespace weft::detail {
+
+// What read(2) and write(2) move at most in one call; the length of an operation has 32 bits.
+inline constexpr std::size_t largest_transfer = 0x7ffff000;
+
+inline std::uint32_t transfer_length(std::size_t size) noexcept {
+    return static_cast<std::uint32_t>(std::min(size, largest_transfer));
+}
+
+/// Awaits one operation. Base of the public awaiters, which say what the result means.
+class OperationWait : public Suspension, protected Operation {
+public:
+    explicit OperationWait(OpCode op) noexcept : Operation(op, &completed) {}
+
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> handle) {
+        EventLoop& loop = get_running_loop();
+        task_ = &loop.suspend(handle, *this);
+        if (task_->must_cancel) [[unlikely]] {
+            // Not begun, so it certainly did not happen.
+            asked_ = true;
+            result = -ECANCELED;
+            loop.wake(*task_);
+            return true;
+        }
+        if (!loop.start(*this)) return true;
+        task_->waiting_on = nullptr;
+        return false;
+    }
+
+    TaskCore* cancel() noexcept override {
+        asked_ = true;
+        task_->loop->cancel(static_cast<Operation&>(*this));
+        return nullptr;
+    }
+    WaitInfo describe() const noexcept override { return {name_of(code), fd}; }
+    bool await_cancelled() const noexcept { return result == -ECANCELED && asked_; }
+
+protected:
+    ~OperationWait() = default;
+
+    /// The result, or the error. A result that won against a cancel is a result: the request stays
+    /// pending in the task and strikes at its next suspension.
+    int checked() const {
+        if (result >= 0) [[likely]]
+            return result;
+        fail();
+    }
+    std::size_t transferred() const { return static_cast<std::size_t>(checked()); }
+
+    bool asked_ = false;  // our task was cancelled (ECANCELED alone means: closed by somebody)
+    TaskCore* task_ = nullptr;
+
+private:
+    static void completed(Operation& op) noexcept {
+        auto& self = static_cast<OperationWait&>(op);
+        self.task_->loop->wake(*self.task_);
+    }
+    [[noreturn, gnu::cold]] void fail() const {
+        if (await_cancelled()) task_->loop->throw_cancelled();
+        throw_system_error(-result, name_of(code));
+    }
+};
+
+/// An operation whose result is a descriptor: closed if nobody takes it (the frame was destroyed
+/// while the kernel completed the operation).
+class DescriptorWait : public OperationWait {
+public:
+    explicit DescriptorWait(OpCode op) noexcept : OperationWait(op) { result = -EBADF; }
+
+protected:
+    ~DescriptorWait() {
+        if (result >= 0) Fd(result).reset();
+    }
+    Fd taken() {
+        const int number = checked();
+        result = -EBADF;
+        return Fd(number);
+    }
+};
+
+}  // namespace weft::detail
