@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <new>
 #include <string>
 
 #include "../base/clock.hpp"
@@ -26,9 +25,7 @@ public:
     Backend() = default;
     Backend(const Backend&) = delete;
     Backend& operator=(const Backend&) = delete;
-    virtual ~Backend() {
-        if (buffers_) buffers_->close();
-    }
+    virtual ~Backend() = default;
 
     /// Takes the operation. True: it is complete already, `result` is set and `on_complete` is not
     /// called. False: `on_complete` will be called from a later `turn` (or `cancel`).
@@ -76,24 +73,12 @@ public:
 protected:
     std::uint32_t& count_of(const Operation& op) noexcept { return counts_[op.background]; }
 
-    /// Null: no memory.
-    Block* take_buffer() noexcept {
-        if (!buffers_) [[unlikely]] {
-            try {
-                buffers_ = BufferPool::make();
-            } catch (const std::bad_alloc&) {
-                return nullptr;
-            }
-        }
-        return buffers_->take();
-    }
-
     std::uint32_t counts_[2] = {0, 0};
     std::uint32_t busy_ = 0;
     std::uint32_t cancelling_ = 0;
     std::uint64_t kernel_entries_ = 0;  // system calls made
     BackendInfo info_;
-    BufferPool* buffers_ = nullptr;  // made when first needed
+    OwnedBufferPool buffers_;
 };
 
 }  // namespace detail

@@ -107,6 +107,33 @@ private:
     bool closed_ = false;
 };
 
+/// A backend's pool, made when it is first needed.
+class OwnedBufferPool {
+public:
+    OwnedBufferPool() = default;
+    OwnedBufferPool(const OwnedBufferPool&) = delete;
+    OwnedBufferPool& operator=(const OwnedBufferPool&) = delete;
+    ~OwnedBufferPool() {
+        if (pool_) pool_->close();
+    }
+
+    /// Null: no memory.
+    Block* take() noexcept {
+        if (!pool_) [[unlikely]] {
+            try {
+                pool_ = BufferPool::make();
+            } catch (const std::bad_alloc&) {
+                return nullptr;
+            }
+        }
+        return pool_->take();
+    }
+    std::uint32_t out() const noexcept { return pool_ ? pool_->out() : 0; }
+
+private:
+    BufferPool* pool_ = nullptr;
+};
+
 inline void Block::release() noexcept {
     if (pool) [[likely]]
         pool->give_back(*this);

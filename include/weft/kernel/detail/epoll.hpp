@@ -1,44 +1,36 @@
 // SPDX-License-Identifier: MIT
 // EpollBackend: the same operations where io_uring is refused; tried first, waited for when they
 // would block.
-// Long because: registration, waiting and the helper share one table of descriptors.
+// Long because: starting and the arrival of an event share the ways in which messages are tried.
 #pragma once
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <climits>
 #include <cstdint>
-#include <new>
-#include <vector>
 
-#include "../../base/error.hpp"
-#include "../../base/fd.hpp"
 #include "../../base/std_parts.hpp"
 #include "../backend.hpp"
 #include "attempt.hpp"
-#include "helper_thread.hpp"
+#include "epoll_files.hpp"
+#include "epoll_set.hpp"
 
 namespace weft::detail {
 
-/// Level-triggered; a descriptor is registered when somebody first waits on it and stays so, since
-/// adding and removing it around each wait would cost two system calls a message. An event that
-/// nobody waits for takes that direction out of the registration.
+/// Invariants: an operation that was started and has not completed is in the `waiters` of its
+/// descriptor, with the helper thread, or in `finished_`; which one, `backend_bits` says.
 class EpollBackend final : public Backend {
 public:
     /// Throws:   std::system_error (epoll_create1).
-    [[gnu::cold]] EpollBackend() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
-        if (!epoll_) throw_system_error(errno, "epoll_create1");
+    [[gnu::cold]] EpollBackend() : set_(kernel_entries_), files_(set_, busy_, kernel_entries_) {
         info_.name = "epoll";
     }
 
     bool start(Operation& op) noexcept override {
-        Descriptor* const known = find(op.fd);
+        Descriptor* const known = set_.find(op.fd);
         // A socket usually takes a message; `attempt_first` knows the rest.
         if (op.code == OpCode::send && known && known->file.kind == FileTraits::Kind::socket &&
             known->waiters.empty() && !known->full) [[likely]] {
@@ -78,23 +70,22 @@ public:
     void postpone(Operation& op) noexcept override {
         ++count_of(op);
         op.state = Operation::State::in_flight;
-        op.backend_bits = retracted;
+        op.backend_bits = EpollFiles::retracted;
         finished_.push_back(op);
     }
 
     void cancel(Operation& op) noexcept override {
         // Ours alone, unlike `state`, which the helper writes while it has the operation.
-        if (op.backend_bits == with_helper) {
+        if (op.backend_bits == EpollFiles::with_helper) {
             if (op.cancelling) return;
-            if (helper_->take_back(op)) {
-                --busy_;
+            if (files_.take_back(op)) {
                 finish(op, -ECANCELED);
             } else {
                 op.cancelling = true;  // it runs: its result is the answer
             }
             return;
         }
-        if (op.backend_bits == retracted) return;  // completed, waits in `finished_`
+        if (op.backend_bits == EpollFiles::retracted) return;  // completed, waits in `finished_`
         if (op.state == Operation::State::idle) return;
         op.unlink();
         finish(op, result_of_cancelled(op));
@@ -102,25 +93,24 @@ public:
 
     void forget(int fd) noexcept override {
         if (fd < 0) return;
-        if (end_helped(fd)) helper_->wait_for(fd);
+        if (files_.end_all_on(fd, finished_)) files_.wait_for(fd);
         forget_registration(fd);
     }
 
     [[gnu::cold]] void end_standing() noexcept override {
-        for (const auto& descriptor : descriptors_) {
-            if (!descriptor) continue;
-            descriptor->waiters.for_each([this](Operation& op) {
+        set_.for_each([this](Descriptor& descriptor) {
+            descriptor.waiters.for_each([this](Operation& op) {
                 if (op.code == OpCode::recv_pooled) cancel(op);
             });
-        }
+        });
     }
 
     bool has_work() const noexcept override { return counts_[0] > 0; }
 
     void turn(Nanoseconds timeout) override {
-        epoll_event events[events_per_turn];
+        epoll_event events[EpollSet::events_per_turn];
         filled_ = 0;
-        const int count = wait(events, finished_.empty() ? timeout : 0);
+        const int count = set_.wait(events, finished_.empty() ? timeout : 0);
         for (int index = 0; index < count; ++index) arrived(events[index]);
         if (finished_.empty()) return;
         // What is postponed from here on waits for the next turn.
@@ -134,103 +124,16 @@ public:
 
 private:
     void forget_registration(int fd) noexcept {
-        Descriptor* const descriptor = find(fd);
+        Descriptor* const descriptor = set_.find(fd);
         if (!descriptor) return;
         end_all(*descriptor);
-        if (descriptor->registered) {
-            // The number is still open, but perhaps a duplicate of it is too, and then close(2)
-            // would leave the registration behind.
-            ++kernel_entries_;
-            ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-        }
-        const std::uint32_t generation = descriptor->generation + 1;
-        descriptor->reset();
-        descriptor->generation = generation;
+        set_.forget(fd, *descriptor);
     }
 
-    // So few that what an event brings into the cache is still there when its task runs: with 500
-    // connections 7 % of an echo, more than the calls that it takes.
-    static constexpr int events_per_turn = 64;
     // Calls of a kind after each other are cheaper than in turns with others, so chunks are
     // received with their events, as long as the bytes are still in the cache when their readers
     // run.
     static constexpr std::size_t most_filled = 128 * 1024;
-
-    // Operation::backend_bits: who has it.
-    static constexpr std::uint8_t waiting = 0;
-    static constexpr std::uint8_t with_helper = 1;
-    static constexpr std::uint8_t retracted = 2;
-
-    struct Descriptor {
-        void reset() noexcept {
-            registered = 0;
-            file = FileTraits();
-            drained = false;
-            full = false;
-        }
-
-        OperationList waiters;
-        std::uint32_t registered = 0;  // EPOLLIN | EPOLLOUT as the kernel has it; 0: not added
-        std::uint32_t generation = 0;  // an event of an earlier life of the number is stale
-        FileTraits file;
-        bool drained = false;  // was read from: wait for an event before the next attempt
-        bool full = false;     // has not taken a message whole: the same
-    };
-
-    // --- descriptors ---
-
-    Descriptor* find(int fd) noexcept {
-        const auto index = static_cast<std::size_t>(fd);
-        return fd >= 0 && index < descriptors_.size() ? descriptors_[index].get() : nullptr;
-    }
-
-    /// Null: no memory, or no descriptor at all (errno says which).
-    Descriptor* know(int fd) noexcept {
-        if (Descriptor* const known = find(fd);
-            known && known->file.kind != FileTraits::Kind::unknown)
-            return known;
-        kernel_entries_ += 2;
-        const FileTraits file = traits_of(fd);
-        if (file.kind == FileTraits::Kind::unknown) return nullptr;
-        const auto index = static_cast<std::size_t>(fd);
-        try {
-            if (index >= descriptors_.size()) {
-                descriptors_.resize(std::max(index + 1, descriptors_.size() * 2));
-            }
-            if (!descriptors_[index]) descriptors_[index] = std::make_unique<Descriptor>();
-        } catch (const std::bad_alloc&) {
-            errno = ENOMEM;
-            return nullptr;
-        }
-        Descriptor& descriptor = *descriptors_[index];
-        descriptor.file = file;
-        return &descriptor;
-    }
-
-    static std::uint32_t direction_of(const Operation& op) noexcept {
-        switch (op.code) {
-            case OpCode::read:
-            case OpCode::recv:
-            case OpCode::recv_pooled:
-            case OpCode::accept:
-                return EPOLLIN;
-            case OpCode::poll:
-                return poll_mask(op);
-            default:
-                return EPOLLOUT;
-        }
-    }
-
-    /// What to register for a poll. POLL* and EPOLL* have the same values on Linux; the kinds of
-    /// data that TCP and files do not know come with the common ones. POLLRDHUP is always in, as
-    /// io_uring has it.
-    static std::uint32_t poll_mask(const Operation& op) noexcept {
-        std::uint32_t mask = op.flags & (EPOLLIN | EPOLLOUT | EPOLLPRI);
-        if (op.flags & (POLLRDNORM | POLLRDBAND | POLLMSG)) mask |= EPOLLIN;
-        if (op.flags & POLLRDBAND) mask |= EPOLLPRI;
-        if (op.flags & (POLLWRNORM | POLLWRBAND)) mask |= EPOLLOUT;
-        return mask | EPOLLRDHUP;
-    }
 
     // --- starting ---
 
@@ -239,20 +142,20 @@ private:
         switch (op.code) {
             case OpCode::openat:
             case OpCode::fsync:
-                return hand_to_helper(op);
+                return files_.hand_over(op);
             case OpCode::close:
                 return close_now(op);
             default:
                 break;
         }
-        Descriptor* const descriptor = know(op.fd);
+        Descriptor* const descriptor = set_.know(op.fd);
         if (!descriptor) [[unlikely]]
             return -errno;
         if (!descriptor->waiters.empty() && follows_chunks(op, *descriptor)) return -EBUSY;
         if (op.code == OpCode::read || op.code == OpCode::write) {
             // Such a descriptor would never be ready.
             if (!descriptor->file.allows(op.code)) return -EBADF;
-            if (descriptor->file.kind == FileTraits::Kind::file) return on_file(op);
+            if (descriptor->file.kind == FileTraits::Kind::file) return files_.read_or_write(op);
         }
         const bool plain = op.code == OpCode::recv || op.code == OpCode::send;
         const bool attempts =
@@ -280,10 +183,11 @@ private:
     /// goes first.
     bool may_attempt(Operation& op, Descriptor& descriptor) noexcept {
         if (op.code == OpCode::connect) return true;
-        const std::uint32_t direction = direction_of(op);
+        const std::uint32_t direction = EpollSet::direction_of(op);
         bool queued = false;
-        descriptor.waiters.for_each(
-            [&](Operation& other) { queued = queued || (direction_of(other) & direction); });
+        descriptor.waiters.for_each([&](Operation& other) {
+            queued = queued || (EpollSet::direction_of(other) & direction);
+        });
         if (queued) return false;
         switch (op.code) {
             case OpCode::recv:
@@ -310,75 +214,20 @@ private:
         }
     }
 
-    /// Regular files never block epoll and cannot be added to it: what is in the page cache is
-    /// taken at once, the rest goes to the helper.
-    int on_file(Operation& op) noexcept {
-        // (Not past those that wait for the helper: the file's own position may be theirs to move.)
-        if (op.code == OpCode::read && busy_ == 0) {
-            const iovec piece{op.address, op.length};
-            ++kernel_entries_;
-            const ssize_t got =
-                ::preadv2(op.fd, &piece, 1, static_cast<off_t>(op.offset), RWF_NOWAIT);
-            if (got >= 0) return static_cast<int>(got);
-            if (errno != EAGAIN && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR) {
-                return -errno;
-            }
-        }
-        return hand_to_helper(op);
-    }
-
-    [[gnu::cold]] int hand_to_helper(Operation& op) noexcept {
-        if (!helper_) {
-            try {
-                auto helper = std::make_unique<HelperThread>();
-                epoll_event event{};
-                event.events = EPOLLIN;
-                event.data.u64 = helper_tag;
-                if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, helper->event_fd(), &event) != 0)
-                    return -errno;
-                helper_ = std::move(helper);
-            } catch (const std::system_error& error) {
-                return -error.code().value();
-            } catch (const std::bad_alloc&) {
-                return -ENOMEM;
-            }
-        }
-        op.backend_bits = with_helper;
-        ++busy_;
-        helper_->submit(op);
-        return would_block;
-    }
-
     int close_now(Operation& op) noexcept {
-        const bool in_use = end_helped(op.fd);
+        const bool in_use = files_.end_all_on(op.fd, finished_);
         forget_registration(op.fd);
         // The helper works in order: its close comes after what it does on the file now.
-        if (in_use) return hand_to_helper(op);
+        if (in_use) return files_.hand_over(op);
         ++kernel_entries_;
         // EINTR: Linux has released the number all the same.
         return ::close(op.fd) == 0 || errno == EINTR ? 0 : -errno;
     }
 
-    /// Takes file operations on `fd` back from the helper: they must not reach the next file under
-    /// this number. True: one of them runs.
-    bool end_helped(int fd) noexcept {
-        if (busy_ == 0) return false;
-        OperationList taken;
-        const bool running = helper_->take_back_all(fd, taken);
-        while (!taken.empty()) {
-            Operation& op = taken.pop_front();
-            --busy_;
-            op.backend_bits = retracted;
-            op.result = -ECANCELED;
-            finished_.push_back(op);
-        }
-        return running;
-    }
-
     int arm(Operation& op, Descriptor& descriptor) noexcept {
-        const std::uint32_t wanted = descriptor.registered | direction_of(op);
+        const std::uint32_t wanted = descriptor.registered | EpollSet::direction_of(op);
         if (wanted != descriptor.registered) {
-            const int error = watch(op.fd, descriptor, wanted);
+            const int error = set_.watch(op.fd, descriptor, wanted);
             // Files of kinds that epoll refuses (/dev/null) are always ready.
             if (error == EPERM) return attempt(op, descriptor);
             if (error != 0) return -error;
@@ -390,25 +239,10 @@ private:
 
     static void wait_for_event(Operation& op, Descriptor& descriptor) noexcept {
         op.state = Operation::State::in_flight;
-        op.backend_bits = waiting;
+        op.backend_bits = EpollFiles::waiting;
         if (op.code == OpCode::send && op.expect_wait) [[unlikely]]
             return descriptor.waiters.push_front(op);
         descriptor.waiters.push_back(op);
-    }
-
-    /// 0 or errno. The registration may not be what we remember when somebody closed the number
-    /// behind our back: then the other call is the right one.
-    int watch(int fd, const Descriptor& descriptor, std::uint32_t wanted) noexcept {
-        epoll_event event{};
-        event.events = wanted;
-        event.data.u64 = tag_of(fd, descriptor);
-        int how = descriptor.registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-        ++kernel_entries_;
-        if (::epoll_ctl(epoll_.get(), how, fd, &event) == 0) return 0;
-        if (errno != ENOENT && errno != EEXIST) return errno;
-        how = errno == ENOENT ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-        ++kernel_entries_;
-        return ::epoll_ctl(epoll_.get(), how, fd, &event) == 0 ? 0 : errno;
     }
 
     // --- attempts ---
@@ -461,7 +295,7 @@ private:
     }
     /// The buffer is taken for the attempt alone: whoever waits has none.
     int receive_pooled(Operation& op) noexcept {
-        Block* const block = take_buffer();
+        Block* const block = buffers_.take();
         if (!block) [[unlikely]]
             return -ENOMEM;
         ssize_t got = 0;
@@ -483,40 +317,11 @@ private:
 
     // --- events ---
 
-    static constexpr std::uint64_t helper_tag = ~std::uint64_t{0};
-
-    static std::uint64_t tag_of(int fd, const Descriptor& descriptor) noexcept {
-        return static_cast<std::uint64_t>(static_cast<std::uint32_t>(fd)) |
-               static_cast<std::uint64_t>(descriptor.generation) << 32;
-    }
-
-    int wait(epoll_event* events, Nanoseconds timeout) {
-        ++kernel_entries_;
-        int count = -1;
-        if (has_pwait2_) {
-            const timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
-            count = ::epoll_pwait2(epoll_.get(), events, events_per_turn,
-                                   timeout == no_deadline ? nullptr : &limit, nullptr);
-            if (count < 0 && errno == ENOSYS) has_pwait2_ = false;  // before Linux 5.11
-        }
-        if (!has_pwait2_) {
-            // Rounded up: waking a millisecond early would spin until the deadline.
-            const Nanoseconds milliseconds = (timeout + 999'999) / 1'000'000;
-            count =
-                ::epoll_wait(epoll_.get(), events, events_per_turn,
-                             timeout == no_deadline
-                                 ? -1
-                                 : static_cast<int>(std::min<Nanoseconds>(milliseconds, INT_MAX)));
-        }
-        if (count < 0 && errno != EINTR) throw_system_error(errno, "epoll_wait");
-        return std::max(count, 0);
-    }
-
     void arrived(const epoll_event& event) noexcept {
-        if (event.data.u64 == helper_tag) return helper_finished();
-        const int fd = static_cast<int>(event.data.u64 & 0xffffffffU);
-        Descriptor* const descriptor = find(fd);
-        if (!descriptor || tag_of(fd, *descriptor) != event.data.u64) return;
+        if (event.data.u64 == EpollSet::helper_tag) return files_.collect(finished_);
+        int fd = -1;
+        Descriptor* const descriptor = set_.of(event, fd);
+        if (!descriptor) return;
         const std::uint32_t ready =
             event.events & (EPOLLERR | EPOLLHUP) ? ~std::uint32_t{0} : event.events;
         if (ready & (EPOLLIN | EPOLLRDHUP)) descriptor->drained = false;
@@ -535,7 +340,7 @@ private:
                     result = -EAGAIN;
                 op.unlink();
                 if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
-                    drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
+                    set_.drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
                 return finish(op, result);
             }
             if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) [[likely]] {
@@ -546,7 +351,7 @@ private:
                     descriptor->drained = result >= 0;
                     op.unlink();
                     if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
-                        drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
+                        set_.drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});
                     return finish(op, result);
                 }
             }
@@ -561,7 +366,7 @@ private:
         std::uint32_t served = 0;
         std::uint32_t waited_for = 0;  // by those whose turn is the next event
         descriptor->waiters.for_each([&](Operation& op) {
-            const std::uint32_t direction = direction_of(op);
+            const std::uint32_t direction = EpollSet::direction_of(op);
             if (!(direction & ready) || (direction & blocked)) {
                 waited_for |= direction;
                 return;
@@ -577,34 +382,10 @@ private:
             blocked |= direction;
             op.unlink();
             op.result = result;
-            op.backend_bits = retracted;
+            op.backend_bits = EpollFiles::retracted;
             finished_.push_back(op);
         });
-        drop_unwanted(fd, *descriptor, ready & ~(served | waited_for));
-    }
-
-    /// Level-triggered events that nobody waits for would come back for ever.
-    void drop_unwanted(int fd, Descriptor& descriptor, std::uint32_t unwanted) noexcept {
-        unwanted &= descriptor.registered;
-        if (unwanted == 0) return;
-        const std::uint32_t wanted = descriptor.registered & ~unwanted;
-        epoll_event event{};
-        event.events = wanted;
-        event.data.u64 = tag_of(fd, descriptor);
-        ++kernel_entries_;
-        ::epoll_ctl(epoll_.get(), wanted ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, &event);
-        descriptor.registered = wanted;
-    }
-
-    void helper_finished() noexcept {
-        OperationList done;
-        helper_->collect(done);
-        while (!done.empty()) {
-            Operation& op = done.pop_front();
-            --busy_;
-            op.backend_bits = retracted;
-            finished_.push_back(op);
-        }
+        set_.drop_unwanted(fd, *descriptor, ready & ~(served | waited_for));
     }
 
     void end_all(Descriptor& descriptor) noexcept {
@@ -619,12 +400,10 @@ private:
         op.complete(result);
     }
 
-    Fd epoll_;
-    std::vector<std::unique_ptr<Descriptor>> descriptors_;
+    EpollSet set_;
+    EpollFiles files_;
     OperationList finished_;  // completed, not told yet
     std::size_t filled_ = 0;  // bytes of chunks received since the turn began
-    std::unique_ptr<HelperThread> helper_;
-    bool has_pwait2_ = true;
 };
 
 }  // namespace weft::detail

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// UringLanes: who is with the kernel, by descriptor and direction.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <vector>
+
+#include "../../base/std_parts.hpp"
+#include "../operation.hpp"
+
+namespace weft::detail {
+
+/// What the ring's side knows of an operation, in Operation::backend_bits.
+struct UringBits {
+    // What the submission in flight for it is.
+    static constexpr std::uint8_t as_itself = 0;
+    static constexpr std::uint8_t as_poll = 1;   // waits for readiness after an EAGAIN
+    static constexpr std::uint8_t as_retry = 2;  // was interrupted and goes again
+    static constexpr std::uint8_t what_it_is = 3;
+    // And the lane that the operation belongs to.
+    static constexpr std::uint8_t lane_in = 4;
+    static constexpr std::uint8_t lane_out = 8;
+    static constexpr std::uint8_t pooled = 16;     // receives into a buffer of the pool
+    static constexpr std::uint8_t postponed = 32;  // complete, see `Backend::postpone`
+    // How often the kernel did not begin it, see `was_not_begun`.
+    static constexpr std::uint8_t once_refused = 64;
+    static constexpr std::uint8_t all_times_refused = 192;
+};
+
+/// Reads of one descriptor are served in the order in which they were asked for, and so are
+/// writes. The kernel would wake the newest waiter first, so it gets one a direction at a time.
+///
+/// Invariants: a lane is null or holds the one operation of its direction that is queued or in
+/// flight; who comes later is held back by the backend. An operation with a lane bit has a lane in
+/// the table, which never shrinks.
+class UringLanes {
+public:
+    struct Lanes {
+        Operation* in = nullptr;
+        Operation* out = nullptr;
+    };
+
+    /// Null: nothing was ever asked of this number.
+    Lanes* find(int fd) noexcept {
+        const auto index = static_cast<std::size_t>(fd);
+        return index < lanes_.size() ? &lanes_[index] : nullptr;
+    }
+
+    /// Where the operation's descriptor keeps the one that the kernel has; null for those that may
+    /// go side by side (polls, reads at an offset), which the backend lists.
+    Operation** choose(Operation& op) noexcept {
+        bool in = false;
+        switch (op.code) {
+            case OpCode::recv:
+            case OpCode::recv_pooled:
+            case OpCode::accept:
+                in = true;
+                break;
+            case OpCode::send:
+            case OpCode::connect:
+                break;
+            case OpCode::read:
+            case OpCode::write:
+                if (op.offset != current_position) return nullptr;
+                in = op.code == OpCode::read;
+                break;
+            default:
+                return nullptr;
+        }
+        const auto index = static_cast<std::size_t>(op.fd);
+        if (index >= lanes_.size() && !make(op.fd)) return nullptr;
+        op.backend_bits = in ? UringBits::lane_in : UringBits::lane_out;
+        return in ? &lanes_[index].in : &lanes_[index].out;
+    }
+    /// Of an operation that has one.
+    Operation** of(const Operation& op) noexcept {
+        Lanes& lanes = lanes_[static_cast<std::size_t>(op.fd)];
+        return op.backend_bits & UringBits::lane_in ? &lanes.in : &lanes.out;
+    }
+    static bool has_lane(const Operation& op) noexcept {
+        return (op.backend_bits & (UringBits::lane_in | UringBits::lane_out)) != 0;
+    }
+
+    template <class Fn>
+    void for_each(Fn fn) {
+        for (std::size_t index = 0; index < lanes_.size(); ++index) fn(lanes_[index]);
+    }
+
+private:
+    static constexpr std::size_t largest_tracked = std::size_t{1} << 24;
+
+    [[gnu::cold]] bool make(int fd) noexcept {
+        const auto index = static_cast<std::size_t>(fd);
+        if (fd < 0 || index > largest_tracked) return false;  // EBADF, or a very unusual limit
+        try {
+            lanes_.resize(std::max(index + 1, lanes_.size() * 2));
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
+        return true;
+    }
+
+    std::vector<Lanes> lanes_;
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// How each kind of operation is written into a submission.
+#pragma once
+
+#include <liburing.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "../operation.hpp"
+#include "uring_lanes.hpp"
+
+namespace weft::detail {
+
+/// What liburing's functions do, without their going through the entry field by field.
+inline void prepare_message(io_uring_sqe& entry, Operation& op, std::uint16_t poll_first) noexcept {
+    std::memset(&entry, 0, sizeof entry);
+    entry.fd = op.fd;
+    entry.addr = reinterpret_cast<std::uintptr_t>(op.address);
+    entry.len = op.length;
+    entry.user_data = reinterpret_cast<std::uintptr_t>(&op);
+    if (op.code == OpCode::recv) {
+        entry.opcode = IORING_OP_RECV;
+        entry.msg_flags = op.flags;
+        if (op.expect_wait) entry.ioprio = poll_first;
+    } else {
+        entry.opcode = IORING_OP_SEND;
+        entry.msg_flags = op.flags | MSG_NOSIGNAL;
+    }
+}
+
+/// A message that has been waited for: the kernel needs no thread for it then.
+inline void make_nonblocking(io_uring_sqe& message) noexcept {
+    message.msg_flags |= MSG_DONTWAIT;
+    message.ioprio = 0;  // without the poll before it: that was made
+}
+
+/// The operation waits until it is worth another try.
+inline void prepare_readiness(io_uring_sqe& entry, const Operation& op) noexcept {
+    const bool in =
+        op.code != OpCode::write && op.code != OpCode::send && op.code != OpCode::connect;
+    ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
+}
+
+/// All but receives into the pool's buffers.
+inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll_first) noexcept {
+    switch (op.code) {
+        case OpCode::read:
+            ::io_uring_prep_read(&entry, op.fd, op.address, op.length, op.offset);
+            break;
+        case OpCode::write:
+            ::io_uring_prep_write(&entry, op.fd, op.address, op.length, op.offset);
+            break;
+        case OpCode::recv:
+        case OpCode::send:
+        case OpCode::recv_pooled:  // (which has a way of its own)
+            prepare_message(entry, op, poll_first);
+            break;
+        case OpCode::accept:
+            ::io_uring_prep_accept(&entry, op.fd, static_cast<sockaddr*>(op.address),
+                                   reinterpret_cast<socklen_t*>(op.offset),
+                                   static_cast<int>(op.flags | SOCK_CLOEXEC));
+            break;
+        case OpCode::connect:
+            ::io_uring_prep_connect(&entry, op.fd, static_cast<const sockaddr*>(op.address),
+                                    op.length);
+            break;
+        case OpCode::poll:
+            ::io_uring_prep_poll_add(&entry, op.fd, op.flags);
+            break;
+        case OpCode::close:
+            ::io_uring_prep_close(&entry, op.fd);
+            break;
+        case OpCode::openat:
+            ::io_uring_prep_openat(&entry, op.fd, static_cast<const char*>(op.address),
+                                   static_cast<int>(op.flags), op.length);
+            break;
+        case OpCode::fsync:
+            ::io_uring_prep_fsync(&entry, op.fd, op.flags ? IORING_FSYNC_DATASYNC : 0U);
+            break;
+    }
+}
+
+}  // namespace weft::detail
