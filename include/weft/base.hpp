@@ -4,6 +4,8 @@
 #pragma once
 
 #include "base/buffer.hpp"
+#include "base/buffer.hpp"
+#include "base/c_text.hpp"
 #include "base/callback.hpp"
 #include "base/clock.hpp"
 #include "base/config.hpp"

@@ -10,6 +10,7 @@
 namespace weft {
 
 // base
+class CText;
 class ConstBuffer;
 class Fd;
 class MutableBuffer;

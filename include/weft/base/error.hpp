@@ -38,6 +38,11 @@ namespace detail {
     return std::string(digits + at, sizeof digits - at);
 }
 
+/// What the errors of a call on a descriptor name: "recv fd 7".
+[[gnu::cold, gnu::noinline]] inline std::string fd_text(std::string_view call, int fd) {
+    return concat({call, " fd ", decimal(fd)});
+}
+
 }  // namespace detail
 
 /// Thrown by the innermost await of a task that was cancelled.
@@ -81,10 +86,12 @@ public:
 /// The peer closed before everything asked for had arrived. What did arrive is in `partial()`.
 class IncompleteReadError : public std::runtime_error {
 public:
-    [[gnu::cold]] IncompleteReadError(std::string partial, std::size_t expected)
+    /// `call` is what the message begins with: "recv fd 7".
+    [[gnu::cold]] IncompleteReadError(std::string partial, std::size_t expected,
+                                      std::string_view call = {})
         : std::runtime_error(detail::concat(
-              {"connection closed after ", detail::decimal(static_cast<long long>(partial.size())),
-               expected ? " of " : "",
+              {call, call.empty() ? "" : ": ", "connection closed after ",
+               detail::decimal(static_cast<long long>(partial.size())), expected ? " of " : "",
                expected ? detail::decimal(static_cast<long long>(expected)) : std::string(),
                " bytes"})),
           partial_(std::move(partial)),
@@ -102,9 +109,10 @@ private:
 /// No separator within the stream's limit. Nothing was consumed: the data is still readable.
 class LimitOverrunError : public std::runtime_error {
 public:
-    [[gnu::cold]] explicit LimitOverrunError(std::size_t limit)
+    /// `call` is what the message begins with: "recv fd 7".
+    [[gnu::cold]] explicit LimitOverrunError(std::size_t limit, std::string_view call = {})
         : std::runtime_error(
-              detail::concat({"no separator within the limit of ",
+              detail::concat({call, call.empty() ? "" : ": ", "no separator within the limit of ",
                               detail::decimal(static_cast<long long>(limit)), " bytes"})) {}
 };
 

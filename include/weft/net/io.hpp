@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "../base/buffer.hpp"
+#include "../base/c_text.hpp"
 #include "../base/fd.hpp"
 #include "../kernel/operation.hpp"
 #include "../runtime/loop.hpp"
@@ -22,7 +23,8 @@ namespace weft {
 /// One system call each: short transfers, like in C, are the caller's to continue (`Stream` does
 /// it). All of them share:
 ///
-/// Throws:   std::system_error naming the call; CancelledError. Operation canceled (ECANCELED)
+/// Throws:   std::system_error naming the call and its object ("recv fd 7", "connect
+///           127.0.0.1:80", "open \"/etc/passwd\""); CancelledError. Operation canceled (ECANCELED)
 ///           means that somebody closed the descriptor meanwhile with `io::close`. Device or
 ///           resource busy (EBUSY) is what a read or receive gets whose bytes a stream takes in
 ///           chunks (see `Stream::read_chunk`): while that waits, or from its first chunk on.
@@ -89,7 +91,9 @@ struct Accepted {
 /// Returns:  the connection, close-on-exec, and its peer's address.
 /// Source:   accept4(2); IORING_OP_ACCEPT, Linux 5.5.
 inline detail::AcceptAwaiter accept(int fd) noexcept { return detail::AcceptAwaiter(fd); }
-/// Connects a socket. After a cancel the socket is of no use but to be closed.
+/// Connects a socket. After a cancel it is of no use but to be closed. A port of this host that
+/// nobody listens on refuses (ECONNREFUSED), also where the kernel would give that very port to the
+/// socket and connect it with itself, as it does now and then.
 /// Source:   connect(2); IORING_OP_CONNECT, Linux 5.5.
 inline detail::ConnectAwaiter connect(int fd, const Address& to) noexcept {
     return detail::ConnectAwaiter(fd, to);
@@ -105,10 +109,12 @@ inline detail::ReadyAwaiter poll(int fd, short events) noexcept {
 /// Source:   close(2); IORING_OP_CLOSE, Linux 5.6.
 inline detail::CloseAwaiter close(int fd) noexcept { return detail::CloseAwaiter(fd); }
 inline detail::CloseAwaiter close(Fd fd) noexcept { return detail::CloseAwaiter(fd.release()); }
-/// Opens a file, close-on-exec. `path` outlives the await.
+/// Opens a file, close-on-exec. `path` is a C string, a std::string or a std::filesystem::path, and
+/// outlives the await.
+/// Throws:   at once std::system_error (EINVAL) for a path with a zero byte inside.
 /// Source:   openat(2), flags O_*; IORING_OP_OPENAT, Linux 5.6.
-inline detail::OpenAwaiter open(const char* path, int flags, unsigned mode = 0644) noexcept {
-    return detail::OpenAwaiter(AT_FDCWD, path, flags | O_CLOEXEC, mode);
+inline detail::OpenAwaiter open(CText path, int flags, unsigned mode = 0644) {
+    return detail::OpenAwaiter(AT_FDCWD, path.checked_for("open"), flags | O_CLOEXEC, mode);
 }
 /// Waits until the file's data and metadata are on the device.
 /// Source:   fsync(2); IORING_OP_FSYNC, Linux 5.1.

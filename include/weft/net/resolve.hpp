@@ -2,7 +2,6 @@
 // getaddrinfo: names to addresses, on a thread, because no resolver of libc waits any other way.
 #pragma once
 
-#include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "../base/c_text.hpp"
 #include "../base/config.hpp"
 #include "../base/error.hpp"
 #include "../base/ref.hpp"
@@ -72,7 +72,7 @@ struct Lookup {
         system_error = errno;
     }
     [[gnu::cold, gnu::noinline]] void fail() const {
-        const std::string what = concat({"getaddrinfo '", host, "'"});
+        const std::string what = concat({"getaddrinfo ", in_quotes(host)});
         if (error == EAI_SYSTEM) throw_system_error(system_error, what);
         throw std::system_error(error, resolver_category(), what);
     }
@@ -174,12 +174,6 @@ inline LookupWait look_up(std::string host, std::uint16_t port) {
     return LookupWait(std::move(host), port);
 }
 
-inline bool is_numeric(const std::string& host) noexcept {
-    in6_addr scratch;
-    return ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 ||
-           ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;
-}
-
 }  // namespace detail
 
 [[gnu::cold]] WEFT_INLINE const std::error_category& resolver_category() noexcept {
@@ -189,7 +183,8 @@ inline bool is_numeric(const std::string& host) noexcept {
 
 [[gnu::cold]] WEFT_INLINE Coro<std::vector<Address>> getaddrinfo(std::string host,
                                                                  std::uint16_t port) {
-    if (detail::is_numeric(host)) co_return std::vector<Address>(1, Address::ip(host, port));
+    detail::refuse_zero_byte("getaddrinfo", host);
+    if (Address::is_numeric(host)) co_return std::vector<Address>(1, Address::ip(host, port));
     co_return co_await detail::look_up(std::move(host), port);
 }
 #endif
