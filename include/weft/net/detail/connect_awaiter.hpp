@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <new>
 
+#include "../../base/config.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../runtime/timer_heap.hpp"
@@ -41,7 +42,10 @@ public:
         task_->waiting_on = this;
         return true;
     }
-    void await_resume() const { checked(); }
+    void await_resume() {
+        if (result >= 0 && is_connected_to_itself()) result = -ECONNREFUSED;
+        checked();
+    }
 
     TaskCore* cancel() noexcept override {
         if (!armed()) return OperationWait::cancel();
@@ -71,6 +75,10 @@ private:
             answered(self);
         }
     }
+    /// Where nobody listens on a port that the kernel gives to sockets which connect, one of them
+    /// may be given the very port that it connects to: TCP then connects it with itself. For the
+    /// user that is a server that does not answer, and it keeps the server from its port.
+    bool is_connected_to_itself() noexcept;
     /// What no other socket has had or will have. 0: no socket, or a kernel before 4.12.
     static std::uint64_t cookie_of(int socket) noexcept {
         std::uint64_t cookie = 0;
@@ -93,5 +101,27 @@ private:
     Nanoseconds pause_ = 500'000;
     std::uint64_t cookie_ = 0;
 };
+
+#if WEFT_BODIES
+/// Then it is disconnected: it is what it was before.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE bool ConnectAwaiter::is_connected_to_itself() noexcept {
+    if (to_.family() != AF_INET && to_.family() != AF_INET6) return false;
+    Address local;
+    if (::getsockname(fd, local.data(), local.size_for_filling()) != 0) return false;
+    if (local.port() != to_.port()) return false;
+    // (Not compared with `to_`, which may stand for every address of this host.)
+    Address peer;
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (::getpeername(fd, peer.data(), peer.size_for_filling()) != 0 || local != peer ||
+        ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
+        return false;
+    }
+    sockaddr nobody{};
+    nobody.sa_family = AF_UNSPEC;
+    ::connect(fd, &nobody, sizeof nobody);
+    return true;
+}
+#endif
 
 }  // namespace weft::detail
