@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <new>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -23,9 +25,10 @@ namespace weft {
 namespace detail {
 
 /// What a deadline that has ended its body leads to: see `Timeout::suspended`.
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_for_deadline(bool lacks_memory) {
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_for_deadline(bool lacks_memory,
+                                                                      std::string_view object) {
     if (lacks_memory) throw std::bad_alloc();
-    throw TimeoutError();
+    throw TimeoutError(concat({"timed out", object.empty() ? "" : ": ", object}));
 }
 
 template <class Awaiter>
@@ -119,6 +122,7 @@ private:
     void strike() noexcept {
         detail::TaskCore& task = *task_;
         expired_ = true;
+        if (task.waiting_on) note_object();
         // The text of an older cancel is not ours; that of one which is still on its way stays.
         if (detail::TaskExtras* const extras = task.extras(); extras && !task.must_cancel) {
             extras->cancel_message.clear();
@@ -133,6 +137,18 @@ private:
     [[gnu::cold]] void strike_ahead() noexcept {
         ahead_ = true;
         strike();
+    }
+
+    /// For the TimeoutError, before the wait ends and its frame goes. Where there is no memory for
+    /// it, it goes without.
+    [[gnu::cold, gnu::noinline]] void note_object() noexcept {
+        try {
+            object_ = std::make_unique<std::string>(detail::text_of_wait(*task_->waiting_on));
+        } catch (const std::bad_alloc&) {
+        }
+    }
+    std::string_view object() const noexcept {
+        return object_ ? std::string_view(*object_) : std::string_view();
     }
 
     /// Takes our request back, whatever the body has taken back of others'. Is nobody else's left?
@@ -174,6 +190,7 @@ private:
     static void due(detail::Timer& timer) noexcept { static_cast<Timeout&>(timer).strike(); }
 
     detail::TaskCore* task_ = nullptr;
+    std::unique_ptr<std::string> object_;  // what the body waited for when the deadline struck
     Kind kind_;
     Phase phase_ = Phase::before;
     bool expired_ = false;
@@ -237,7 +254,7 @@ public:
     bool await_cancelled() const noexcept { return !timeout_.leave() && body_->await_cancelled(); }
     T await_resume() {
         if (timeout_.leave() && body_->await_cancelled()) [[unlikely]]
-            throw_for_deadline(timeout_.lacks_memory_);
+            throw_for_deadline(timeout_.lacks_memory_, timeout_.object());
         return body_->await_resume();
     }
 

@@ -19,7 +19,7 @@ public:
 
     decltype(auto) await_resume() {
         if (this->timed_out()) [[unlikely]]
-            throw_for_deadline(this->lacks_memory());
+            throw_for_deadline(this->lacks_memory(), this->object());
         return this->result();
     }
 };

@@ -8,11 +8,12 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <exception>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "../base/c_text.hpp"
 #include "../base/config.hpp"
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
@@ -25,9 +26,10 @@
 namespace weft {
 namespace detail {
 
-inline Fd open_socket(int family, int flags = 0) {
-    Fd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
-    if (!socket) throw_system_error(errno, "socket");
+/// For `address`, which the error names.
+inline Fd open_socket(const Address& address, int flags = 0) {
+    Fd socket(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
+    if (!socket) throw_system_error(errno, concat({"socket for ", address.to_string()}));
     return socket;
 }
 
@@ -48,31 +50,58 @@ inline void set_no_delay(int fd, int family) noexcept {
 Coro<Stream> open_connection(Address to);
 
 /// Looks up `host` and connects to the first of its addresses that answers.
-/// Throws:   std::system_error (getaddrinfo; connect: of the last address tried); CancelledError.
+/// Throws:   std::system_error: of getaddrinfo; of connect when no address answers, with the code of
+///           the last one, and a text that names the host and says of each address what was wrong
+///           with it; CancelledError.
 /// Cancel:   as above, also while the name is looked up.
 Coro<Stream> open_connection(std::string host, std::uint16_t port);
 
 #if WEFT_BODIES
 WEFT_INLINE Coro<Stream> open_connection(Address to) {
-    Fd socket = detail::open_socket(to.family());
+    Fd socket = detail::open_socket(to);
     co_await io::connect(socket.get(), to);
     detail::set_no_delay(socket.get(), to.family());
     co_return Stream(std::move(socket));
 }
 
+namespace detail {
+
+/// "connect example.com:80 (tried [2001:db8::1]:80: Network is unreachable, 192.0.2.1:80)": the
+/// reason of the last one follows. Of a host in numbers its address is all there is to say.
+/// `errors` are those of `addresses`, in their order.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_not_connected(
+    const std::string& host, std::uint16_t port, const std::vector<Address>& addresses,
+    const std::vector<int>& errors) {
+    if (addresses.empty()) {
+        throw_system_error(EHOSTUNREACH,
+                           concat({"getaddrinfo ", in_quotes(host), ": no address was found"}));
+    }
+    std::string tried;
+    for (std::size_t index = 0; index + 1 < addresses.size(); ++index) {
+        tried = concat({tried, addresses[index].to_string(), ": ",
+                        std::system_category().message(errors[index]), ", "});
+    }
+    const std::string last = addresses.back().to_string();
+    throw_system_error(errors.back(), Address::is_numeric(host)
+                                          ? concat({"connect ", last})
+                                          : concat({"connect ", host, ":", decimal(port),
+                                                    " (tried ", tried, last, ")"}));
+}
+
+}  // namespace detail
+
 WEFT_INLINE Coro<Stream> open_connection(std::string host, std::uint16_t port) {
-    const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
-    std::exception_ptr failure;
-    for (const Address& address : addresses) {
+    const std::vector<Address> addresses = co_await getaddrinfo(host, port);
+    std::vector<int> errors(addresses.size());
+    for (std::size_t index = 0; index < addresses.size(); ++index) {
         try {
-            Stream stream = co_await open_connection(address);
+            Stream stream = co_await open_connection(addresses[index]);
             co_return stream;
-        } catch (const std::system_error&) {
-            failure = std::current_exception();
+        } catch (const std::system_error& error) {
+            errors[index] = error.code().value();
         }
     }
-    if (!failure) detail::throw_system_error(EHOSTUNREACH, "getaddrinfo found no address");
-    std::rethrow_exception(failure);
+    detail::throw_not_connected(host, port, addresses, errors);
 }
 #endif
 

@@ -210,7 +210,7 @@ inline bool serve_waiting(const Ref<ServerState>& server, int listener, bool& re
         } else if (errno == EAGAIN) {
             return false;
         } else if (errno != EINTR) {
-            throw_system_error(errno, "accept");
+            throw_system_error(errno, fd_text("accept", listener));
         }
     }
     return true;
@@ -254,25 +254,28 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
 }
 
 [[gnu::cold]] inline Fd listen_on(const Address& address, const ServerOptions& options) {
+    const auto fail = [&address](const char* call) {
+        throw_system_error(errno, concat({call, " ", address.to_string()}));
+    };
     // So that it can be asked whether there are more.
-    Fd socket = open_socket(address.family(), SOCK_NONBLOCK);
+    Fd socket = open_socket(address, SOCK_NONBLOCK);
     const int on = 1;
     // A restarted server must not wait for its predecessor's connections to time out.
     if (::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         (options.reuse_port &&
          ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)) {
-        throw_system_error(errno, "setsockopt");
+        fail("setsockopt");
     }
     // One socket for IPv6 and another for IPv4, with the same port where both are asked for.
     if (address.family() == AF_INET6 &&
         ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0) {
-        throw_system_error(errno, "setsockopt IPV6_V6ONLY");
+        fail("setsockopt IPV6_V6ONLY");
     }
     if (::bind(socket.get(), address.data(), address.size()) != 0) {
-        throw_system_error(errno, concat({"bind ", address.to_string()}));
+        fail("bind");
     }
     set_no_delay(socket.get(), address.family());  // on Linux its connections have it from here
-    if (::listen(socket.get(), options.backlog) != 0) throw_system_error(errno, "listen");
+    if (::listen(socket.get(), options.backlog) != 0) fail("listen");
     return socket;
 }
 
@@ -322,7 +325,10 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
         // Made at its full size: no growth, whose code is longer than this function.
         state->listeners = std::vector<ServerState::Listener>(addresses.size());
         if (listen_on_each(state->listeners, addresses, options)) break;
-        if (tries == most_tries) throw_system_error(EADDRINUSE, "bind: no port is free for all");
+        if (tries == most_tries) {
+            throw_system_error(EADDRINUSE, concat({"bind ", addresses.front().to_string(),
+                                                   " and others: no port is free for all"}));
+        }
     }
     Server server(state);  // closes what has begun when the rest fails
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {

@@ -74,8 +74,11 @@ private:
         length = transfer_length(left_);
         expect_wait = true;
         // Never the number as it was: the stream may be closed by now, and somebody else's.
-        fd = stream_->fd.get();
-        if (!asked_ && fd >= 0) return true;
+        const int number = stream_->fd.get();
+        if (!asked_ && number >= 0) {
+            fd = number;
+            return true;
+        }
         result = -ECANCELED;
         return false;
     }
@@ -154,7 +157,7 @@ public:
     /// Throws:   std::system_error (shutdown).
     void write_eof() {
         if (::shutdown(fd(), SHUT_WR) != 0) {
-            detail::throw_system_error(errno, "shutdown");
+            detail::throw_system_error(errno, detail::fd_text("shutdown", fd()));
         }
     }
 
@@ -206,7 +209,17 @@ private:
     /// waits.
     static void go_on(const detail::StreamState& stream) {
         if (!stream.fd) [[unlikely]]
-            detail::throw_system_error(ECANCELED, "recv");
+            detail::throw_system_error(ECANCELED, "recv on a stream that was closed meanwhile");
+    }
+
+    [[noreturn, gnu::cold, gnu::noinline]] static void throw_incomplete(detail::StreamState& stream,
+                                                                        std::size_t count) {
+        throw IncompleteReadError(stream.take(stream.buffer.size()), count,
+                                  detail::fd_text("recv", stream.fd.get()));
+    }
+    [[noreturn, gnu::cold, gnu::noinline]] static void throw_overrun(
+        const detail::StreamState& stream) {
+        throw LimitOverrunError(stream.limit, detail::fd_text("recv", stream.fd.get()));
     }
 
     static Coro<void> fill(detail::StreamState& stream, std::size_t count) {
@@ -216,7 +229,7 @@ private:
             const std::size_t missing = count - stream.buffer.size();
             const std::size_t room = std::min(missing, std::max(stream.buffer.size(), most_ahead));
             const bool alive = co_await detail::StreamFill(stream, std::max(room, chunk));
-            if (!alive) throw IncompleteReadError(stream.take(stream.buffer.size()), count);
+            if (!alive) throw_incomplete(stream, count);
         }
     }
 
@@ -227,19 +240,19 @@ private:
             const std::string_view data = stream.buffer.view();
             const std::size_t at = data.find(separator, searched);
             if (at != std::string_view::npos) {
-                if (at > stream.limit) throw LimitOverrunError(stream.limit);
+                if (at > stream.limit) throw_overrun(stream);
                 co_return stream.take(at + separator.size());
             }
             // (What may be the first part of a separator does not count.)
             if (data.size() - std::min(data.size(), separator.size() - 1) > stream.limit)
-                throw LimitOverrunError(stream.limit);
+                throw_overrun(stream);
             if (began) go_on(stream);
             // A separator may be cut in two by the end of what has arrived.
             searched = data.size() - std::min(data.size(), separator.size() - 1);
             const bool alive = co_await detail::StreamFill(stream, chunk);
             if (alive) continue;
             if (stream.buffer.size() == 0) co_return std::string();
-            throw IncompleteReadError(stream.take(stream.buffer.size()), 0);
+            throw_incomplete(stream, 0);
         }
     }
 

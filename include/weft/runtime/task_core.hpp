@@ -19,12 +19,15 @@ namespace detail {
 
 struct FutureCore;
 struct TaskCore;
+class Suspension;
 
 /// What a dump shows of a waiting task: "recv on descriptor 7", "task 'fetch'".
 struct WaitInfo {
     const char* what = "";
     int fd = -1;
     const FutureCore* on = nullptr;
+    /// Says more than these: "connect 127.0.0.1:80". Null where nothing more is known.
+    std::string (*text)(const Suspension&) = nullptr;
 };
 
 /// What a suspended task waits on; lives in the awaiting frame. This is the awaiter protocol:
@@ -60,6 +63,15 @@ protected:
     Suspension(const Suspension&) = delete;
     Suspension& operator=(const Suspension&) = delete;
     ~Suspension() = default;
+};
+
+/// What a task waits on, in words: "recv fd 7", "task 'fetch' (connect 127.0.0.1:80)", "lock".
+std::string text_of_wait(const Suspension& wait);
+
+/// An awaiter that can say this after its wait has ended, when what it waited for may be gone.
+template <class Awaiter>
+concept NamesItsObject = requires(const Awaiter& awaiter) {
+    { awaiter.await_object() } -> std::same_as<std::string>;
 };
 
 /// Asked once, after the resumption and in place of `await_resume`: did the wait end because of a

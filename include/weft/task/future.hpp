@@ -40,6 +40,7 @@ public:
     WaitInfo describe() const noexcept override {
         return {core_->is_task ? "task" : "future", -1, core_};
     }
+    [[gnu::cold]] std::string await_object() const { return text_of_wait(*this); }
 
 protected:
     // Takes over a reference.

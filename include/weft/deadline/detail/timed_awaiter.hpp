@@ -103,6 +103,14 @@ public:
     }
     /// It struck at once, for want of memory for its timer.
     bool lacks_memory() const noexcept { return lacks_memory_; }
+    /// What it waited for, in words; empty where that is not known.
+    [[gnu::cold]] std::string object() const {
+        if constexpr (NamesItsObject<Inner>) {
+            return inner_.await_object();
+        } else {
+            return {};
+        }
+    }
     /// Asked by a deadline around this one.
     bool await_cancelled() const noexcept {
         stop_clock();
@@ -192,6 +200,7 @@ public:
 
     bool timed_out() const noexcept { return end() == End::timed_out; }
     bool lacks_memory() const noexcept { return timeout_.lacks_memory_; }
+    std::string_view object() const noexcept { return timeout_.object(); }
     bool await_cancelled() const noexcept { return end() == End::cancelled; }
     decltype(auto) result() {
         if (refused_by_) [[unlikely]]

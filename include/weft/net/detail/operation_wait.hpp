@@ -6,13 +6,17 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
+#include "../../base/c_text.hpp"
+#include "../../base/config.hpp"
 #include "../../base/error.hpp"
 #include "../../base/fd.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../runtime/task_core.hpp"
+#include "../address.hpp"
 
 namespace weft::detail {
 
@@ -22,6 +26,11 @@ inline constexpr std::size_t largest_transfer = 0x7ffff000;
 inline std::uint32_t transfer_length(std::size_t size) noexcept {
     return static_cast<std::uint32_t>(std::min(size, largest_transfer));
 }
+
+/// What an error of this operation, or a deadline around it, names: "recv fd 7",
+/// "connect 127.0.0.1:80", "open \"/etc/passwd\"". The operation may have ended; its path, which
+/// outlives the await, has not.
+std::string call_and_object(const Operation& op);
 
 /// Awaits one operation. Base of the public awaiters, which say what the result means.
 class OperationWait : public Suspension, protected Operation {
@@ -49,7 +58,12 @@ public:
         task_->loop->cancel(static_cast<Operation&>(*this));
         return nullptr;
     }
-    WaitInfo describe() const noexcept override { return {name_of(code), fd}; }
+    WaitInfo describe() const noexcept override {
+        return {name_of(code), fd, nullptr, [](const Suspension& wait) {
+                    return static_cast<const OperationWait&>(wait).await_object();
+                }};
+    }
+    [[gnu::cold]] std::string await_object() const { return call_and_object(*this); }
     bool await_cancelled() const noexcept { return result == -ECANCELED && asked_; }
 
 protected:
@@ -72,9 +86,9 @@ private:
         auto& self = static_cast<OperationWait&>(op);
         self.task_->loop->wake(*self.task_);
     }
-    [[noreturn, gnu::cold]] void fail() const {
+    [[noreturn, gnu::cold, gnu::noinline]] void fail() const {
         if (await_cancelled()) task_->loop->throw_cancelled();
-        throw_system_error(-result, name_of(code));
+        throw_system_error(-result, call_and_object(*this));
     }
 };
 
@@ -94,5 +108,18 @@ protected:
         return Fd(number);
     }
 };
+
+#if WEFT_BODIES
+[[gnu::cold, gnu::noinline]] WEFT_INLINE std::string call_and_object(const Operation& op) {
+    if (op.code == OpCode::connect) {
+        const auto* const to = static_cast<const sockaddr*>(op.address);
+        return concat({"connect ", Address::from(to, op.length).to_string()});
+    }
+    if (op.code == OpCode::openat) {
+        return concat({"open ", in_quotes(static_cast<const char*>(op.address))});
+    }
+    return fd_text(name_of(op.code), op.fd);
+}
+#endif
 
 }  // namespace weft::detail

@@ -221,7 +221,7 @@ private:
 /// Waits for the stream's next chunk.
 class [[nodiscard]] [[gnu::warn_unused]] ChunkRead final : public Suspension {
 public:
-    explicit ChunkRead(StreamState& stream) noexcept : stream_(&stream) {}
+    explicit ChunkRead(StreamState& stream) noexcept : stream_(&stream), fd_(stream.fd.get()) {}
     bool await_ready() const {
         stream_->refuse_second_reader();
         return stream_->chunks->has_data() || stream_->buffer.size() > 0 ||
@@ -247,7 +247,7 @@ public:
             return Chunk(chunks.take());
         if (!chunks.has_end()) throw_runtime_error("weft: two tasks read from one stream");
         const int end = chunks.take_end();
-        if (end < 0) throw_system_error(-end, "recv");
+        if (end < 0) throw_system_error(-end, await_object());
         return Chunk();
     }
 
@@ -258,7 +258,8 @@ public:
         }
         return nullptr;
     }
-    WaitInfo describe() const noexcept override { return {"recv", stream_->fd.get()}; }
+    WaitInfo describe() const noexcept override { return {"recv", fd_}; }
+    [[gnu::cold]] std::string await_object() const { return fd_text("recv", fd_); }
     bool await_cancelled() const noexcept { return asked_; }
 
 private:
@@ -276,6 +277,7 @@ private:
     StreamState* stream_;
     TaskCore* task_ = nullptr;
     bool asked_ = false;
+    int fd_;  // for messages: the stream may be closed by then
 };
 
 }  // namespace weft::detail

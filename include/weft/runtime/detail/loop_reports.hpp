@@ -73,6 +73,21 @@ namespace weft {
 }
 
 namespace detail {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE std::string text_of_wait(const Suspension& wait) {
+    const WaitInfo info = wait.describe();
+    if (info.text) return info.text(wait);
+    if (info.on && info.on->is_task) {
+        const TaskCore& task = static_cast<const TaskCore&>(*info.on);
+        // One step further, and no more: tasks may wait for each other in a circle.
+        const WaitInfo inner = task.waiting_on ? task.waiting_on->describe() : WaitInfo();
+        const std::string text =
+            inner.text ? inner.text(*task.waiting_on) : std::string(inner.what);
+        return concat({info.what, " '", task.name(), "'", text.empty() ? "" : " (", text,
+                       text.empty() ? "" : ")"});
+    }
+    return concat(
+        {info.what, info.fd >= 0 ? " fd " : "", info.fd >= 0 ? decimal(info.fd) : std::string()});
+}
 /// A task's line of `EventLoop::dump`.
 [[gnu::cold, gnu::noinline]] inline std::string text_of_task(const TaskCore& task, bool running) {
     WaitInfo info;

@@ -46,6 +46,7 @@ public:
     WaitInfo describe() const noexcept override { return {what()}; }
     /// For dumps and messages: "lock".
     virtual const char* what() const noexcept = 0;
+    [[gnu::cold]] std::string await_object() const { return what(); }
     bool await_cancelled() const noexcept {
         return state_ == State::cancelled || (state_ == State::abandoned && task_->must_cancel);
     }
