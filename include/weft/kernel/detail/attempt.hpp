@@ -119,6 +119,11 @@ inline ssize_t call_without_blocking(const Operation& op, const FileTraits& file
             return ::recv(op.fd, op.address, op.length, flags | MSG_DONTWAIT);
         case OpCode::send:
             return ::send(op.fd, op.address, op.length, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+        case OpCode::recvmsg:
+            return ::recvmsg(op.fd, static_cast<msghdr*>(op.address), flags | MSG_DONTWAIT);
+        case OpCode::sendmsg:
+            return ::sendmsg(op.fd, static_cast<const msghdr*>(op.address),
+                             flags | MSG_DONTWAIT | MSG_NOSIGNAL);
         case OpCode::accept:
             return ::accept4(op.fd, static_cast<sockaddr*>(op.address),
                              reinterpret_cast<socklen_t*>(op.offset), flags | SOCK_CLOEXEC);

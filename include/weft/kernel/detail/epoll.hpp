@@ -171,7 +171,8 @@ private:
 
     /// As on the ring, where the receive that it would come after ends with the connection.
     [[gnu::noinline]] static bool follows_chunks(const Operation& op, Descriptor& of) noexcept {
-        if (op.code != OpCode::recv && op.code != OpCode::read && op.code != OpCode::recv_pooled)
+        if (op.code != OpCode::recv && op.code != OpCode::read && op.code != OpCode::recvmsg &&
+            op.code != OpCode::recv_pooled)
             return false;
         bool chunks = false;
         of.waiters.for_each(

@@ -86,6 +86,7 @@ public:
             case OpCode::read:
             case OpCode::recv:
             case OpCode::recv_pooled:
+            case OpCode::recvmsg:
             case OpCode::accept:
                 return EPOLLIN;
             case OpCode::poll:

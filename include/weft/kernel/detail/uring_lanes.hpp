@@ -55,10 +55,12 @@ public:
         switch (op.code) {
             case OpCode::recv:
             case OpCode::recv_pooled:
+            case OpCode::recvmsg:
             case OpCode::accept:
                 in = true;
                 break;
             case OpCode::send:
+            case OpCode::sendmsg:
             case OpCode::connect:
                 break;
             case OpCode::read:

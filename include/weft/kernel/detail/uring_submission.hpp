@@ -40,7 +40,8 @@ inline void make_nonblocking(io_uring_sqe& message) noexcept {
 /// The operation waits until it is worth another try.
 inline void prepare_readiness(io_uring_sqe& entry, const Operation& op) noexcept {
     const bool in =
-        op.code != OpCode::write && op.code != OpCode::send && op.code != OpCode::connect;
+        op.code != OpCode::write && op.code != OpCode::send && op.code != OpCode::sendmsg &&
+        op.code != OpCode::connect;
     ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
 }
 
@@ -57,6 +58,13 @@ inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll
         case OpCode::send:
         case OpCode::recv_pooled:  // (which has a way of its own)
             prepare_message(entry, op, poll_first);
+            break;
+        case OpCode::recvmsg:
+            ::io_uring_prep_recvmsg(&entry, op.fd, static_cast<msghdr*>(op.address), op.flags);
+            break;
+        case OpCode::sendmsg:
+            ::io_uring_prep_sendmsg(&entry, op.fd, static_cast<const msghdr*>(op.address),
+                                    op.flags | MSG_NOSIGNAL);
             break;
         case OpCode::accept:
             ::io_uring_prep_accept(&entry, op.fd, static_cast<sockaddr*>(op.address),

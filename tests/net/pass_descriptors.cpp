@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// Descriptors that travel over a Unix socket: all arrive, and none is leaked on the way
+// (SEMANTICS 28, 91).
+// rungs: all
+#include <weft/net/pass_descriptors.hpp>
+#include <weft/task/task.hpp>
+#include <weft/testing/catch.hpp>
+#include <weft/testing/step_kill.hpp>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../support/awaiting.hpp"
+#include "../support/descriptors.hpp"
+
+namespace pass_descriptors_test {
+
+using support::Failure;
+using support::failure;
+using support::Pair;
+using support::turns;
+using weft::Coro;
+using weft::Fd;
+namespace io = weft::io;
+
+WEFT_TEST_CASE("a descriptor arrives with the bytes that it was sent with", "[pass_descriptors]") {
+    for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
+        const Pair ends = support::unix_pair(type);
+        const Pair pipe = support::pipe_pair();
+        const std::vector<int> passed{pipe.a.get(), pipe.b.get()};
+        co_await io::send_descriptors(ends.a.get(), "two", passed);
+        char buffer[8];
+        io::ReceivedDescriptors got = co_await io::receive_descriptors(ends.b.get(), buffer);
+        CHECK(std::string(buffer, got.size) == "two");
+        REQUIRE(got.descriptors.size() == 2);
+        CHECK_FALSE(got.truncated);
+        CHECK((::fcntl(got.descriptors[0].get(), F_GETFD) & FD_CLOEXEC) != 0);
+        co_await support::write_all(got.descriptors[1].get(), "through it");
+        const std::string text = co_await support::read_some(pipe.a.get(), 10);
+        CHECK(text == "through it");
+    }
+}
+
+WEFT_TEST_CASE("descriptors for which there is no room are closed, and told",
+               "[pass_descriptors]") {
+    const Pair ends = support::unix_pair();
+    const std::vector<int> passed(5, ends.a.get());
+    co_await io::send_descriptors(ends.a.get(), "five", passed);
+    char buffer[8];
+    const io::ReceivedDescriptors got = co_await io::receive_descriptors(ends.b.get(), buffer, 2);
+    CHECK(got.descriptors.size() >= 2);
+    CHECK(got.descriptors.size() < 5);
+    CHECK(got.truncated);
+}
+
+WEFT_TEST_CASE("bytes without descriptors, and the end, are received as such",
+               "[pass_descriptors]") {
+    Pair ends = support::unix_pair();
+    co_await io::send_descriptors(ends.a.get(), "none", {});
+    char buffer[8];
+    io::ReceivedDescriptors got = co_await io::receive_descriptors(ends.b.get(), buffer);
+    CHECK(got.size == 4);
+    CHECK(got.descriptors.empty());
+    ends.a.reset();
+    got = co_await io::receive_descriptors(ends.b.get(), buffer);
+    CHECK(got.size == 0);
+}
+
+WEFT_TEST_CASE("what cannot be sent is refused", "[pass_descriptors]") {
+    const Pair ends = support::unix_pair();
+    const std::vector<int> one{ends.a.get()};
+    const std::vector<int> too_many(io::most_passed_descriptors + 1, ends.a.get());
+    auto no_byte = [&]() -> Coro<void> { co_await io::send_descriptors(ends.a.get(), "", one); };
+    auto crowd = [&]() -> Coro<void> {
+        co_await io::send_descriptors(ends.a.get(), "x", too_many);
+    };
+    const Failure empty = co_await failure(no_byte);
+    CHECK(empty.error == EINVAL);
+    const Failure many = co_await failure(crowd);
+    CHECK(many.error == EINVAL);
+}
+
+TEST_CASE("a receive that is cancelled or killed at any step leaks no descriptor",
+          "[pass_descriptors]") {
+    const weft::testing::DescriptorCensus before;
+    auto scenario = []() -> Coro<void> {
+        const Pair ends = support::unix_pair();
+        const std::vector<int> passed{ends.a.get()};
+        auto receive = [&]() -> Coro<std::size_t> {
+            char buffer[4];
+            const io::ReceivedDescriptors got =
+                co_await io::receive_descriptors(ends.b.get(), buffer);
+            co_return got.descriptors.size();
+        };
+        weft::Task<std::size_t> waits = weft::create_task(receive);
+        co_await turns(2);
+        co_await io::send_descriptors(ends.a.get(), "x", passed);
+        waits.cancel();
+        const std::size_t count = co_await waits;
+        CHECK(count == 1);
+    };
+    auto tolerant = [&]() -> Coro<void> {
+        try {
+            co_await scenario();
+        } catch (const weft::CancelledError&) {
+        }
+    };
+    weft::testing::kill_at_every_step(tolerant);
+    weft::testing::cancel_at_every_step(tolerant, [](weft::Task<void>&) {});
+    CHECK(before.leaked() == "");
+}
+
+}  // namespace pass_descriptors_test
