@@ -86,11 +86,15 @@ class Watch;
 // net
 class Address;
 class Chunk;
+class Datagram;
 class Server;
 class Stream;
+struct DatagramOptions;
+struct ReceivedDatagram;
 struct ServerOptions;
 namespace io {
 struct Accepted;
+struct ReceivedDescriptors;
 }  // namespace io
 
 // deadline

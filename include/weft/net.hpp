@@ -7,6 +7,7 @@
 #include "net/connect.hpp"
 #include "net/datagram.hpp"
 #include "net/io.hpp"
+#include "net/open_datagram.hpp"
 #include "net/pass_descriptors.hpp"
 #include "net/resolve.hpp"
 #include "net/server.hpp"

@@ -3,6 +3,7 @@
 // (SEMANTICS 97, 117).
 // rungs: all
 #include <weft/net/datagram.hpp>
+#include <weft/net/open_datagram.hpp>
 #include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>

@@ -4,31 +4,27 @@
 
 #include <sys/socket.h>
 
-#include <coroutine>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "../base/buffer.hpp"
 #include "../base/config.hpp"
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
-#include "../base/intrusive_list.hpp"
 #include "../base/ref.hpp"
 #include "../task/coro.hpp"
 #include "address.hpp"
-#include "detail/message_wait.hpp"
+#include "detail/datagram_wait.hpp"
+#include "detail/multicast.hpp"
+#include "io.hpp"
 
 namespace weft {
-namespace detail {
-struct DatagramState;
-class DatagramReceive;
-class DatagramSend;
-}  // namespace detail
-
 /// How a datagram socket is made.
 struct DatagramOptions {
     bool reuse_address = false;  ///< SO_REUSEADDR: several sockets share a multicast port
@@ -116,7 +112,8 @@ public:
     /// Receives as many datagrams as there are, at least one and `slots.size()` at most, in a
     /// single call: for servers with many small ones.
     /// Returns:  how many slots were filled, from the first on.
-    /// Throws, Cancel: like `receive_from`.
+    /// Throws:   like `receive_from`.
+    /// Cancel:   lossless, like `receive_from`.
     /// Lifetime: the slots, their buffers and this Datagram outlive the await.
     /// Source:   recvmmsg(2) after a wait for readiness, on both backends.
     Coro<std::size_t> receive_batch(std::span<Slot> slots);
@@ -155,123 +152,6 @@ private:
     detail::Ref<detail::DatagramState> state_;
 };
 
-/// Looks `host` up and binds to the first of its addresses that can be had. An empty host: all of
-/// this machine's (IPv6 and IPv4 alike where there is IPv6).
-/// Throws:   std::system_error (getaddrinfo; socket, bind: of the last address); CancelledError.
-Coro<Datagram> bind_datagram(std::string host, std::uint16_t port, DatagramOptions options = {});
-/// Looks `host` up and connects to the first of its addresses that has a route.
-/// Throws:   std::system_error (getaddrinfo; connect: of the last address); CancelledError.
-Coro<Datagram> connect_datagram(std::string host, std::uint16_t port, DatagramOptions options = {});
-
-namespace detail {
-
-class DatagramWait;
-
-/// Shared by the Datagram and by whoever waits on it: the number is freed only when no operation
-/// refers to it any more.
-struct DatagramState : Counted<DatagramState> {
-    explicit DatagramState(Fd fd) noexcept : socket(std::move(fd)) {}
-    void end_waits() noexcept;
-
-    Fd socket;
-    int refusal = 0;  // errno that a send has met and that belongs to an earlier datagram
-    IntrusiveList<DatagramWait, DatagramState> waiting;
-};
-
-/// A send or a receive. It is in its state's list from its start until its frame goes on.
-class DatagramWait : public MessageWait, public ListNode<DatagramState> {
-public:
-    DatagramWait(OpCode op, DatagramState& of, void* data, std::size_t size,
-                 int message_flags) noexcept
-        : MessageWait(op, of.socket.get(), data, size, message_flags),
-          state_(Ref<DatagramState>::to(of)) {}
-    bool await_suspend(std::coroutine_handle<> handle) {
-        state_->waiting.push_back(*this);
-        return MessageWait::await_suspend(handle);
-    }
-    /// The Datagram goes: ends as if the number had been closed.
-    void end() noexcept { task_->loop->cancel(static_cast<Operation&>(*this)); }
-
-protected:
-    ~DatagramWait() {
-        if (ListNode<DatagramState>::linked()) ListNode<DatagramState>::unlink();
-    }
-    /// Throws:   std::system_error naming the call and the address.
-    [[noreturn]] void fail(int error, const Address* to) const;
-
-    Ref<DatagramState> state_;
-};
-
-class [[nodiscard]] [[gnu::warn_unused]] DatagramReceive final : public DatagramWait {
-public:
-    DatagramReceive(DatagramState& of, MutableBuffer into) noexcept
-        // MSG_TRUNC: the result is what the datagram had, not what fitted.
-        : DatagramWait(OpCode::recvmsg, of, into.data(), into.size(), MSG_TRUNC) {
-        message_.msg_name = from_.data();
-        message_.msg_namelen = *from_.size_for_filling();
-    }
-    bool await_ready() noexcept {
-        if (state_->refusal == 0) [[likely]]
-            return false;
-        result = -std::exchange(state_->refusal, 0);
-        return true;
-    }
-    ReceivedDatagram await_resume() const {
-        if (failed()) [[unlikely]]
-            fail(-result, nullptr);
-        return ReceivedDatagram(transferred(), part_.iov_len,
-                                Address::from(from_.data(), message_.msg_namelen));
-    }
-
-private:
-    Address from_;
-};
-
-class [[nodiscard]] [[gnu::warn_unused]] DatagramSend final : public DatagramWait {
-public:
-    DatagramSend(DatagramState& of, ConstBuffer data, const Address* to) noexcept
-        : DatagramWait(OpCode::sendmsg, of, const_cast<void*>(data.data()), data.size(), 0) {
-        on_complete = &sent;
-        if (!to) return;
-        to_ = *to;
-        message_.msg_name = to_.data();
-        message_.msg_namelen = to_.size();
-    }
-    bool await_suspend(std::coroutine_handle<> handle) {
-        if (DatagramWait::await_suspend(handle)) return true;
-        while (goes_again()) {
-            if (!task_->loop->start(*this)) {
-                task_->waiting_on = this;
-                return true;
-            }
-        }
-        return false;
-    }
-    void await_resume() const {
-        if (failed()) [[unlikely]]
-            fail(-result, message_.msg_name ? &to_ : nullptr);
-        checked();
-    }
-
-private:
-    static void sent(Operation& op) noexcept {
-        auto& self = static_cast<DatagramSend&>(op);
-        while (self.goes_again()) [[unlikely]] {
-                if (!self.task_->loop->start(self)) return;
-            }
-        self.task_->loop->wake(*self.task_);
-    }
-    bool goes_again() noexcept {
-        return result < 0 && !message_.msg_name && is_of_earlier_datagram();
-    }
-    bool is_of_earlier_datagram() noexcept;
-
-    Address to_;
-    int tries_left_ = 2;
-};
-
-}  // namespace detail
-
 inline detail::DatagramReceive Datagram::receive_from(MutableBuffer buffer) {
     return detail::DatagramReceive(state(), buffer);
 }
@@ -282,8 +162,229 @@ inline detail::DatagramSend Datagram::send_to(ConstBuffer data, const Address& t
     return detail::DatagramSend(state(), data, &to);
 }
 
-}  // namespace weft
+inline ReceivedDatagram detail::DatagramReceive::await_resume() const {
+    if (failed()) [[unlikely]]
+        fail(-result, nullptr);
+    return ReceivedDatagram(transferred(), part_.iov_len,
+                            Address::from(from_.data(), message_.msg_namelen));
+}
 
 #if WEFT_BODIES
-#include "detail/datagram_bodies.hpp"
+namespace detail {
+
+[[gnu::cold]] inline Fd datagram_socket(int family, const DatagramOptions& options) {
+    Fd socket(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!socket) throw_system_error(errno, "socket");
+    const int fd = socket.get();
+    const int on = 1;
+    if (options.reuse_address) set_option(fd, SOL_SOCKET, SO_REUSEADDR, on, "SO_REUSEADDR");
+    if (options.reuse_port) set_option(fd, SOL_SOCKET, SO_REUSEPORT, on, "SO_REUSEPORT");
+    if (options.broadcast) set_option(fd, SOL_SOCKET, SO_BROADCAST, on, "SO_BROADCAST");
+    if (family == AF_INET6) {
+        const int alone = options.v6_only;
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, alone, "IPV6_V6ONLY");
+    }
+    if (options.receive_buffer > 0)
+        set_option(fd, SOL_SOCKET, SO_RCVBUF, options.receive_buffer, "SO_RCVBUF");
+    if (options.send_buffer > 0)
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, options.send_buffer, "SO_SNDBUF");
+    return socket;
+}
+
+/// What `call()` answers when no signal interrupts it.
+template <class Call>
+int uninterrupted(Call call) {
+    int result = 0;
+    do {
+        result = call();
+    } while (result < 0 && errno == EINTR);
+    return result;
+}
+
+}  // namespace detail
+
+WEFT_INLINE Datagram::Datagram(Fd socket) : state_(new detail::DatagramState(std::move(socket))) {}
+WEFT_INLINE Datagram::Datagram(Datagram&&) noexcept = default;
+WEFT_INLINE Datagram& Datagram::operator=(Datagram&& other) noexcept {
+    if (this != &other) {
+        if (state_) state_->end_waits();
+        state_ = std::move(other.state_);
+    }
+    return *this;
+}
+WEFT_INLINE Datagram::~Datagram() {
+    if (state_) state_->end_waits();
+}
+
+[[gnu::cold]] WEFT_INLINE Datagram Datagram::bind(const Address& local,
+                                                  const DatagramOptions& options) {
+    Fd socket = detail::datagram_socket(local.family(), options);
+    if (::bind(socket.get(), local.data(), local.size()) != 0)
+        detail::throw_system_error(errno, detail::concat({"bind ", local.to_string()}));
+    return Datagram(std::move(socket));
+}
+
+[[gnu::cold]] WEFT_INLINE Datagram Datagram::connect(const Address& peer,
+                                                     const DatagramOptions& options) {
+    Datagram datagram(detail::datagram_socket(peer.family(), options));
+    datagram.connect_to(peer);
+    return datagram;
+}
+
+[[gnu::cold]] WEFT_INLINE std::pair<Datagram, Datagram> Datagram::pair() {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) != 0)
+        detail::throw_system_error(errno, "socketpair");
+    Fd first(ends[0]);
+    Fd second(ends[1]);
+    return {Datagram(std::move(first)), Datagram(std::move(second))};
+}
+
+WEFT_INLINE detail::DatagramState& Datagram::state() const {
+    if (!state_) [[unlikely]]
+        detail::throw_runtime_error("weft: an empty Datagram: it was moved from");
+    return *state_;
+}
+WEFT_INLINE int Datagram::fd() const { return state().socket.get(); }
+WEFT_INLINE bool Datagram::is_closed() const noexcept { return !state_ || !state_->socket; }
+
+WEFT_INLINE std::optional<ReceivedDatagram> Datagram::try_receive_from(MutableBuffer buffer) {
+    if (const int error = std::exchange(state().refusal, 0); error != 0) {
+        const std::string what =
+            detail::concat({"recvmsg ", detail::datagram_object(fd(), nullptr)});
+        detail::throw_system_error(error, what);
+    }
+    Address from;
+    const ssize_t whole = detail::uninterrupted([&] {
+        return static_cast<int>(::recvfrom(fd(), buffer.data(), buffer.size(),
+                                           MSG_TRUNC | MSG_DONTWAIT, from.data(),
+                                           from.size_for_filling()));
+    });
+    if (whole >= 0) return ReceivedDatagram(static_cast<std::size_t>(whole), buffer.size(), from);
+    if (errno == EAGAIN) return std::nullopt;
+    const int error = errno;
+    detail::throw_system_error(
+        error, detail::concat({"recvfrom ", detail::datagram_object(fd(), nullptr)}));
+}
+
+WEFT_INLINE Coro<std::size_t> Datagram::receive_batch(std::span<Slot> slots) {
+    const detail::Ref<detail::DatagramState> held = detail::Ref<detail::DatagramState>::to(state());
+    if (slots.empty()) co_return 0;
+    std::vector<mmsghdr> headers(slots.size());
+    std::vector<iovec> parts(slots.size());
+    for (std::size_t index = 0; index < slots.size(); ++index) {
+        parts[index] = {slots[index].buffer.data(), slots[index].buffer.size()};
+        msghdr& header = headers[index].msg_hdr;
+        header.msg_iov = &parts[index];
+        header.msg_iovlen = 1;
+        header.msg_name = slots[index].received.from.data();
+        header.msg_namelen = *slots[index].received.from.size_for_filling();
+    }
+    for (;;) {
+        const int fd = held->socket.get();
+        int count = -1;
+        if (const int error = std::exchange(held->refusal, 0); error != 0) {
+            errno = error;
+        } else {
+            count = detail::uninterrupted([&] {
+                return ::recvmmsg(fd, headers.data(), static_cast<unsigned>(headers.size()),
+                                  MSG_DONTWAIT | MSG_TRUNC, nullptr);
+            });
+        }
+        if (count < 0 && errno != EAGAIN) {
+            const int error = errno;
+            detail::throw_system_error(
+                error, detail::concat({"recvmmsg ", detail::datagram_object(fd, nullptr)}));
+        }
+        if (count >= 0) {
+            for (std::size_t index = 0; index < static_cast<std::size_t>(count); ++index) {
+                ReceivedDatagram& received = slots[index].received;
+                received = ReceivedDatagram(
+                    headers[index].msg_len, parts[index].iov_len,
+                    Address::from(received.from.data(), headers[index].msg_hdr.msg_namelen));
+            }
+            co_return static_cast<std::size_t>(count);
+        }
+        co_await wait_readable(fd);
+    }
+}
+
+WEFT_INLINE Coro<std::size_t> Datagram::send_batch(std::span<const Message> messages) {
+    const detail::Ref<detail::DatagramState> held = detail::Ref<detail::DatagramState>::to(state());
+    std::vector<mmsghdr> headers(messages.size());
+    std::vector<iovec> parts(messages.size());
+    for (std::size_t index = 0; index < messages.size(); ++index) {
+        const Message& message = messages[index];
+        parts[index] = {const_cast<void*>(message.data.data()), message.data.size()};
+        msghdr& header = headers[index].msg_hdr;
+        header.msg_iov = &parts[index];
+        header.msg_iovlen = 1;
+        if (message.to.size() == 0) continue;
+        header.msg_name = const_cast<sockaddr*>(message.to.data());
+        header.msg_namelen = message.to.size();
+    }
+    int refusals = 0;  // of earlier datagrams, that stood before one of ours
+    for (std::size_t sent = 0; sent < messages.size();) {
+        const int fd = held->socket.get();
+        const int count = detail::uninterrupted([&] {
+            return ::sendmmsg(fd, headers.data() + sent,
+                              static_cast<unsigned>(headers.size() - sent),
+                              MSG_DONTWAIT | MSG_NOSIGNAL);
+        });
+        if (count >= 0) {
+            sent += static_cast<std::size_t>(count);
+            refusals = 0;
+        } else if (errno == EAGAIN) {
+            co_await wait_writable(fd);
+        } else if (errno == ECONNREFUSED && headers[sent].msg_hdr.msg_name == nullptr &&
+                   ++refusals < 3) {
+            held->refusal = ECONNREFUSED;
+        } else {
+            const int error = errno;
+            const Address& to = messages[sent].to;
+            detail::throw_system_error(
+                error, detail::concat({"sendmmsg ", detail::datagram_object(
+                                                        fd, to.size() > 0 ? &to : nullptr)}));
+        }
+    }
+    co_return messages.size();
+}
+
+[[gnu::cold]] WEFT_INLINE void Datagram::join_group(const Address& group,
+                                                    const std::string& interface) {
+    detail::change_group(fd(), group, interface, true);
+}
+[[gnu::cold]] WEFT_INLINE void Datagram::leave_group(const Address& group,
+                                                     const std::string& interface) {
+    detail::change_group(fd(), group, interface, false);
+}
+
+[[gnu::cold]] WEFT_INLINE void Datagram::set_multicast(int hops, bool loopback,
+                                                       const std::string& interface) {
+    const int index = static_cast<int>(detail::interface_index(interface));
+    const int loop = loopback;
+    if (local_address().family() == AF_INET6) {
+        detail::set_option(fd(), IPPROTO_IPV6, IPV6_MULTICAST_HOPS, hops, "IPV6_MULTICAST_HOPS");
+        detail::set_option(fd(), IPPROTO_IPV6, IPV6_MULTICAST_LOOP, loop, "IPV6_MULTICAST_LOOP");
+        detail::set_option(fd(), IPPROTO_IPV6, IPV6_MULTICAST_IF, index, "IPV6_MULTICAST_IF");
+        return;
+    }
+    ip_mreqn request{};
+    request.imr_ifindex = index;
+    detail::set_option(fd(), IPPROTO_IP, IP_MULTICAST_TTL, hops, "IP_MULTICAST_TTL");
+    detail::set_option(fd(), IPPROTO_IP, IP_MULTICAST_LOOP, loop, "IP_MULTICAST_LOOP");
+    detail::set_option(fd(), IPPROTO_IP, IP_MULTICAST_IF, request, "IP_MULTICAST_IF");
+}
+
+[[gnu::cold]] WEFT_INLINE void Datagram::connect_to(const Address& peer) {
+    if (::connect(fd(), peer.data(), peer.size()) != 0)
+        detail::throw_system_error(errno, detail::concat({"connect ", peer.to_string()}));
+}
+
+WEFT_INLINE Coro<void> Datagram::close() {
+    const detail::Ref<detail::DatagramState> held = detail::Ref<detail::DatagramState>::to(state());
+    if (held->socket) co_await io::close(std::move(held->socket));
+}
 #endif
+
+}  // namespace weft
