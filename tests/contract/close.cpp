@@ -73,19 +73,17 @@ WEFT_TEST_CASE("a reader in the same turn as the close gets ECANCELED and the pe
 }
 
 WEFT_TEST_CASE("a closed descriptor's reader never sees the next file of that number", "[close]") {
-    // A read on O_NONBLOCK and MSG_DONTWAIT: the kernel may answer EAGAIN, which the backend turns
-    // into waiting.
-    enum Way { plain, nonblocking, dont_wait };
-    for (const Way way : {plain, nonblocking, dont_wait}) {
+    // A read on O_NONBLOCK: the kernel may answer EAGAIN, which the backend turns into waiting.
+    enum Way { plain, nonblocking, message };
+    for (const Way way : {plain, nonblocking, message}) {
         for (int before = 1; before < 5; ++before) {
             for (int after = 0; after < 4; ++after) {
                 CAPTURE(way, before, after);
-                Pair old = way == dont_wait ? unix_pair() : pipe_pair(way ? O_NONBLOCK : 0);
+                Pair old = way == message ? unix_pair() : pipe_pair(way ? O_NONBLOCK : 0);
                 Pair fresh = unix_pair();
                 put(fresh.b.get(), "for somebody else");
                 const int fd = old.a.release();
-                auto reader = create_task(way == dont_wait ? recv_some(fd, 64, MSG_DONTWAIT)
-                                                           : read_some(fd, 64));
+                auto reader = create_task(way == message ? recv_some(fd, 64) : read_some(fd, 64));
                 co_await turns(before);
                 co_await io::close(fd);
                 // The same number at once, with data in it.

@@ -116,23 +116,64 @@ WEFT_TEST_CASE("MSG_PEEK leaves the bytes, MSG_WAITALL waits for all of them", "
     }
 }
 
-WEFT_TEST_CASE("MSG_DONTWAIT waits all the same: EAGAIN never reaches the user", "[sockets]") {
+WEFT_TEST_CASE("a receive with MSG_DONTWAIT takes what is there, and is EAGAIN where nothing is",
+               "[sockets]") {
+    for (const bool tcp : {false, true}) {
+        CAPTURE(tcp);
+        Pair ends = tcp ? tcp_pair() : unix_pair();
+        const int fd = ends.a.get();
+        char byte = 0;
+        auto receive = [&] { return io::recv(fd, weft::MutableBuffer(&byte, 1), MSG_DONTWAIT); };
+        Failure failed = co_await failure(receive);
+        CHECK(failed.error == EAGAIN);
+        CHECK(failed.names("recv"));
+        put(ends.b.get(), "xy");
+        co_await weft::wait_readable(fd);
+        failed = co_await failure(receive);
+        CHECK(failed.error == 0);
+        CHECK(byte == 'x');
+        failed = co_await failure(receive);
+        CHECK(byte == 'y');
+        failed = co_await failure(receive);
+        CHECK(failed.error == EAGAIN);
+        // Past those who wait it takes nothing.
+        auto waits = create_task(recv_some(fd, 8));
+        co_await turns(3);
+        failed = co_await failure(receive);
+        CHECK(failed.error == EAGAIN);
+        put(ends.b.get(), "z");
+        const std::string got = co_await std::move(waits);
+        CHECK(got == "z");
+        ends.b.reset();
+        co_await weft::wait_readable(fd);
+        const std::string end = co_await recv_some(fd, 8, MSG_DONTWAIT);
+        CHECK(end.empty());
+    }
+}
+
+WEFT_TEST_CASE("a receive with MSG_DONTWAIT and MSG_WAITALL gives what there is", "[sockets]") {
     Pair ends = unix_pair();
-    auto reader = create_task(recv_some(ends.a.get(), 8, MSG_DONTWAIT));
-    co_await turns(4);
-    CHECK_FALSE(reader.done());
-    put(ends.b.get(), "x");
-    const std::string got = co_await std::move(reader);
-    CHECK(got == "x");
-    fill(ends.a.get());
-    auto sender = create_task([&]() -> weft::Coro<std::size_t> {
-        co_return co_await io::send(ends.a.get(), "y", MSG_DONTWAIT);
-    });
-    co_await turns(4);
-    CHECK_FALSE(sender.done());
+    put(ends.b.get(), "abc");
+    const std::string some = co_await recv_some(ends.a.get(), 8, MSG_DONTWAIT | MSG_WAITALL);
+    CHECK(some == "abc");
+}
+
+WEFT_TEST_CASE("a send with MSG_DONTWAIT is EAGAIN where there is no room", "[sockets]") {
+    Pair ends = unix_pair();
+    const int fd = ends.a.get();
+    const std::size_t sent = co_await io::send(fd, "first", MSG_DONTWAIT);
+    CHECK(sent == 5);
+    fill(fd);
+    auto send = [&] { return io::send(fd, "y", MSG_DONTWAIT); };
+    Failure failed = co_await failure(send);
+    CHECK(failed.error == EAGAIN);
+    CHECK(failed.names("send"));
     drain(ends.b.get());
-    const std::size_t sent = co_await sender;
-    CHECK(sent == 1);
+    failed = co_await failure(send);
+    CHECK(failed.error == 0);
+    ends.b.reset();
+    failed = co_await failure(send);
+    CHECK(failed.error == EPIPE);
 }
 
 WEFT_TEST_CASE("a datagram is received whole or cut, one for each receive", "[sockets]") {
@@ -374,25 +415,22 @@ WEFT_TEST_CASE("signals during waits disturb nobody: EINTR never reaches the use
 
 WEFT_TEST_CASE("receivers on one socket are served in the order in which they came", "[sockets]") {
     for (const bool tcp : {false, true}) {
-        for (const int flags : {0, int{MSG_DONTWAIT}}) {
-            CAPTURE(tcp, flags);
-            Pair ends = tcp ? tcp_pair() : unix_pair();
-            std::string order;
-            auto receive = [&](char name) -> weft::Coro<void> {
-                const std::string byte = co_await recv_some(ends.a.get(), 1, flags);
-                order += name;
-                order += byte;
-            };
-            std::vector<weft::Task<void>> readers;
-            for (char name = 'A'; name < 'A' + 8; ++name)
-                readers.push_back(create_task(receive, name));
-            co_await turns(2);
-            put(ends.b.get(), "0");
-            co_await turns(3);
-            put(ends.b.get(), "1234567");
-            for (auto& reader : readers) co_await reader;
-            CHECK(order == "A0B1C2D3E4F5G6H7");
-        }
+        CAPTURE(tcp);
+        Pair ends = tcp ? tcp_pair() : unix_pair();
+        std::string order;
+        auto receive = [&](char name) -> weft::Coro<void> {
+            const std::string byte = co_await recv_some(ends.a.get(), 1);
+            order += name;
+            order += byte;
+        };
+        std::vector<weft::Task<void>> readers;
+        for (char name = 'A'; name < 'A' + 8; ++name) readers.push_back(create_task(receive, name));
+        co_await turns(2);
+        put(ends.b.get(), "0");
+        co_await turns(3);
+        put(ends.b.get(), "1234567");
+        for (auto& reader : readers) co_await reader;
+        CHECK(order == "A0B1C2D3E4F5G6H7");
     }
 }
 

@@ -176,7 +176,6 @@ inline Coro<void> receive(World& world, Actor& actor, End& end) {
     int flags = 0;
     if (dice.chance(15)) flags |= MSG_WAITALL;
     if (dice.chance(10)) flags |= MSG_PEEK;
-    if (dice.chance(5)) flags |= MSG_DONTWAIT;
     const std::size_t index = way.read_starts();
     Outcome<std::size_t> outcome;
     if (receives) {

@@ -25,7 +25,8 @@ struct RunOptions {
     Duration busy_poll{0};
     /// io_uring submission entries (also WEFT_URING_ENTRIES); a power of two, 2 is enough to work.
     unsigned ring_entries = 256;
-    /// Writing to a closed pipe or socket is an error here and must not kill the process: SIGPIPE
+    /// Writing to a closed pipe or socket is an error and must not kill the process. Operations of
+    /// weft never raise SIGPIPE; for everybody else's writes (printf into a pipe, a C library) it
     /// is ignored, unless the program has set a handler of its own.
     bool ignore_sigpipe = true;
     /// How long the clean-up of cancelled tasks may take when `run` ends; then they are destroyed.

@@ -2,6 +2,8 @@
 // Operation: one request to the kernel, and the record its completion is written to.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cerrno>
 #include <cstdint>
 
@@ -36,6 +38,13 @@ inline constexpr const char* name_of(OpCode code) noexcept {
 
 /// "The file's own position", for reads and writes on pipes, terminals and sockets too.
 inline constexpr std::uint64_t current_position = ~std::uint64_t{0};
+
+/// Does this error mean that a signal came between and nothing else? The kernel's own codes for it
+/// (ERESTARTSYS to ERESTART_RESTARTBLOCK, 512 to 516) are meant for its system calls alone, but a
+/// cancelled operation of io_uring can end with one.
+constexpr bool is_interruption(int error) noexcept {
+    return error == EINTR || (error >= 512 && error <= 516);
+}
 
 /// Filled by an awaiter, lives in the awaiting frame, and must not move or go away between
 /// `Backend::start` and its completion: the kernel holds its address, and that of the buffer.
@@ -74,6 +83,10 @@ struct Operation : ListNode<> {
     /// A send that left something over: the socket is full, so its rest waits by itself.
     bool sent_in_part() const noexcept {
         return code == OpCode::send && result >= 0 && static_cast<std::uint32_t>(result) < length;
+    }
+    /// With MSG_DONTWAIT a message is tried and does not wait (EAGAIN).
+    bool only_tries() const noexcept {
+        return (flags & MSG_DONTWAIT) != 0 && (code == OpCode::recv || code == OpCode::send);
     }
     void complete(int res) noexcept {
         result = res;

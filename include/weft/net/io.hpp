@@ -49,7 +49,8 @@ inline detail::TransferAwaiter read_at(int fd, MutableBuffer buffer,
     return detail::TransferAwaiter(detail::OpCode::read, fd, buffer.data(), buffer.size(), offset,
                                    0);
 }
-/// Writes at the file's own position.
+/// Writes at the file's own position. Never raises SIGPIPE: where the other end is gone it throws
+/// Broken pipe (EPIPE), whatever `RunOptions::ignore_sigpipe` says.
 /// Returns:  bytes written; fewer than asked for only on pipes, sockets and full disks.
 /// Source:   write(2); IORING_OP_WRITE, Linux 5.6.
 inline detail::TransferAwaiter write(int fd, ConstBuffer buffer) noexcept {
@@ -65,6 +66,7 @@ inline detail::TransferAwaiter write_at(int fd, ConstBuffer buffer, std::uint64_
 /// Receives from a socket; suspends until at least one byte (or datagram) arrives.
 /// With MSG_WAITALL: until all of it has, or the end; not together with MSG_PEEK, where it is
 /// ignored (the ring would look at the same bytes again and again until the buffer is full).
+/// With MSG_DONTWAIT: takes what is there now, or throws Resource temporarily unavailable (EAGAIN).
 /// Returns:  bytes received; 0 means the peer closed.
 /// Source:   recv(2), flags MSG_*; IORING_OP_RECV, Linux 5.6.
 inline detail::TransferAwaiter recv(int fd, MutableBuffer buffer, int flags = 0) noexcept {
@@ -72,7 +74,8 @@ inline detail::TransferAwaiter recv(int fd, MutableBuffer buffer, int flags = 0)
     return detail::TransferAwaiter(detail::OpCode::recv, fd, buffer.data(), buffer.size(), 0,
                                    flags);
 }
-/// Sends on a socket; suspends until the socket takes at least one byte. Never raises SIGPIPE.
+/// Sends on a socket; suspends until the socket takes at least one byte. With MSG_DONTWAIT it
+/// throws Resource temporarily unavailable (EAGAIN) instead of waiting. Never raises SIGPIPE.
 /// Returns:  bytes sent, possibly fewer than asked for.
 /// Source:   send(2), flags MSG_*; IORING_OP_SEND, Linux 5.6.
 inline detail::TransferAwaiter send(int fd, ConstBuffer buffer, int flags = 0) noexcept {
@@ -98,7 +101,8 @@ inline detail::AcceptAwaiter accept(int fd) noexcept { return detail::AcceptAwai
 inline detail::ConnectAwaiter connect(int fd, const Address& to) noexcept {
     return detail::ConnectAwaiter(fd, to);
 }
-/// Waits until one of `events` (POLLIN, POLLOUT, ...) holds.
+/// Waits until one of `events` (POLLIN, POLLOUT, ...) holds. The number may be one that others
+/// close (a C library's): the next wait is for whatever has it then.
 /// Returns:  the events that hold, with POLLERR, POLLHUP and POLLRDHUP, asked for or not.
 /// Source:   poll(2); IORING_OP_POLL_ADD, Linux 5.1.
 inline detail::ReadyAwaiter poll(int fd, short events) noexcept {

@@ -14,6 +14,7 @@
 
 #include "../../base/std_parts.hpp"
 #include "../operation.hpp"
+#include "quiet_write.hpp"
 
 namespace weft::detail {
 
@@ -62,9 +63,11 @@ inline ssize_t write_some(const Operation& op, const FileTraits& file) noexcept 
     }
     // A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and blocks on
     // more.
-    const bool may_block = file.kind == FileTraits::Kind::pipe && !file.nonblocking;
-    return ::write(op.fd, op.address,
-                   may_block ? std::min<std::uint32_t>(op.length, PIPE_BUF) : op.length);
+    if (file.kind == FileTraits::Kind::pipe) {
+        const std::uint32_t most = file.nonblocking ? op.length : PIPE_BUF;
+        return write_quietly(op.fd, op.address, std::min<std::uint32_t>(op.length, most));
+    }
+    return ::write(op.fd, op.address, op.length);
 }
 
 inline int begin_or_confirm(const Operation& op, const sockaddr* to) noexcept {
@@ -101,6 +104,10 @@ inline ssize_t connect_step(const Operation& op, const FileTraits& file) noexcep
 inline ssize_t poll_now(const Operation& op) noexcept {
     pollfd one{op.fd, static_cast<short>(op.flags | POLLRDHUP), 0};
     const int result = ::poll(&one, 1, 0);
+    if (result > 0 && (one.revents & POLLNVAL)) {
+        errno = EBADF;
+        return -1;
+    }
     if (result > 0) return static_cast<unsigned short>(one.revents);
     if (result == 0) errno = EAGAIN;
     return -1;
@@ -163,17 +170,25 @@ inline int attempt(Operation& op, const FileTraits& file) noexcept {
                 op.length -= static_cast<std::uint32_t>(result);
                 if (op.length > 0) continue;
             }
-            const bool waits = result < 0 && (errno == EAGAIN || errno == EINTR);
+            const bool waits = result < 0 && (errno == EAGAIN || is_interruption(errno));
             if (!waits && op.offset > 0) return static_cast<int>(op.offset);
         }
         if (result >= 0) return static_cast<int>(result);
-        if (errno == EINTR) continue;
+        if (is_interruption(errno)) continue;
         if (op.code == OpCode::connect) {
             // EAGAIN is a Unix socket whose listener is busy: no event will tell when it is not.
             return errno == EINPROGRESS || errno == EALREADY ? would_block : -errno;
         }
         return errno == EAGAIN ? would_block : -errno;
     }
+}
+
+/// For a message that does not wait: the result, or -errno.
+[[gnu::cold]] inline int attempt_once(Operation& op) noexcept {
+    const int result = attempt(op, FileTraits());
+    if (result != would_block) return result;
+    const int so_far = result_of_cancelled(op);
+    return so_far == -ECANCELED ? -EAGAIN : so_far;
 }
 
 }  // namespace weft::detail

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cassert>
 #include <cerrno>
 #include <cstdint>
 
@@ -48,8 +49,8 @@ public:
                 return true;
             }
         } else if ((op.code == OpCode::recv || op.code == OpCode::recv_pooled) && known &&
-                   known->drained && (known->registered & EPOLLIN) && known->waiters.empty())
-            [[likely]] {
+                   known->drained && (known->registered & EPOLLIN) && known->waiters.empty() &&
+                   !op.only_tries()) [[likely]] {
             // Its turn comes with an event, behind whoever waits already.
             ++count_of(op);
             wait_for_event(op, *known);
@@ -63,6 +64,8 @@ public:
             op.result = result;
             return true;
         }
+        assert((op.backend_bits == EpollFiles::with_helper || op.linked()) &&
+               "nobody would ever complete or cancel it");
         ++count_of(op);
         return false;
     }
@@ -87,6 +90,7 @@ public:
         }
         if (op.backend_bits == EpollFiles::retracted) return;  // completed, waits in `finished_`
         if (op.state == Operation::State::idle) return;
+        assert(op.linked() && "it was started, and nobody has it");
         op.unlink();
         finish(op, result_of_cancelled(op));
     }
@@ -112,6 +116,8 @@ public:
         filled_ = 0;
         const int count = set_.wait(events, finished_.empty() ? timeout : 0);
         for (int index = 0; index < count; ++index) arrived(events[index]);
+        if (set_.has_stale()) [[unlikely]]
+            set_.renew([this](Descriptor& lost) { end_all(lost); });
         if (finished_.empty()) return;
         // What is postponed from here on waits for the next turn.
         const Operation& last = finished_.back();
@@ -148,7 +154,10 @@ private:
             default:
                 break;
         }
-        Descriptor* const descriptor = set_.know(op.fd);
+        // (Readiness is the same for all kinds of files. Whoever waits for it may wait on a number
+        // that others close, so what is known of it may be another file's.)
+        Descriptor* const descriptor =
+            op.code == OpCode::poll ? set_.place(op.fd) : set_.know(op.fd);
         if (!descriptor) [[unlikely]]
             return -errno;
         if (!descriptor->waiters.empty() && follows_chunks(op, *descriptor)) return -EBUSY;
@@ -157,6 +166,8 @@ private:
             if (!descriptor->file.allows(op.code)) return -EBADF;
             if (descriptor->file.kind == FileTraits::Kind::file) return files_.read_or_write(op);
         }
+        if (op.only_tries()) [[unlikely]]
+            return try_once(op, *descriptor);
         const bool plain = op.code == OpCode::recv || op.code == OpCode::send;
         const bool attempts =
             plain && descriptor->waiters.empty()
@@ -167,6 +178,18 @@ private:
             if (result != would_block) return result;
         }
         return arm(op, *descriptor);
+    }
+    [[gnu::cold]] int try_once(Operation& op, Descriptor& descriptor) noexcept {
+        if (has_queued(descriptor, EpollSet::direction_of(op))) return -EAGAIN;
+        ++kernel_entries_;
+        return attempt_once(op);
+    }
+    static bool has_queued(Descriptor& descriptor, std::uint32_t direction) noexcept {
+        bool queued = false;
+        descriptor.waiters.for_each([&](Operation& other) {
+            queued = queued || (EpollSet::direction_of(other) & direction);
+        });
+        return queued;
     }
 
     /// As on the ring, where the receive that it would come after ends with the connection.
@@ -184,12 +207,7 @@ private:
     /// goes first.
     bool may_attempt(Operation& op, Descriptor& descriptor) noexcept {
         if (op.code == OpCode::connect) return true;
-        const std::uint32_t direction = EpollSet::direction_of(op);
-        bool queued = false;
-        descriptor.waiters.for_each([&](Operation& other) {
-            queued = queued || (EpollSet::direction_of(other) & direction);
-        });
-        if (queued) return false;
+        if (has_queued(descriptor, EpollSet::direction_of(op))) return false;
         switch (op.code) {
             case OpCode::recv:
             case OpCode::recv_pooled:
@@ -222,18 +240,30 @@ private:
         if (in_use) return files_.hand_over(op);
         ++kernel_entries_;
         // EINTR: Linux has released the number all the same.
-        return ::close(op.fd) == 0 || errno == EINTR ? 0 : -errno;
+        return ::close(op.fd) == 0 || is_interruption(errno) ? 0 : -errno;
     }
 
     int arm(Operation& op, Descriptor& descriptor) noexcept {
-        const std::uint32_t wanted = descriptor.registered | EpollSet::direction_of(op);
-        if (wanted != descriptor.registered) {
-            const int error = set_.watch(op.fd, descriptor, wanted);
-            // Files of kinds that epoll refuses (/dev/null) are always ready.
-            if (error == EPERM) return attempt(op, descriptor);
+        const std::uint32_t wanted = EpollSet::direction_of(op);
+        // A bare wait for readiness does not rely on what was registered earlier.
+        if ((wanted & ~descriptor.registered) != 0 || op.code == OpCode::poll) {
+            bool is_new_file = false;
+            const int error = set_.watch(op.fd, descriptor, wanted, is_new_file);
+            if (is_new_file) end_all(descriptor);
+            if (error == EPERM) return use_unwatched(op, descriptor);
             if (error != 0) return -error;
-            descriptor.registered = wanted;
         }
+        wait_for_event(op, descriptor);
+        return would_block;
+    }
+
+    /// Files of kinds that epoll refuses (/dev/null, folders) are always ready.
+    [[gnu::cold]] int use_unwatched(Operation& op, Descriptor& descriptor) noexcept {
+        const int result = attempt(op, descriptor);
+        if (result != would_block) return result;
+        // No event will ever tell when to try again.
+        if (op.code != OpCode::poll) return -EAGAIN;
+        // What never happens to them (POLLHUP) is waited for until the wait is cancelled.
         wait_for_event(op, descriptor);
         return would_block;
     }
@@ -255,16 +285,17 @@ private:
             const ssize_t sent = send_now(op, descriptor);
             if (sent >= 0) [[likely]]
                 return static_cast<int>(sent);
-            return errno == EINTR ? weft::detail::attempt(op, descriptor.file) : failed_call();
+            return is_interruption(errno) ? weft::detail::attempt(op, descriptor.file)
+                                          : failed_call();
         }
         ++kernel_entries_;
         if (op.code == OpCode::recv_pooled) {
             result = receive_pooled(op);
         } else if (op.code == OpCode::recv && (op.flags & MSG_WAITALL) == 0) {
             const ssize_t got = receive_now(op);
-            result = got >= 0         ? static_cast<int>(got)
-                     : errno == EINTR ? weft::detail::attempt(op, descriptor.file)
-                                      : failed_call();
+            result = got >= 0                 ? static_cast<int>(got)
+                     : is_interruption(errno) ? weft::detail::attempt(op, descriptor.file)
+                                              : failed_call();
         } else {
             result = weft::detail::attempt(op, descriptor.file);
         }
@@ -302,7 +333,7 @@ private:
         ssize_t got = 0;
         do {
             got = ::recv(op.fd, block->memory(), Block::capacity, MSG_DONTWAIT);
-        } while (got < 0 && errno == EINTR);
+        } while (got < 0 && is_interruption(errno));
         if (got > 0) [[likely]] {
             block->fill(static_cast<std::uint32_t>(got));
             op.address = block;
@@ -313,7 +344,9 @@ private:
         block->release();
         return result;
     }
-    static bool is_temporary(int error) noexcept { return error == EAGAIN || error == EINTR; }
+    static bool is_temporary(int error) noexcept {
+        return error == EAGAIN || is_interruption(error);
+    }
     static int failed_call() noexcept { return errno == EAGAIN ? would_block : -errno; }
 
     // --- events ---

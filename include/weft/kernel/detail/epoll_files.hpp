@@ -43,10 +43,9 @@ public:
             ++entered_;
             const ssize_t got =
                 ::preadv2(op.fd, &piece, 1, static_cast<off_t>(op.offset), RWF_NOWAIT);
+            // (Whatever it failed with: not in the cache, no such call on this kernel or file
+            // system, refused by a filter. If it is the file's error, the helper gets it too.)
             if (got >= 0) return static_cast<int>(got);
-            if (errno != EAGAIN && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR) {
-                return -errno;
-            }
         }
         return hand_over(op);
     }

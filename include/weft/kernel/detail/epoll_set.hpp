@@ -22,8 +22,10 @@ namespace weft::detail {
 
 /// What waits on a number, and what the kernel was told of it.
 struct Descriptor {
-    void reset() noexcept {
+    /// For the next file of this number.
+    void begin_anew() noexcept {
         registered = 0;
+        ++generation;
         file = FileTraits();
         drained = false;
         full = false;
@@ -58,27 +60,33 @@ public:
         return fd >= 0 && index < descriptors_.size() ? descriptors_[index].get() : nullptr;
     }
 
-    /// Null: no memory, or no descriptor at all (errno says which).
+    /// With its `file`. Null: no memory, or no descriptor at all (errno says which).
     Descriptor* know(int fd) noexcept {
-        if (Descriptor* const known = find(fd);
-            known && known->file.kind != FileTraits::Kind::unknown)
-            return known;
+        Descriptor* descriptor = find(fd);
+        if (descriptor && descriptor->file.kind != FileTraits::Kind::unknown) return descriptor;
         entered_ += 2;
         const FileTraits file = traits_of(fd);
         if (file.kind == FileTraits::Kind::unknown) return nullptr;
+        descriptor = place(fd);
+        if (descriptor) descriptor->file = file;
+        return descriptor;
+    }
+    /// Its place, whatever is known of it. Null and errno: no such number, or no memory.
+    Descriptor* place(int fd) noexcept {
+        if (Descriptor* const known = find(fd)) return known;
+        errno = EBADF;
+        if (fd < 0) return nullptr;
         const auto index = static_cast<std::size_t>(fd);
         try {
             if (index >= descriptors_.size()) {
                 descriptors_.resize(std::max(index + 1, descriptors_.size() * 2));
             }
-            if (!descriptors_[index]) descriptors_[index] = std::make_unique<Descriptor>();
+            descriptors_[index] = std::make_unique<Descriptor>();
         } catch (const std::bad_alloc&) {
             errno = ENOMEM;
             return nullptr;
         }
-        Descriptor& descriptor = *descriptors_[index];
-        descriptor.file = file;
-        return &descriptor;
+        return descriptors_[index].get();
     }
 
     static std::uint32_t direction_of(const Operation& op) noexcept {
@@ -96,15 +104,12 @@ public:
         }
     }
 
-    /// What to register for a poll. POLL* and EPOLL* have the same values on Linux; the kinds of
-    /// data that TCP and files do not know come with the common ones. POLLRDHUP is always in, as
-    /// io_uring has it.
+    /// What to register for a poll: POLL* and EPOLL* have the same values on Linux. POLLRDHUP is
+    /// always in, as io_uring has it.
     static std::uint32_t poll_mask(const Operation& op) noexcept {
-        std::uint32_t mask = op.flags & (EPOLLIN | EPOLLOUT | EPOLLPRI);
-        if (op.flags & (POLLRDNORM | POLLRDBAND | POLLMSG)) mask |= EPOLLIN;
-        if (op.flags & POLLRDBAND) mask |= EPOLLPRI;
-        if (op.flags & (POLLWRNORM | POLLWRBAND)) mask |= EPOLLOUT;
-        return mask | EPOLLRDHUP;
+        constexpr std::uint32_t all = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDNORM | EPOLLRDBAND |
+                                      EPOLLWRNORM | EPOLLWRBAND | EPOLLMSG;
+        return (op.flags & all) | EPOLLRDHUP;
     }
 
     // What stands in an event for the helper thread.
@@ -115,22 +120,28 @@ public:
         epoll_event event{};
         event.events = EPOLLIN;
         event.data.u64 = helper_tag;
-        return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_fd, &event) == 0 ? 0 : errno;
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_fd, &event) != 0) return errno;
+        helper_event_ = event_fd;
+        return 0;
     }
 
-    /// 0 or errno. The registration may not be what we remember when somebody closed the number
-    /// behind our back: then the other call is the right one.
-    int watch(int fd, const Descriptor& descriptor, std::uint32_t wanted) noexcept {
-        epoll_event event{};
-        event.events = wanted;
-        event.data.u64 = tag_of(fd, descriptor);
+    /// Registers `wanted` and what is registered already: 0, or errno. `is_new_file`: the number
+    /// was closed behind our back and is another file's now, of which nothing is known.
+    int watch(int fd, Descriptor& descriptor, std::uint32_t wanted, bool& is_new_file) noexcept {
+        is_new_file = false;
+        const std::uint32_t together = descriptor.registered | wanted;
         int how = descriptor.registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-        ++entered_;
-        if (::epoll_ctl(epoll_.get(), how, fd, &event) == 0) return 0;
-        if (errno != ENOENT && errno != EEXIST) return errno;
-        how = errno == ENOENT ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-        ++entered_;
-        return ::epoll_ctl(epoll_.get(), how, fd, &event) == 0 ? 0 : errno;
+        int error = control(how, fd, descriptor, together);
+        if (error == ENOENT) {
+            // (If the old file lives on under another number, so does its registration: its events
+            // carry the old generation.)
+            descriptor.begin_anew();
+            is_new_file = true;
+            return watch_new(fd, descriptor, wanted);
+        }
+        if (error == EEXIST) error = control(EPOLL_CTL_MOD, fd, descriptor, together);
+        if (error == 0) descriptor.registered = together;
+        return error;
     }
 
     /// Level-triggered events that nobody waits for would come back for ever.
@@ -138,11 +149,9 @@ public:
         unwanted &= descriptor.registered;
         if (unwanted == 0) return;
         const std::uint32_t wanted = descriptor.registered & ~unwanted;
-        epoll_event event{};
-        event.events = wanted;
-        event.data.u64 = tag_of(fd, descriptor);
-        ++entered_;
-        ::epoll_ctl(epoll_.get(), wanted ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, &event);
+        // Refused: the event is an earlier file's, which was closed behind our back.
+        if (control(wanted ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, descriptor, wanted) != 0)
+            has_stale_ = true;
         descriptor.registered = wanted;
     }
 
@@ -154,16 +163,41 @@ public:
             ++entered_;
             ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
         }
-        const std::uint32_t generation = descriptor.generation + 1;
-        descriptor.reset();
-        descriptor.generation = generation;
+        descriptor.begin_anew();
     }
 
     /// The descriptor that an event is for; null: an earlier file under its number.
     Descriptor* of(const epoll_event& event, int& fd) noexcept {
         fd = static_cast<int>(event.data.u64 & 0xffffffffU);
         Descriptor* const descriptor = find(fd);
-        return descriptor && tag_of(fd, *descriptor) == event.data.u64 ? descriptor : nullptr;
+        if (descriptor && tag_of(fd, *descriptor) == event.data.u64) [[likely]]
+            return descriptor;
+        has_stale_ = true;
+        return nullptr;
+    }
+
+    /// Are there events of files whose numbers were closed behind our back, and which live on under
+    /// others? Nothing can take such a registration out (that takes the number and the file), and
+    /// its events would come for ever.
+    bool has_stale() const noexcept { return has_stale_; }
+    /// A new instance with the registrations that still are of open numbers. Calls `lost` with each
+    /// other descriptor.
+    /// Throws:   std::system_error (epoll_create1).
+    template <class Lost>
+    [[gnu::cold]] void renew(Lost lost) {
+        has_stale_ = false;
+        epoll_.reset();  // first, so that there is a number for the new one
+        epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+        if (!epoll_) throw_system_error(errno, "epoll_create1");
+        if (helper_event_ >= 0) watch_helper(helper_event_);
+        for (std::size_t index = 0; index < descriptors_.size(); ++index) {
+            Descriptor* const descriptor = descriptors_[index].get();
+            if (!descriptor || descriptor->registered == 0) continue;
+            const int fd = static_cast<int>(index);
+            if (control(EPOLL_CTL_ADD, fd, *descriptor, descriptor->registered) == 0) continue;
+            descriptor->begin_anew();
+            lost(*descriptor);
+        }
     }
 
     template <class Fn>
@@ -184,7 +218,9 @@ public:
             const timespec limit{timeout / 1'000'000'000, timeout % 1'000'000'000};
             count = ::epoll_pwait2(epoll_.get(), events, events_per_turn,
                                    timeout == no_deadline ? nullptr : &limit, nullptr);
-            if (count < 0 && errno == ENOSYS) has_pwait2_ = false;  // before Linux 5.11
+            // Before Linux 5.11, or refused by a filter that does not know it: as whatever. If it
+            // was not that, the other call says it again.
+            if (count < 0 && !is_interruption(errno)) has_pwait2_ = false;
         }
         if (!has_pwait2_) {
             // Rounded up: waking a millisecond early would spin until the deadline.
@@ -195,11 +231,23 @@ public:
                                  ? -1
                                  : static_cast<int>(std::min<Nanoseconds>(milliseconds, INT_MAX)));
         }
-        if (count < 0 && errno != EINTR) throw_system_error(errno, "epoll_wait");
+        if (count < 0 && !is_interruption(errno)) throw_system_error(errno, "epoll_wait");
         return std::max(count, 0);
     }
 
 private:
+    int control(int how, int fd, const Descriptor& descriptor, std::uint32_t events) noexcept {
+        epoll_event event{};
+        event.events = events;
+        event.data.u64 = tag_of(fd, descriptor);
+        ++entered_;
+        return ::epoll_ctl(epoll_.get(), how, fd, &event) == 0 ? 0 : errno;
+    }
+    [[gnu::cold]] int watch_new(int fd, Descriptor& descriptor, std::uint32_t wanted) noexcept {
+        const int error = control(EPOLL_CTL_ADD, fd, descriptor, wanted);
+        if (error == 0) descriptor.registered = wanted;
+        return error;
+    }
     static std::uint64_t tag_of(int fd, const Descriptor& descriptor) noexcept {
         return static_cast<std::uint64_t>(static_cast<std::uint32_t>(fd)) |
                static_cast<std::uint64_t>(descriptor.generation) << 32;
@@ -208,6 +256,8 @@ private:
     std::uint64_t& entered_;  // counts system calls
     Fd epoll_;
     std::vector<std::unique_ptr<Descriptor>> descriptors_;
+    int helper_event_ = -1;
+    bool has_stale_ = false;
     bool has_pwait2_ = true;
 };
 

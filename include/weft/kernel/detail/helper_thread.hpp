@@ -85,7 +85,7 @@ public:
         for (;;) {
             const auto result = call(op);
             if (result >= 0) return static_cast<int>(result);
-            if (errno != EINTR) return -errno;
+            if (!is_interruption(errno)) return -errno;
         }
     }
 
@@ -105,7 +105,7 @@ private:
             case OpCode::fsync:
                 return op.flags ? ::fdatasync(op.fd) : ::fsync(op.fd);
             case OpCode::close:
-                return ::close(op.fd) == 0 || errno == EINTR ? 0 : -1;
+                return ::close(op.fd) == 0 || is_interruption(errno) ? 0 : -1;
             default:
                 errno = EOPNOTSUPP;
                 return -1;
@@ -144,7 +144,7 @@ private:
             finished_.push_back(op);
             one_finished_.notify_all();
             const std::uint64_t one = 1;
-            while (::write(event_.get(), &one, sizeof one) < 0 && errno == EINTR) {
+            while (::write(event_.get(), &one, sizeof one) < 0 && is_interruption(errno)) {
             }
         }
     }

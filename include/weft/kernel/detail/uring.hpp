@@ -6,12 +6,14 @@
 #include <liburing.h>
 #include <sys/socket.h>
 
+#include <cassert>
 #include <cerrno>
 #include <cstdint>
 
 #include "../../base/error.hpp"
 #include "../../base/std_parts.hpp"
 #include "../backend.hpp"
+#include "attempt.hpp"
 #include "uring_cancels.hpp"
 #include "uring_lanes.hpp"
 #include "uring_lent_buffers.hpp"
@@ -22,8 +24,8 @@ namespace weft::detail {
 
 /// Invariants: an operation that was started and has not completed is in the submission queue or
 /// with the kernel (in its lane, or in `others_` if it has none), or in exactly one of the lists
-/// `queued_`, `held_`, `starved_` and `finished_`. One that the kernel has and that is to be
-/// cancelled is in `cancels_`, also if it has a lane, and not in `others_`.
+/// `queued_`, `held_`, `starved_`, `in_vain_` and `finished_`. One that the kernel has and that is
+/// to be cancelled is in `cancels_`, also if it has a lane, and not in `others_`.
 class UringBackend final : public Backend, private UringBits {
 public:
     /// Throws:   std::system_error (io_uring_setup and what follows it). The caller falls back.
@@ -38,6 +40,8 @@ public:
     }
 
     bool start(Operation& op) noexcept override {
+        if (op.only_tries()) [[unlikely]]
+            return try_once(op);
         if (op.code == OpCode::recv_pooled && !lent_) [[unlikely]] {
             // Without a ring of buffers it takes its own along, and keeps it while it waits.
             op.address = buffers_.take();
@@ -71,6 +75,7 @@ public:
         op.cancelling = true;
         ++cancelling_;
         const bool waits = op.state == Operation::State::queued;
+        assert(is_held(op) && "it was started, and nobody has it");
         if (op.linked()) op.unlink();
         if (waits || UringCancels::take_back(ring_, op)) return finish(op, -ECANCELED);
         cancels_.add(op);
@@ -144,11 +149,27 @@ private:
                 op.offset != current_position);
     }
 
+    /// It does not wait, so there is nothing that the ring could do better.
+    [[gnu::cold, gnu::noinline]] bool try_once(Operation& op) noexcept {
+        const UringLanes::Lanes* const lanes = lanes_.find(op.fd);
+        const bool receives = op.code == OpCode::recv;
+        Operation* const first = !lanes ? nullptr : receives ? lanes->in : lanes->out;
+        ++kernel_entries_;
+        op.result = !first                                        ? attempt_once(op)
+                    : receives && would_wait_for_ever(op, *first) ? -EBUSY
+                                                                  : -EAGAIN;
+        return true;
+    }
+
     /// True: refused.
     [[gnu::noinline]] bool put_in_line(Operation& op) noexcept {
         op.backend_bits = as_itself;
         Operation** const lane = lanes_.choose(op);
         if (op.code == OpCode::recv_pooled) op.backend_bits |= pooled;
+        if (op.code == OpCode::write && op.offset == current_position) {
+            op.flags = ring_.writes_quietly() ? write_quiet : way_to_write(op.fd);
+            if (op.flags == write_by_hand) op.backend_bits |= as_poll;
+        }
         if (lane) {
             if (*lane) [[unlikely]] {
                 if ((op.backend_bits & lane_in) && would_wait_for_ever(op, **lane)) {
@@ -172,7 +193,11 @@ private:
         } else {
             enqueue(op);
         }
+        assert(is_held(op) && "nobody would ever complete or cancel it");
         return false;
+    }
+    bool is_held(Operation& op) noexcept {
+        return op.linked() || (UringLanes::has_lane(op) && *lanes_.of(op) == &op);
     }
 
     /// Behind a receive that stands on its own: it ends with the connection, and takes all there
@@ -273,6 +298,7 @@ private:
         queued_.for_each(end);
         starved_.for_each(end);
         others_.for_each(end);
+        in_vain_.for_each(end);
         const UringLanes::Lanes* const lanes = lanes_.find(close.fd);
         if (lanes && lanes->in) cancel(*lanes->in);
         if (lanes && lanes->out) cancel(*lanes->out);
@@ -331,6 +357,7 @@ private:
             if (!pooled_arrived(op, result, flags)) return;
         }
         if (op.linked()) op.unlink();  // others_, cancels_ or asked_: nothing left to cancel
+        if (result < 0 && is_interruption(-result)) result = -EINTR;
         const std::uint8_t was = op.backend_bits & what_it_is;
         op.backend_bits ^= was;
         if (result == -ECANCELED && !op.cancelling) [[unlikely]]
@@ -338,7 +365,8 @@ private:
         if (was == as_poll) {
             // Ready, or an error that the operation itself will name.
             if (op.cancelling) return finish(op, -ECANCELED);
-            return enqueue(op);
+            return op.code == OpCode::write && op.flags == write_by_hand ? write_now(op)
+                                                                         : enqueue(op);
         }
         const bool waits_by_itself = op.code == OpCode::poll || op.code == OpCode::connect;
         if (result == -EINTR || (result == -EAGAIN && !waits_by_itself)) {
@@ -347,9 +375,26 @@ private:
             op.backend_bits |= result == -EAGAIN ? as_poll : as_retry;
             return enqueue(op);
         }
+        if (result == -EINVAL && op.code == OpCode::poll && !op.cancelling) [[unlikely]]
+            return wait_in_vain(op);
         if (was == as_retry && op.code == OpCode::connect && result == -EISCONN) result = 0;
         op.more = (flags & uring_cqe_sock_nonempty) != 0;
         finish(op, result);
+    }
+
+    [[gnu::cold, gnu::noinline]] void write_now(Operation& op) noexcept {
+        kernel_entries_ += 3;
+        const int result = attempt(op, traits_of(op.fd));
+        if (result != would_block) return finish(op, result);
+        op.backend_bits |= as_poll;
+        enqueue(op);
+    }
+
+    /// The kernel refuses polls of files that cannot be waited for, where nothing holds that was
+    /// asked for. What never happens to them (POLLHUP) is waited for until the wait is cancelled.
+    [[gnu::cold, gnu::noinline]] void wait_in_vain(Operation& op) noexcept {
+        op.state = Operation::State::queued;
+        in_vain_.push_back(op);
     }
 
     /// Nobody has asked for it: that is a kernel which could not make the thread that was to do the
@@ -439,6 +484,7 @@ private:
     OperationList held_;          // wait for the one in their lane
     OperationList finished_;      // postponed
     OperationList starved_;       // found no buffer
+    OperationList in_vain_;       // wait for what will not happen
     bool held_standing_ = false;  // there was a recv_pooled in `held_`
 };
 

@@ -12,6 +12,7 @@
 #include "../../base/error.hpp"
 #include "../../base/std_parts.hpp"
 #include "../backend.hpp"
+#include "quiet_write.hpp"
 #include "uring_flags.hpp"
 
 namespace weft::detail {
@@ -29,7 +30,8 @@ public:
             require_operations();
             // A filter may allow the ring and refuse its use: better to know now.
             const int entered = ::io_uring_submit_and_get_events(&ring_);
-            if (entered < 0 && entered != -EINTR) throw_system_error(-entered, "io_uring_enter");
+            if (entered < 0 && !is_interruption(-entered))
+                throw_system_error(-entered, "io_uring_enter");
         } catch (...) {
             ::io_uring_queue_exit(&ring_);
             throw;
@@ -43,6 +45,7 @@ public:
         if (rung(linux_5_19_, "poll_first")) poll_first_ = uring_recvsend_poll_first;
         cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
         waits_until_ = rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg");
+        writes_quietly_ = rung(kernel_writes_quietly(), "nosignal");
         if (!uring_feature_disabled("registered_ring") &&
             ::io_uring_register_ring_fd(&ring_) == 1) {
             rung(true, "registered_ring");
@@ -64,6 +67,8 @@ public:
 
     bool linux_5_19() const noexcept { return linux_5_19_; }
     bool linux_6_0() const noexcept { return linux_6_0_; }
+    /// Can a write be told not to raise SIGPIPE (6.18)?
+    bool writes_quietly() const noexcept { return writes_quietly_; }
     /// The flag of a receive that waits before it tries, where the kernel has it.
     std::uint16_t poll_first() const noexcept { return poll_first_; }
 
@@ -142,8 +147,7 @@ private:
             params.flags = flags | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
             params.cq_entries = entries < 64 ? entries * 2 : entries * 16;
             result = ::io_uring_queue_init_params(entries, &ring_, &params);
-            if (result == 0) return;
-            if (result != -EINVAL) break;  // refused, not misunderstood
+            if (result == 0) return;  // (refused for whatever reason: the next rung)
         }
         throw_system_error(-result, "io_uring_setup");
     }
@@ -208,10 +212,9 @@ private:
     /// was not taken stays in the queue.
     void enter(int result) {
         ++entered_;
-        if (result >= 0) return;
+        if (result >= 0 || is_interruption(-result)) return;  // (the loop looks at its clock)
         switch (-result) {
             case ETIME:   // nothing before the deadline
-            case EINTR:   // a signal: the loop looks at its clock and comes back
             case EAGAIN:  // no memory for a request now; completions will free some
             case EBUSY:   // completions must be collected first
                 return;
@@ -225,6 +228,7 @@ private:
     bool linux_5_19_ = false;
     bool linux_6_0_ = false;
     bool cqe_skip_ = false;
+    bool writes_quietly_ = false;
     bool waits_until_ = false;      // the kernel takes a time with the wait (5.11)
     std::uint16_t poll_first_ = 0;  // the flag, where the kernel has it
     Nanoseconds timer_due_ = no_deadline;

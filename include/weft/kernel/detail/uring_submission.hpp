@@ -10,9 +10,30 @@
 #include <cstring>
 
 #include "../operation.hpp"
+#include "attempt.hpp"
+#include "quiet_write.hpp"
 #include "uring_lanes.hpp"
 
 namespace weft::detail {
+
+// How a write is made that might raise SIGPIPE, in its Operation::flags.
+inline constexpr std::uint32_t write_plain = 0;
+inline constexpr std::uint32_t write_quiet = 1;    // the kernel can do it
+inline constexpr std::uint32_t write_as_send = 2;  // a socket
+inline constexpr std::uint32_t write_by_hand = 3;  // a pipe: with `write_quietly`, when it has room
+
+/// (A write may go into the kernel's own hands and raise the signal in any later entry, so the
+/// signal cannot be held back around an entry.)
+[[gnu::cold]] inline std::uint32_t way_to_write(int fd) noexcept {
+    switch (traits_of(fd).kind) {
+        case FileTraits::Kind::socket:
+            return write_as_send;
+        case FileTraits::Kind::pipe:
+            return write_by_hand;
+        default:
+            return write_plain;
+    }
+}
 
 /// What liburing's functions do, without their going through the entry field by field.
 inline void prepare_message(io_uring_sqe& entry, Operation& op, std::uint16_t poll_first) noexcept {
@@ -27,7 +48,7 @@ inline void prepare_message(io_uring_sqe& entry, Operation& op, std::uint16_t po
         if (op.expect_wait) entry.ioprio = poll_first;
     } else {
         entry.opcode = IORING_OP_SEND;
-        entry.msg_flags = op.flags | MSG_NOSIGNAL;
+        entry.msg_flags = (op.code == OpCode::send ? op.flags : 0U) | MSG_NOSIGNAL;
     }
 }
 
@@ -52,7 +73,9 @@ inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll
             ::io_uring_prep_read(&entry, op.fd, op.address, op.length, op.offset);
             break;
         case OpCode::write:
+            if (op.flags == write_as_send) return prepare_message(entry, op, poll_first);
             ::io_uring_prep_write(&entry, op.fd, op.address, op.length, op.offset);
+            if (op.flags == write_quiet) entry.rw_flags = write_without_signal;
             break;
         case OpCode::recv:
         case OpCode::send:

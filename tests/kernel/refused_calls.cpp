@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+// Every system call that weft can do without, refused one at a time with every error that filters
+// and old kernels use (a seccomp filter in a forked child): programs run all the same.
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <weft/net/connect.hpp>
+#include <weft/net/io.hpp>
+#include <weft/net/server.hpp>
+#include <weft/task/run.hpp>
+#include <weft/testing/catch.hpp>
+
+#include "awaiting.hpp"
+#include "descriptors.hpp"
+
+namespace refused_calls_test {
+
+using namespace support;
+namespace io = weft::io;
+
+namespace {
+
+/// A call, or those of them that have `value` as their argument number `argument`.
+struct Call {
+    const char* name;
+    long number;
+    int argument = -1;
+    std::uint32_t value = 0;
+};
+
+/// Calls that have a substitute. A new one is a new line.
+constexpr Call optional_calls[] = {
+    {"epoll_pwait2", SYS_epoll_pwait2},
+    {"preadv2", SYS_preadv2},
+    {"pwritev2", SYS_pwritev2},
+    {"io_uring_setup", SYS_io_uring_setup},
+    {"io_uring_enter", SYS_io_uring_enter},
+    {"io_uring_register", SYS_io_uring_register},
+    {"io_uring_register: probe", SYS_io_uring_register, 1, 8},
+    {"io_uring_register: ring descriptors", SYS_io_uring_register, 1, 20},
+    {"io_uring_register: ring of buffers", SYS_io_uring_register, 1, 22},
+    {"getsockopt: SO_COOKIE", SYS_getsockopt, 2, SO_COOKIE},
+    {"getsockopt: SO_DOMAIN", SYS_getsockopt, 2, SO_DOMAIN},
+};
+constexpr int errors[] = {EPERM, ENOSYS, EINVAL, EOPNOTSUPP, EACCES, ENOMEM};
+
+/// From here on `call` answers `error` in this process.
+void refuse(const Call& call, int error) {
+    const auto word = [](int code, std::uint32_t operand, int if_true, int if_false) {
+        return sock_filter{static_cast<std::uint16_t>(code), static_cast<std::uint8_t>(if_true),
+                           static_cast<std::uint8_t>(if_false), operand};
+    };
+    std::vector<sock_filter> program;
+    program.push_back(word(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr), 0, 0));
+    const bool looks = call.argument >= 0;
+    program.push_back(
+        word(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call.number), 0, looks ? 3 : 1));
+    if (looks) {
+        const auto at = offsetof(seccomp_data, args) + 8 * static_cast<std::size_t>(call.argument);
+        program.push_back(word(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(at), 0, 0));
+        program.push_back(word(BPF_JMP | BPF_JEQ | BPF_K, call.value, 0, 1));
+    }
+    program.push_back(
+        word(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error), 0, 0));
+    program.push_back(word(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0));
+    const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+    checked(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl");
+    checked(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), "seccomp");
+}
+
+/// What is wrong after `body()` in a child, which throws then; empty: nothing.
+template <class Body>
+std::string in_child(Body body) {
+    Pair pipe = pipe_pair();
+    const pid_t child = checked(::fork(), "fork");
+    if (child == 0) {
+        std::string text;
+        try {
+            body();
+        } catch (const std::exception& error) {
+            text = error.what();
+        } catch (...) {
+            text = "threw something else";
+        }
+        const bool written = ::write(pipe.b.get(), text.data(), text.size()) >= 0;
+        ::_exit(written ? 0 : 1);
+    }
+    pipe.b.reset();
+    std::string text = text_to_end(pipe.a.get());
+    int status = 0;
+    checked(::waitpid(child, &status, 0), "waitpid");
+    if (status != 0) text += " (the child ended with status " + std::to_string(status) + ")";
+    return text;
+}
+
+void expect(bool holds, const char* what) {
+    if (!holds) throw std::runtime_error(what);
+}
+
+weft::Coro<void> echo(weft::Stream stream) {
+    for (;;) {
+        weft::Chunk chunk = co_await stream.read_chunk();
+        if (chunk.size() == 0) co_return;
+        co_await stream.write(chunk);
+    }
+}
+
+weft::Coro<void> use_sockets() {
+    weft::Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+    weft::Stream stream = co_await weft::open_connection("127.0.0.1", server.port());
+    co_await stream.write("hello\n");
+    const std::string line = co_await stream.read_line();
+    expect(line == "hello\n", "no echo");
+    co_await stream.close();
+    server.close();
+    co_await server.wait_closed();
+
+    const Listener listener = unix_listener();
+    const Fd client = new_socket(AF_UNIX);
+    co_await io::connect(client.get(), listener.address);
+    io::Accepted connection = co_await io::accept(listener.fd.get());
+    co_await send_all(client.get(), "over unix");
+    const std::string text = co_await recv_some(connection.fd.get(), 64);
+    expect(text == "over unix", "nothing over a Unix socket");
+    weft::Stream chunks(std::move(connection.fd));
+    co_await send_all(client.get(), "chunk");
+    const weft::Chunk chunk = co_await chunks.read_chunk();
+    expect(chunk.size() == 5, "no chunk");
+}
+
+weft::Coro<void> use_files() {
+    Folder folder;
+    const std::string path = folder.file("f");
+    Fd file = co_await io::open(path.c_str(), O_RDWR | O_CREAT);
+    const std::size_t written = co_await io::write(file.get(), "content");
+    expect(written == 7, "not written");
+    co_await io::fsync(file.get());
+    char buffer[16];
+    const std::size_t got = co_await io::read_at(file.get(), buffer, 0);
+    expect(got == 7, "not read at an offset");
+    const Fd again = co_await io::open(path.c_str(), O_RDONLY);
+    const std::string text = co_await read_some(again.get(), 64);
+    expect(text == "content", "not read");
+    co_await io::close(std::move(file));
+    Pair pipe = pipe_pair();
+    co_await write_all(pipe.b.get(), "through a pipe");
+    co_await weft::wait_readable(pipe.a.get());
+    const std::string piped = co_await read_some(pipe.a.get(), 64);
+    expect(piped == "through a pipe", "nothing through a pipe");
+    pipe.a.reset();
+    const Failure broken = co_await failure([&] { return io::write(pipe.b.get(), "x"); });
+    expect(broken.error == EPIPE, "no EPIPE from a pipe");
+    Pair ends = unix_pair();
+    ends.a.reset();
+    const Failure dead = co_await failure([&] { return io::write(ends.b.get(), "x"); });
+    expect(dead.error == EPIPE, "no EPIPE from a socket");
+}
+
+weft::Coro<void> use_time_and_threads() {
+    for (const auto time : {std::chrono::nanoseconds(100), std::chrono::nanoseconds(20'000),
+                            std::chrono::nanoseconds(2'000'000)}) {
+        co_await weft::sleep(time);
+    }
+    bool posted = false;
+    weft::Remote remote = weft::get_running_loop().remote();
+    std::thread thread([&] { remote.call_soon_threadsafe([&posted] { posted = true; }); });
+    while (!posted) co_await weft::sleep(std::chrono::milliseconds(1));
+    thread.join();
+}
+
+weft::Coro<void> use_everything() {
+    co_await use_sockets();
+    co_await use_files();
+    co_await use_time_and_threads();
+}
+
+}  // namespace
+
+TEST_CASE("a call that has a substitute may be refused, by any error", "[refused]") {
+    for (const Call& call : optional_calls) {
+        for (const int error : errors) {
+            for (const bool by_name : {true, false}) {
+                CAPTURE(call.name, error, by_name);
+                const std::string wrong = in_child([&] {
+                    ::unsetenv("WEFT_BACKEND");
+                    weft::RunOptions options;
+                    options.ignore_sigpipe = false;
+                    if (by_name) options.backend = weft::BackendKind::epoll;
+                    refuse(call, error);
+                    weft::run(use_everything(), options);
+                });
+                CHECK(wrong == "");
+            }
+        }
+    }
+}
+
+}  // namespace refused_calls_test
