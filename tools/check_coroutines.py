@@ -8,7 +8,8 @@ the compiler would break it for an ordinary class. A comment silences one line, 
 
     // weft-lint: fine, because REASON
 
-The facts were measured with g++ 12.2, at -O0 and with AddressSanitizer; tests/gcc12.cpp repeats the main ones."""
+The facts were measured with g++ 12.2, at -O0 and with AddressSanitizer; tests/task/gcc12.cpp repeats the main ones.
+One file and python3 alone, so that it can be installed and copied as one program."""
 
 import argparse
 import bisect
@@ -24,15 +25,16 @@ MESSAGES = {
     "closure": "a closure that holds {what} in an expression that awaits: g++ 12 destroys the captures twice; "
                "name the lambda first and move it in, or capture by reference",
     "aggregate": "{what} in an expression that awaits: g++ 12 destroys the members of an aggregate twice; "
-                 "name it first (it is fine if the type has a constructor: write it with parentheses then)",
+                 "name it first, or if its type has a constructor, call that with parentheses",
     "list": "a braced list of elements in an expression that awaits: g++ 12 says \"array used as initializer\"; "
             "make the container in a statement of its own",
     "new": "new {what} in an expression that awaits: g++ 12 destroys its arguments twice; "
            "write std::make_unique, or name the arguments first",
-    "condition": "awaits in the condition of a coroutine that declares nothing: with g++ 12 it crashes or never goes on; "
-                 "declare the awaited value: const bool more = co_await ...; if (more)",
-    "in-place": "a lambda with captures is called where it stands, and its coroutine goes on after the lambda is gone: its "
-                "captures are dead, on every compiler; pass the lambda uncalled, or name it where it outlives the coroutine",
+    "condition": "awaits in the condition of a coroutine that declares nothing: with g++ 12 it crashes or never goes "
+                 "on; declare the awaited value: const bool more = co_await ...; if (more)",
+    "in-place": "a lambda with captures is called where it stands, and its coroutine goes on after the lambda is "
+                "gone: its captures are dead, on every compiler; pass the lambda uncalled, or name it where it "
+                "outlives the coroutine",
     "awaiter": "awaits the captured {what}, which g++ 12 copies (or refuses to copy) in a lambda; "
                "await std::move({what}), or auto& awaited = {what}; co_await awaited",
     "macro": "co_await in an assertion: g++ 12 awaits several times; "
@@ -75,7 +77,8 @@ CONTAINERS = set("""vector list forward_list deque set multiset map multimap uno
 WEFT_AGGREGATES = {"RunOptions", "ExceptionContext"}
 WEFT_CLASSES = set("""
     TaskOptions PoolOptions RetryOptions WorkerPoolOptions ServerOptions Address Fd Stream Server Remote Pool Queue
-    Lock Event Semaphore Task Future Coro TaskGroup EventLoop Runner CancelledError TimeoutError RuntimeError""".split())
+    Lock Event Semaphore Task Future Coro TaskGroup EventLoop Runner CancelledError TimeoutError
+    RuntimeError""".split())
 
 # What these give has an `operator co_await` or is moved in; it may be captured and awaited.
 HANDLES = {"Task", "Future", "AnyFuture", "Coro", "shared_ptr", "unique_ptr"}
@@ -86,6 +89,9 @@ TRIVIAL_CALLS = set("""
     size count length empty capacity done cancelled cancelling has_value use_count load fetch_add fetch_sub port
     data c_str begin end cbegin cend time now duration_cast count_if distance native_handle fileno get_id
     get max_size index holds_alternative strlen memcmp strcmp sizeof alignof""".split())
+
+# Functions that give a class with a destructor.
+MAKERS = {"make_unique", "make_shared", "make_optional", "make_pair", "make_tuple", "to_string", "format"}
 
 # These return when the coroutine that they are given has ended.
 RUNS_TO_THE_END = {"run", "run_until_complete"}
@@ -243,7 +249,7 @@ class Source:
         return self.partner[index] + 1 if self.is_opening(index) else index + 1
 
     def find(self, start, end, wanted):
-        """The first token in [start, end) whose text is wanted and which stands in no bracket opened there; else end."""
+        """The first wanted token in [start, end) that stands in no bracket opened there; else end."""
         index = start
         while index < end:
             if self.text[index] in wanted and self.tokens[index].kind == "punct":
@@ -302,6 +308,7 @@ NO_TYPE = set("""return co_return co_await co_yield throw new delete if else for
     reinterpret_cast noexcept typeid requires using typedef template namespace public private protected not and or
     static_assert struct class union enum""".split())
 CLASS_KEYS = {"struct", "class", "union"}
+NO_PARAMETERS_BEHIND = {"alignas", "decltype", "noexcept", "explicit", "requires", "operator", "__attribute__"}
 
 
 class Declared:
@@ -410,8 +417,7 @@ class Parser:
                 stop = self.source.find(at, end, {";"})
                 self.variable_or_deleted(begin, at, stop, parameters, around, structure)
                 return stop + 1
-            if mark == "(" and parameters is None and text[at - 1] not in ("alignas", "decltype", "noexcept", "explicit",
-                                                                         "requires", "operator", "__attribute__"):
+            if mark == "(" and parameters is None and text[at - 1] not in NO_PARAMETERS_BEHIND:
                 parameters = at
             elif mark == "<" and self.source.is_name(at - 1):
                 if behind := self.source.after_angles(at):
@@ -716,7 +722,7 @@ class Parser:
         while at < end:
             expression.own.append(at)
             word = self.text[at]
-            if word in COROUTINE_WORDS:
+            if word in COROUTINE_WORDS and self.text[at - 1] != "operator":
                 function.is_coroutine = True
                 expression.awaits = expression.awaits or word in AWAITS
             if word == "[" and self.is_introducer(at) and (brace := self.lambda_body(at, end)):
@@ -821,7 +827,8 @@ class Knowledge:
         if name in TRIVIAL_TYPES or "chrono" in words:
             return True
         if name in WRAPPERS and arguments:
-            return all(self.is_trivial(each, depth + 1) or each[:1] and each[0][0].isdigit() for each in arguments) or None
+            numbers_aside = [each for each in arguments if not each[:1] or not each[0][0].isdigit()]
+            return all(self.is_trivial(each, depth + 1) for each in numbers_aside) or None
         if name in STD_CLASSES | CONTAINERS | WEFT_CLASSES | WEFT_AGGREGATES:
             return False
         return None
@@ -925,7 +932,9 @@ class Values:
             return self.single(start, function)
         if self.source.find(start, end, {"==", "!=", "<=", ">=", "&&", "||"}) < end:
             return TRIVIAL
-        if text[start] in ("!", "&", "sizeof", "new") or text[start] in ("-", "+", "~") and tokens[start + 1].kind == "number":
+        if text[start] in ("!", "&", "sizeof", "new"):
+            return TRIVIAL
+        if text[start] in ("-", "+", "~") and tokens[start + 1].kind == "number":
             return TRIVIAL
         if text[start] == "co_await":
             return self.awaited_kind(start + 1, end, function)
@@ -984,7 +993,7 @@ class Values:
 
     def held(self, inner):
         """The captures of a lambda that may have a destructor."""
-        return [name for name in map(lambda capture: self.held_by(capture, inner), inner.captures) if name]
+        return [name for capture in inner.captures if (name := self.held_by(capture, inner))]
 
     def held_by(self, capture, inner):
         if capture.by_reference or capture.name == "this" or capture.name == "&":
@@ -1059,7 +1068,7 @@ class Values:
             known = self.kind_of_type(type_)
             if known != UNKNOWN:
                 return known
-            if name in ("make_unique", "make_shared", "make_optional", "make_pair", "make_tuple", "to_string", "format"):
+            if name in MAKERS:
                 return CLASS
         if name in TRIVIAL_CALLS:
             return TRIVIAL
@@ -1176,7 +1185,7 @@ class Rules:
                 declared and declared.form == "=" and declared.init[0] == at or \
                 declared and "[]" in declared.type and at == declared.init[0]:
             verdict = self.knowledge.braces(declared.type, elements)
-            # (What has no name stays with the compiler: T x{co_await y()} with an unknown T is most often a constructor.)
+            # T x{co_await y()} with an unknown T is most often a constructor.
             return "fine" if verdict == "unknown" and declared.form == "{" else verdict, f"{declared.name} = {{...}}"
         type_ = self.type_before(at)
         if type_ == ["new"]:

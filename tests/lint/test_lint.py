@@ -35,7 +35,8 @@ def found_in(text):
 
 
 def lint(*arguments):
-    return subprocess.run([sys.executable, str(LINT), *map(str, arguments)], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(LINT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 class Table(unittest.TestCase):
@@ -64,7 +65,8 @@ class Comments(unittest.TestCase):
         self.assertEqual(self.kinds(f"// weft-lint: fine, because it is a test\n// and more\n{self.LINE}"), [])
 
     def test_it_silences_that_line_alone(self):
-        self.assertEqual(self.kinds(f"{self.LINE}  // weft-lint: fine, because it is a test\n{self.LINE}"), ["aggregate"])
+        code = f"{self.LINE}  // weft-lint: fine, because it is a test\n{self.LINE}"
+        self.assertEqual(self.kinds(code), ["aggregate"])
 
     def test_without_a_reason_it_silences_nothing(self):
         self.assertEqual(self.kinds(f"{self.LINE}  // weft-lint: fine"), ["no-reason", "aggregate"])
@@ -93,7 +95,7 @@ class CommandLine(unittest.TestCase):
         path = self.write("a.cpp", "Coro<void> f() {\n    co_await g(Agg{1});\n}\n")
         result = lint(path)
         self.assertEqual(result.returncode, 1)
-        self.assertTrue(result.stdout.startswith(f"{path}:2:19: Agg{{...}} in an expression that awaits"), result.stdout)
+        self.assertTrue(result.stdout.startswith(f"{path}:2:19: Agg{{...}} in an expression"), result.stdout)
 
     def test_wrong_usage_is_2(self):
         self.assertEqual(lint().returncode, 2)
@@ -109,7 +111,8 @@ class CommandLine(unittest.TestCase):
         self.write("deep/er/a.hpp", "Coro<void> f() { co_await g(Agg{1}); }\n")
         self.write("deep/left_out.cpp", "Coro<void> f() { co_await g(Agg{1}); }\n")
         self.assertEqual(lint(self.folder).stdout.count("[aggregate]"), 2)
-        self.assertEqual(lint(self.folder, "--exclude", self.folder / "deep" / "left_out.cpp").stdout.count("[aggregate]"), 1)
+        excluded = lint(self.folder, "--exclude", self.folder / "deep" / "left_out.cpp")
+        self.assertEqual(excluded.stdout.count("[aggregate]"), 1)
 
     def test_the_code_in_a_document_is_checked(self):
         path = self.write("a.md", "# Text\n\n```cpp\nCoro<void> f() { co_await g(Agg{1}); }\n```\n\n```sh\n{ (\n```\n")

@@ -81,9 +81,11 @@ Coro<bool> one_less(int& left) {
 }
 
 Coro<void> bare_while(int& left, int& count) {
+    // weft-lint: fine, because it shows what breaks
     while (co_await one_less(left)) ++count;
 }
 Coro<void> bare_if(int& left, int& count) {
+    // weft-lint: fine, because it shows what breaks
     if (co_await one_less(left)) ++count;
 }
 Coro<void> while_and_declaration(int& left, int& count) {
@@ -258,6 +260,7 @@ WEFT_TEST_CASE("an exception through an await beside temporaries", "[gcc12]") {
 
 WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture", "[gcc12]") {
     int alive = 0;
+    // weft-lint: fine, because it shows what breaks
     const int value = co_await calls([counted = Alive(alive)] { return 1; });
     REQUIRE(value == 1);
     REQUIRE((alive != 0) == aggregates_break);
@@ -266,6 +269,7 @@ WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture", "[gcc12]") {
 WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture turned into a std::function",
                "[gcc12]") {
     int alive = 0;
+    // weft-lint: fine, because it shows what breaks
     const int value = co_await calls_function([counted = Alive(alive)] { return 1; });
     REQUIRE(value == 1);
     REQUIRE((alive != 0) == aggregates_break);
@@ -274,6 +278,7 @@ WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture turned into a std::
 WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture given to create_task", "[gcc12]") {
     int alive = 0;
     const int value = co_await weft::create_task(
+        // weft-lint: fine, because it shows what breaks
         [counted = Alive(alive)](int more) -> Coro<int> { co_return more; }, 1);
     REQUIRE(value == 1);
     REQUIRE((alive != 0) == aggregates_break);
@@ -281,6 +286,7 @@ WEFT_TEST_CASE("an unnamed lambda with a non-trivial capture given to create_tas
 
 WEFT_TEST_CASE("an unnamed aggregate", "[gcc12]") {
     int alive = 0;
+    // weft-lint: fine, because it shows what breaks
     const int value = co_await takes_request(Request{1, Alive(alive)});
     REQUIRE(value == 1);
     REQUIRE((alive != 0) == aggregates_break);
@@ -288,6 +294,7 @@ WEFT_TEST_CASE("an unnamed aggregate", "[gcc12]") {
 
 WEFT_TEST_CASE("a braced list for an aggregate parameter", "[gcc12]") {
     int alive = 0;
+    // weft-lint: fine, because it shows what breaks
     const int value = co_await takes_request({1, Alive(alive)});
     REQUIRE(value == 1);
     REQUIRE((alive != 0) == aggregates_break);
@@ -295,6 +302,7 @@ WEFT_TEST_CASE("a braced list for an aggregate parameter", "[gcc12]") {
 
 WEFT_TEST_CASE("designated initialisers for an aggregate parameter", "[gcc12]") {
     int alive = 0;
+    // weft-lint: fine, because it shows what breaks
     const int value = co_await takes_request({.number = 1, .counted = Alive(alive)});
     REQUIRE(value == 1);
     REQUIRE((alive != 0) == aggregates_break);
@@ -304,6 +312,7 @@ WEFT_TEST_CASE("an aggregate around an awaited value", "[gcc12]") {
     int alive = 0;
     {
         auto use = [](const Request& request) { return request.number; };
+        // weft-lint: fine, because it shows what breaks
         const int value = use(Request{co_await ready(1), Alive(alive)});
         REQUIRE(value == 1);
     }
@@ -314,8 +323,10 @@ WEFT_TEST_CASE("an awaited object or a default, by the conditional operator", "[
     int alive = 0;
     bool awaits = true;
     {
+        // weft-lint: fine, because it shows what breaks
         const Alive value = awaits ? co_await gives_counted(alive) : Alive(alive);
         awaits = false;
+        // weft-lint: fine, because it shows what breaks
         const Alive other = awaits ? co_await gives_counted(alive) : Alive(alive);
     }
     REQUIRE((alive != 0) == aggregates_break);
