@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Installs the headers, the CMake package (find_package(weft)) and weft.pc.
+# Installs the headers, the CMake package (find_package(weft)), weft.pc and weft-lint.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -8,6 +8,7 @@ set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/weft")
 set(pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 
 install(DIRECTORY include/weft DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
+install(PROGRAMS tools/check_coroutines.py DESTINATION "${CMAKE_INSTALL_BINDIR}" RENAME weft-lint)
 install(TARGETS weft EXPORT weftTargets)
 install(EXPORT weftTargets NAMESPACE weft:: DESTINATION "${package_dir}")
 
