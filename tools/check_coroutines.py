@@ -392,7 +392,7 @@ class Parser:
 
     def scope(self, at, end, around, structure=None):
         while at < end:
-            at = self.member(at, end, around, structure)
+            at = max(at + 1, self.member(at, end, around, structure))  # (on, whatever stands there)
 
     def member(self, at, end, around, structure):
         """A declaration in a namespace or a class; returns where the next one begins."""
@@ -549,6 +549,8 @@ class Parser:
         at = self.partner[brace] + 1
         while self.text[at] == "catch" and self.text[at + 1] == "(":  # of a function that is one try block
             brace = self.partner[at + 1] + 1
+            if self.text[brace] != "{":
+                break
             self.block(brace + 1, self.partner[brace], function)
             at = self.partner[brace] + 1
         return at
@@ -571,7 +573,7 @@ class Parser:
 
     def block(self, at, end, function):
         while at < end:
-            at = self.statement(at, end, function)
+            at = max(at + 1, self.statement(at, end, function))
 
     def statement(self, at, end, function):
         """Reads one statement and returns where the next one begins."""
@@ -586,9 +588,11 @@ class Parser:
             return self.statement(at + 1, end, function)
         if word in ("if", "while", "switch", "for"):
             opening = source.find(at, end, {"("})
+            if opening == end:
+                return at + 1
             (self.for_head if word == "for" else self.condition)(opening, function)
-            return self.partner.get(opening, end) + 1
-        if word == "catch":
+            return self.partner[opening] + 1
+        if word == "catch" and text[at + 1] == "(":
             function.declares = function.declares or text[at + 2] != "..."
             words = text[at + 2:self.partner[at + 1]]
             function.variables.append(Declared(words[-1] if words else "", words[:-1]))

@@ -52,6 +52,24 @@ class Table(unittest.TestCase):
                 self.assertEqual(found_in(program(code)), [])
 
 
+class Unfinished(unittest.TestCase):
+    def test_code_that_breaks_off_anywhere_is_read_to_its_end(self):
+        closing = {"(": ")", "[": "]", "{": "}"}
+        rows = [code.removeprefix("file: ") for _, code in cases.FOUND]
+        rows += ["void f() try { g(); } catch (int) { if (a) do h(); while (b); }", "void f() { try { g(); } catch }"]
+        for code in rows:
+            words = check_coroutines.TOKEN.findall(code.replace("@", ""))
+            words = [next(filter(None, groups)) for groups in words]
+            for end in range(len(words)):
+                open_brackets = []
+                for word in words[:end]:
+                    if word in closing:
+                        open_brackets.append(closing[word])
+                    elif open_brackets and word == open_brackets[-1]:
+                        open_brackets.pop()
+                found_in("".join(words[:end] + open_brackets[::-1]))
+
+
 class Comments(unittest.TestCase):
     LINE = "co_await takes_request(Request{1, Alive()});"
 
