@@ -728,7 +728,8 @@ class Parser:
             word = self.text[at]
             if word in COROUTINE_WORDS and self.text[at - 1] != "operator":
                 function.is_coroutine = True
-                expression.awaits = expression.awaits or word in AWAITS
+                # (Where there is no function, a macro makes one around its argument.)
+                expression.awaits = expression.awaits or word in AWAITS and function is not self.file
             if word == "[" and self.is_introducer(at) and (brace := self.lambda_body(at, end)):
                 function.declares = True
                 inner = self.read_lambda(at, brace, function)
@@ -1247,11 +1248,16 @@ class Rules:
         return "unknown", "a braced list"
 
     def is_buffer(self, brace, function):
-        """`{&byte, 1}` or `{text.data(), text.size()}`: a pointer and a number make a buffer or a span."""
+        """`{&byte, 1}` or `{text.data(), text.size()}`: a pointer and a number make a buffer."""
         parts = self.source.split(brace + 1, self.partner[brace], ",")
-        start, end = parts[0]
-        return len(parts) == 2 and (self.text[start] == "&" or self.values.called(start, end)[0] in ("data", "c_str")) \
+        return len(parts) == 2 and self.is_pointer(*parts[0], function) \
             and self.values.kind(*parts[1], function) == TRIVIAL
+
+    def is_pointer(self, start, end, function):
+        if self.text[start] == "&" or self.values.called(start, end)[0] in ("data", "c_str"):
+            return True
+        _, variable = function.find(self.text[start])
+        return end == start + 1 and variable is not None and ("[]" in variable.type or "*" in variable.type)
 
     def parameter_type(self, at):
         """The type of the parameter that the braces at `at` are for, if the function is known."""
