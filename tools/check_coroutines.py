@@ -1231,7 +1231,7 @@ class Rules:
         if parameter:
             verdict = self.knowledge.braces(parameter, elements)
             return verdict, "{...} for " + " ".join(parameter)
-        if self.is_buffer(at, expression.function):
+        if self.is_buffer(at, expression.function) or not elements and self.is_for_weft(at):
             return "fine", ""
         before = self.text[at - 1]
         if before == "," and self.text[at - 4:at - 2] == ["exchange", "("] and not elements:
@@ -1261,18 +1261,26 @@ class Rules:
 
     def parameter_type(self, at):
         """The type of the parameter that the braces at `at` are for, if the function is known."""
+        callee, number = self.callee(at)
+        if callee is None or self.text[callee] in self.knowledge.structures or self.text[callee - 1] in (".", "->"):
+            return None
+        name = self.text[callee]
+        types = [parameters[number].type for _, parameters in self.knowledge.signatures.get(name, [])
+                 if number < len(parameters)]
+        return types[0] if types and all(each == types[0] for each in types) else None
+
+    def callee(self, at):
+        """(where its name stands, the number of the argument) of the function that `at` is an argument of."""
         number, index = 0, at - 1
         while index > 0 and not self.source.is_opening(index):
             number += self.text[index] == ","
             index = self.partner[index] - 1 if self.text[index] in (")", "]", "}") else index - 1
-        if self.text[index] != "(" or not self.source.is_name(index - 1):
-            return None
-        name = self.text[index - 1]
-        if name in self.knowledge.structures or self.text[index - 2] in (".", "->"):
-            return None
-        types = [parameters[number].type for _, parameters in self.knowledge.signatures.get(name, [])
-                 if number < len(parameters)]
-        return types[0] if types and all(each == types[0] for each in types) else None
+        return (index - 1, number) if self.text[index] == "(" and self.source.is_name(index - 1) else (None, 0)
+
+    def is_for_weft(self, at):
+        """An argument of a function of weft's: what these take by default has constructors."""
+        callee, _ = self.callee(at)
+        return callee is not None and self.text[callee - 1] == "::" and self.text[callee - 2] in ("weft", "io")
 
     def parenthesised_aggregates(self, expression):
         """`Point(1, 2)`, which C++20 allows for aggregates."""

@@ -179,6 +179,7 @@ SILENT = [
     "char b[4] = {}; co_await any(std::span<const char>{b, 4});",
     "char byte; co_await stream.read({&byte, 1});",
     "std::string s; co_await stream.write({s.data(), s.size()});",
+    "co_await weft::retry(ready, {}); co_await io::send_descriptors(1, \"none\", {});",
     "char b[9]; const std::size_t n = co_await stream.read(b); co_await stream.write({b, n});",
     "co_await any(std::chrono::milliseconds{5}); co_await ready(int{5}); co_await any(std::array<int, 2>{1, 2});",
     "int a[] = {co_await ready(), co_await ready()};",
