@@ -90,6 +90,7 @@ class Datagram;
 class Server;
 class Stream;
 struct DatagramOptions;
+struct NameInfo;
 struct ReceivedDatagram;
 struct ServerOptions;
 namespace io {

@@ -1,40 +1,63 @@
 // SPDX-License-Identifier: MIT
-// getaddrinfo: names to addresses, on a thread, because no resolver of libc waits any other way.
+// getaddrinfo, getnameinfo: names to addresses and back, on threads, because no resolver of libc
+// waits any other way.
 #pragma once
 
-#include <netdb.h>
-#include <pthread.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <cerrno>
-#include <coroutine>
-#include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <new>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
-#include "../base/c_text.hpp"
 #include "../base/config.hpp"
-#include "../base/error.hpp"
-#include "../base/ref.hpp"
-#include "../base/thread.hpp"
-#include "../runtime/loop.hpp"
 #include "../task/coro.hpp"
 #include "address.hpp"
 
+#if WEFT_BODIES
+#include <netdb.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+
+#include "../base/c_text.hpp"
+#include "../base/error.hpp"
+#include "../base/ref.hpp"
+#include "../runtime/loop.hpp"
+#include "detail/resolver.hpp"
+#endif
+
 namespace weft {
 
-/// The addresses of a host, in the order in which to try them. Numeric addresses cost nothing; an
-/// empty host means every local address.
-/// Throws:   std::system_error of `resolver_category`; CancelledError.
-/// Cancel:   at once; a lookup that runs is abandoned and its answer dropped. It does not hold up
-///           the end of the loop.
+/// The addresses of a host, in the order in which to try them. Addresses in numbers cost nothing;
+/// an empty host means every local address.
+///
+/// Lookups are made by a few threads of the process: four, and while those are stuck with name
+/// servers that do not answer, more, up to 32. A lookup that waits for a thread is behind earlier
+/// ones of its own loop only, and passes slow ones as long as fewer than 32 names are slow at the
+/// same time. Who asks for a name that is being looked up for the same loop shares its answer.
+/// Throws:   std::system_error that names the host: of `resolver_category`, or EINVAL for a host
+///           with a zero byte inside; CancelledError.
+/// Cancel:   at once. A lookup that has not begun is never made; one that runs is abandoned and its
+///           answer dropped. It holds up neither the end of the loop nor that of the process.
 Coro<std::vector<Address>> getaddrinfo(std::string host, std::uint16_t port);
+
+/// What `getnameinfo` finds.
+struct NameInfo {
+    // User-provided: g++ 12 destroys aggregate temporaries of awaiting expressions twice.
+    NameInfo(std::string host_name, std::string service_name) noexcept
+        : host(std::move(host_name)), service(std::move(service_name)) {}
+
+    std::string host;     ///< in numbers where it has no name
+    std::string service;  ///< "http", or the port in numbers where that has no name
+};
+
+/// The names of a host and a port. `flags` are NI_*; with NI_NUMERICHOST and NI_NUMERICSERV nothing
+/// is looked up.
+/// Throws:   std::system_error of `resolver_category`, which names the address; CancelledError.
+/// Cancel:   as above; the same threads do it.
+/// Source:   getnameinfo(3).
+Coro<NameInfo> getnameinfo(Address address, int flags = 0);
 
 /// Why a name was not found: the values are EAI_*, the texts those of gai_strerror(3).
 const std::error_category& resolver_category() noexcept;
@@ -48,131 +71,92 @@ public:
     [[gnu::cold]] std::string message(int error) const override { return ::gai_strerror(error); }
 };
 
-class LookupWait;
+/// `error` is EAI_*, and with EAI_SYSTEM errno says more.
+[[gnu::cold, gnu::noinline]] inline void check_resolved(int error, int system_error,
+                                                        const Lookup& lookup) {
+    if (error == 0) return;
+    if (error == EAI_SYSTEM) throw_system_error(system_error, lookup.text());
+    throw std::system_error(error, resolver_category(), lookup.text());
+}
 
-/// Shared by the awaiting coroutine and the thread, so that either may end first.
-struct Lookup {
-    Lookup(std::string name, std::uint16_t number, Remote to)
-        : host(std::move(name)), port(number), remote(std::move(to)) {}
-    Lookup(const Lookup&) = delete;
-    Lookup& operator=(const Lookup&) = delete;
-
-    void add_ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
-    [[gnu::cold, gnu::noinline]] void release() noexcept {
-        if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+class AddressLookup final : public Lookup {
+public:
+    [[gnu::cold]] AddressLookup(std::string host, std::uint16_t port)
+        : Lookup(concat({"a", decimal(port), " ", host}), get_running_loop().remote()),
+          host_(std::move(host)),
+          port_(port) {}
+    [[gnu::cold]] ~AddressLookup() override {
+        if (found_) ::freeaddrinfo(found_);
     }
 
-    [[gnu::cold, gnu::noinline]] void run() noexcept {
+    [[gnu::cold]] void run() noexcept override {
         addrinfo hints{};
         hints.ai_socktype = SOCK_STREAM;
-        hints.ai_flags = AI_NUMERICSERV | (host.empty() ? AI_PASSIVE : 0);
+        hints.ai_flags = AI_NUMERICSERV | (host_.empty() ? AI_PASSIVE : 0);
         char service[8];
-        std::snprintf(service, sizeof service, "%u", unsigned{port});
-        error = ::getaddrinfo(host.empty() ? nullptr : host.c_str(), service, &hints, &found);
-        system_error = errno;
+        std::snprintf(service, sizeof service, "%u", unsigned{port_});
+        error_ = ::getaddrinfo(host_.empty() ? nullptr : host_.c_str(), service, &hints, &found_);
+        system_error_ = errno;
     }
-    [[gnu::cold, gnu::noinline]] void fail() const {
-        const std::string what = concat({"getaddrinfo ", in_quotes(host)});
-        if (error == EAI_SYSTEM) throw_system_error(system_error, what);
-        throw std::system_error(error, resolver_category(), what);
+    [[gnu::cold]] std::string text() const override {
+        return concat({"getaddrinfo ", in_quotes(host_)});
     }
-
-    // The thread's, until it has posted its answer.
-    std::string host;
-    std::uint16_t port;
-    int error = 0;         // EAI_*
-    int system_error = 0;  // errno, with EAI_SYSTEM
-    addrinfo* found = nullptr;
-    Remote remote;
-
-    // The loop's: who waits, null once nobody does.
-    LookupWait* waiting = nullptr;
-
-    std::atomic<std::uint32_t> refs{1};
-
-private:
-    [[gnu::cold]] ~Lookup() {
-        if (found) ::freeaddrinfo(found);
-    }
-};
-
-/// Waits for the thread's answer.
-class [[nodiscard]] LookupWait final : public Suspension {
-public:
-    [[gnu::cold]] LookupWait(std::string host, std::uint16_t port)
-        : lookup_(new Lookup(std::move(host), port, get_running_loop().remote())) {}
-    ~LookupWait() { lookup_->waiting = nullptr; }
-
-    bool await_ready() const noexcept { return false; }
-    [[gnu::cold, gnu::noinline]] void await_suspend(std::coroutine_handle<> handle) {
-        EventLoop& loop = get_running_loop();
-        task_ = &loop.require_task();
-        if (!task_->must_cancel) begin();
-        loop.suspend(handle, *this);
-        if (!lookup_->waiting) loop.wake(*task_);
-    }
-    bool await_cancelled() const noexcept { return !answered_; }
-    [[gnu::cold, gnu::noinline]] std::vector<Address> await_resume() const {
-        if (!answered_) task_->loop->throw_cancelled();
-        if (lookup_->error != 0) lookup_->fail();
+    [[gnu::cold, gnu::noinline]] std::vector<Address> addresses() const {
+        check_resolved(error_, system_error_, *this);
         std::size_t count = 0;
-        for (const addrinfo* one = lookup_->found; one; one = one->ai_next) ++count;
+        for (const addrinfo* one = found_; one; one = one->ai_next) ++count;
         std::vector<Address> addresses(count);
         std::size_t index = 0;
-        for (const addrinfo* one = lookup_->found; one; one = one->ai_next) {
+        for (const addrinfo* one = found_; one; one = one->ai_next) {
             addresses[index++] = Address::from(one->ai_addr, one->ai_addrlen);
         }
         return addresses;
     }
 
-    TaskCore* cancel() noexcept override {
-        if (lookup_->waiting) end(false);
-        return nullptr;
-    }
-    WaitInfo describe() const noexcept override { return {"getaddrinfo"}; }
-
 private:
-    /// A thread of its own with a reference of its own, which it gives on to its post.
-    [[gnu::cold]] void begin() {
-        Ref<Lookup> for_thread = lookup_;
-        ::pthread_detach(start_thread(&look_up_and_post, &*for_thread));
-        for_thread.leak();
-        lookup_->waiting = this;
-    }
-    [[gnu::cold]] static void* look_up_and_post(void* argument) noexcept {
-        const Ref<Lookup> lookup(static_cast<Lookup*>(argument));
-        lookup->run();
-        constexpr useconds_t pause_us = 10'000;
-        while (!answer(lookup)) ::usleep(pause_us);  // somebody waits, and nobody else can tell him
-        return nullptr;
-    }
-    /// False: no memory to tell it with. It may be asked again.
-    [[gnu::cold]] static bool answer(const Ref<Lookup>& lookup) noexcept {
-        try {
-            lookup->remote.call_soon_threadsafe([lookup] {
-                if (lookup->waiting) lookup->waiting->end(true);
-            });
-        } catch (const RuntimeError&) {
-            // The loop has closed: nobody waits for this answer any more.
-        } catch (const std::bad_alloc&) {
-            return false;
-        }
-        return true;
-    }
-    void end(bool answered) noexcept {
-        answered_ = answered;
-        lookup_->waiting = nullptr;
-        task_->loop->wake(*task_);
-    }
-
-    Ref<Lookup> lookup_;
-    TaskCore* task_ = nullptr;
-    bool answered_ = false;
+    const std::string host_;
+    const std::uint16_t port_;
+    // The thread's, until it has posted its answer.
+    int error_ = 0;
+    int system_error_ = 0;
+    addrinfo* found_ = nullptr;
 };
 
-inline LookupWait look_up(std::string host, std::uint16_t port) {
-    return LookupWait(std::move(host), port);
-}
+class NameLookup final : public Lookup {
+public:
+    [[gnu::cold]] NameLookup(const Address& address, int flags)
+        : Lookup(concat({"n",
+                         decimal(flags),
+                         " ",
+                         {reinterpret_cast<const char*>(address.data()), address.size()}}),
+                 get_running_loop().remote()),
+          address_(address),
+          flags_(flags) {}
+
+    [[gnu::cold]] void run() noexcept override {
+        error_ = ::getnameinfo(address_.data(), address_.size(), host_, sizeof host_, service_,
+                               sizeof service_, flags_);
+        system_error_ = errno;
+    }
+    [[gnu::cold]] std::string text() const override {
+        return concat({"getnameinfo ", address_.to_string()});
+    }
+    [[gnu::cold, gnu::noinline]] NameInfo names() const {
+        check_resolved(error_, system_error_, *this);
+        return NameInfo(host_, service_);
+    }
+
+private:
+    const Address address_;
+    const int flags_;
+    // As above.
+    int error_ = 0;
+    int system_error_ = 0;
+    char host_[NI_MAXHOST] = {};
+    char service_[NI_MAXSERV] = {};
+};
+
+[[gnu::cold]] inline LookupWait look_up(const Ref<Lookup>& lookup) { return LookupWait(lookup); }
 
 }  // namespace detail
 
@@ -185,7 +169,20 @@ inline LookupWait look_up(std::string host, std::uint16_t port) {
                                                                  std::uint16_t port) {
     detail::refuse_zero_byte("getaddrinfo", host);
     if (Address::is_numeric(host)) co_return std::vector<Address>(1, Address::ip(host, port));
-    co_return co_await detail::look_up(std::move(host), port);
+    detail::Ref<detail::Lookup> lookup(new detail::AddressLookup(std::move(host), port));
+    lookup = co_await detail::look_up(lookup);
+    co_return static_cast<const detail::AddressLookup&>(*lookup).addresses();
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<NameInfo> getnameinfo(Address address, int flags) {
+    detail::Ref<detail::Lookup> lookup(new detail::NameLookup(address, flags));
+    constexpr int in_numbers = NI_NUMERICHOST | NI_NUMERICSERV;
+    if ((flags & in_numbers) == in_numbers) {
+        lookup->run();
+    } else {
+        lookup = co_await detail::look_up(lookup);
+    }
+    co_return static_cast<const detail::NameLookup&>(*lookup).names();
 }
 #endif
 

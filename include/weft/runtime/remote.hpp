@@ -22,6 +22,9 @@ public:
         inbox_->post(std::forward<F>(fn));
     }
 
+    /// Do both lead to the same loop?
+    friend bool operator==(const Remote&, const Remote&) noexcept = default;
+
 private:
     friend class EventLoop;
     explicit Remote(detail::Ref<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) {}

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MIT
+// Resolver: the threads of this process that look names up, and the queue before them.
+#pragma once
+
+#include <netdb.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "../../base/clock.hpp"
+#include "../../base/config.hpp"
+#include "../../base/error.hpp"
+#include "../../base/intrusive_list.hpp"
+#include "../../base/ref.hpp"
+#include "../../base/thread.hpp"
+#include "../../runtime/loop.hpp"
+#include "../../runtime/task_core.hpp"
+
+namespace weft::detail {
+
+#if WEFT_BODIES
+
+class LookupWait;
+class Resolver;
+
+/// A question to the C library, and those of one loop who wait for its answer. Held by each of
+/// them, and by the resolver until it has posted the answer, so that either may end first.
+class Lookup : public CountedByThreads<Lookup>, private ListNode<> {
+public:
+    /// Two lookups of a loop with the same key ask the same.
+    Lookup(std::string key, Remote remote) : key_(std::move(key)), remote_(std::move(remote)) {}
+    virtual ~Lookup() = default;
+
+    /// Asks the C library, which takes its time. On a thread of the resolver's.
+    virtual void run() noexcept = 0;
+    /// Call and object, for errors: "getaddrinfo \"localhost\"".
+    virtual std::string text() const = 0;
+
+    /// The loop's alone: who waits for the answer.
+    IntrusiveList<LookupWait> waiting;
+
+private:
+    friend class Resolver;
+    friend class IntrusiveList<Lookup>;
+
+    bool asks_the_same(const Lookup& other) const noexcept {
+        return key_ == other.key_ && remote_ == other.remote_;
+    }
+
+    const std::string key_;
+    const Remote remote_;
+
+    // The rest is the resolver's, and guarded by its mutex.
+    Lookup* next_known_ = nullptr;
+    bool is_queued_ = false;
+};
+
+/// One for the process, made when it is first needed, and never destroyed: a thread may be in the
+/// C library when the process ends.
+///
+/// No resolver of libc can be interrupted, and a name server that does not answer holds a thread
+/// for as long as resolv.conf allows. So:
+/// - There are `usual_threads`, started as they are needed, which go when they were idle for long.
+/// - While none of them has got on for a moment (`patience`) and somebody waits, one more may work,
+///   up to `most_threads`. One that waits beside the others sees to that. So quick names pass slow
+///   ones, as long as fewer than `most_threads` names are slow at a time; then they wait until libc
+///   gives one of those up.
+/// - Loops have their lookups begun in turn, those of one loop in the order in which they came.
+/// - A name that is being looked up for a loop is not looked up once more for it: the answer goes
+/// to
+///   everybody who waits for it. However often a name is asked for that is slow, it takes one
+///   thread.
+/// - A lookup that nobody waits for any more is never begun. One that runs is left alone.
+class Resolver {
+public:
+    /// This process's. (A forked child has none of the threads, and perhaps a locked mutex: what is
+    /// its parent's is not touched there.)
+    static Resolver& of_process() {
+        Resolver* resolver = instance.load(std::memory_order_acquire);
+        return resolver ? *resolver : make();
+    }
+
+    /// Returns:  `fresh`, which is queued now, or the lookup that asks the same for the same loop.
+    /// Throws:   std::bad_alloc; std::system_error when there is no thread and none can be started.
+    Ref<Lookup> ask(Ref<Lookup> fresh);
+    /// Nobody waits for it any more.
+    static void give_up(Lookup& lookup) noexcept;
+
+private:
+    static constexpr unsigned usual_threads = 4;
+    static constexpr unsigned most_threads = 32;
+    static constexpr Nanoseconds patience = 100'000'000;
+    static constexpr Nanoseconds longest_idle = 10'000'000'000;
+
+    /// The lookups of one loop that wait for a thread.
+    struct Line : ListNode<> {
+        explicit Line(const Remote& of) : loop(of) {}
+        const Remote loop;
+        IntrusiveList<Lookup> lookups;
+    };
+
+    Resolver() noexcept = default;
+    static Resolver& make();
+
+    Lookup*& bucket_of(const Lookup& lookup) noexcept {
+        return known_[std::hash<std::string_view>()(lookup.key_) % buckets];
+    }
+    Line* line_of(const Lookup& lookup) noexcept {
+        Line* found = nullptr;
+        lines_.for_each([&](Line& line) {
+            if (line.loop == lookup.remote_) found = &line;
+        });
+        return found;
+    }
+    void enqueue(Lookup& lookup);
+    void leave_line(Lookup& lookup, Line& line) noexcept;
+    void forget(Lookup& lookup) noexcept;
+
+    /// The next to be looked up; null when there is none, or too many are.
+    Lookup* take() noexcept;
+    int start_thread_if_short() noexcept;
+    void work() noexcept;
+    static void* work_on(void* resolver) noexcept;
+    static bool post_answer(const Ref<Lookup>& lookup) noexcept;
+
+    inline static constinit std::atomic<Resolver*> instance{nullptr};
+    inline static constinit std::atomic<bool> watches_forks{false};
+    static constexpr std::size_t buckets = 256;
+
+    Mutex mutex_;
+    TimedCondition changed_;  // there is something for an idle thread to do
+    IntrusiveList<Line> lines_;
+    Lookup* known_[buckets] = {};  // queued or being looked up
+    unsigned threads_ = 0;
+    unsigned idle_ = 0;
+    unsigned busy_ = 0;
+    unsigned may_be_busy_ = usual_threads;
+    Nanoseconds last_progress_ = 0;  // when a lookup last began or ended
+};
+
+/// Waits for the answer to a lookup.
+class [[nodiscard]] LookupWait final : public Suspension, public ListNode<> {
+public:
+    [[gnu::cold]] explicit LookupWait(Ref<Lookup> fresh) noexcept : lookup_(std::move(fresh)) {}
+    [[gnu::cold]] ~LookupWait() { leave(); }
+
+    bool await_ready() const noexcept { return false; }
+    [[gnu::cold, gnu::noinline]] void await_suspend(std::coroutine_handle<> handle) {
+        EventLoop& loop = get_running_loop();
+        task_ = &loop.require_task();
+        if (!task_->must_cancel) {
+            lookup_ = Resolver::of_process().ask(std::move(lookup_));
+            lookup_->waiting.push_back(*this);
+        }
+        loop.suspend(handle, *this);
+        if (!linked()) loop.wake(*task_);
+    }
+    bool await_cancelled() const noexcept { return !answered_; }
+    std::string await_object() const { return lookup_->text(); }
+    /// Returns:  the answered lookup.
+    [[gnu::cold, gnu::noinline]] Ref<Lookup> await_resume() const {
+        if (!answered_) task_->loop->throw_cancelled();
+        return lookup_;
+    }
+
+    TaskCore* cancel() noexcept override {
+        if (!linked()) return nullptr;
+        leave();
+        task_->loop->wake(*task_);
+        return nullptr;
+    }
+    WaitInfo describe() const noexcept override {
+        return {"getaddrinfo", -1, nullptr, [](const Suspension& wait) {
+                    return static_cast<const LookupWait&>(wait).await_object();
+                }};
+    }
+    void answer() noexcept {
+        unlink();
+        answered_ = true;
+        task_->loop->wake(*task_);
+    }
+
+private:
+    void leave() noexcept {
+        if (!linked()) return;
+        unlink();
+        if (lookup_->waiting.empty()) Resolver::give_up(*lookup_);
+    }
+
+    Ref<Lookup> lookup_;
+    TaskCore* task_ = nullptr;
+    bool answered_ = false;
+};
+
+[[gnu::cold]] WEFT_INLINE Resolver& Resolver::make() {
+    Resolver* const fresh = new Resolver;
+    Resolver* first = nullptr;
+    if (!instance.compare_exchange_strong(first, fresh)) {
+        delete fresh;  // another thread was faster
+        return *first;
+    }
+    if (!watches_forks.exchange(true)) {
+        ::pthread_atfork(nullptr, nullptr, [] { instance.store(nullptr); });
+    }
+    return *fresh;
+}
+
+[[gnu::cold]] WEFT_INLINE Ref<Lookup> Resolver::ask(Ref<Lookup> fresh) {
+    const Locked lock(mutex_);
+    Lookup*& bucket = bucket_of(*fresh);
+    for (Lookup* known = bucket; known; known = known->next_known_) {
+        if (known->asks_the_same(*fresh)) return Ref<Lookup>::to(*known);
+    }
+    enqueue(*fresh);
+    fresh->next_known_ = std::exchange(bucket, &*fresh);
+    if (const int error = start_thread_if_short(); error != 0 && threads_ == 0) {
+        leave_line(*fresh, *line_of(*fresh));
+        forget(*fresh);
+        throw_system_error(error, concat({"pthread_create for ", fresh->text()}));
+    }
+    fresh->add_ref();  // ours, until it is answered or given up
+    changed_.notify_one();
+    return fresh;
+}
+
+[[gnu::cold]] WEFT_INLINE void Resolver::give_up(Lookup& lookup) noexcept {
+    Resolver* const resolver = instance.load(std::memory_order_acquire);
+    if (!resolver) return;  // a forked child, and the lookup its parent's
+    {
+        const Locked lock(resolver->mutex_);
+        Line* const line = resolver->line_of(lookup);
+        if (!line || !lookup.is_queued_) return;
+        resolver->leave_line(lookup, *line);
+        resolver->forget(lookup);
+    }
+    lookup.release();
+}
+
+[[gnu::cold]] WEFT_INLINE void Resolver::enqueue(Lookup& lookup) {
+    Line* line = line_of(lookup);
+    if (!line) {
+        line = new Line(lookup.remote_);
+        lines_.push_back(*line);
+    }
+    line->lookups.push_back(lookup);
+    lookup.is_queued_ = true;
+}
+
+[[gnu::cold]] WEFT_INLINE void Resolver::leave_line(Lookup& lookup, Line& line) noexcept {
+    line.lookups.erase(lookup);
+    lookup.is_queued_ = false;
+    if (!line.lookups.empty()) return;
+    lines_.erase(line);
+    delete &line;
+}
+
+[[gnu::cold]] WEFT_INLINE void Resolver::forget(Lookup& lookup) noexcept {
+    Lookup** place = &bucket_of(lookup);
+    while (*place != &lookup) place = &(*place)->next_known_;
+    *place = lookup.next_known_;
+}
+
+[[gnu::cold]] WEFT_INLINE Lookup* Resolver::take() noexcept {
+    if (lines_.empty()) return nullptr;
+    const Nanoseconds now = monotonic_now();
+    if (busy_ >= may_be_busy_) {
+        if (may_be_busy_ >= most_threads || now - last_progress_ < patience) return nullptr;
+        ++may_be_busy_;
+    }
+    Line& line = lines_.front();
+    Lookup& lookup = line.lookups.front();
+    // The next one is another loop's.
+    lines_.erase(line);
+    lines_.push_back(line);
+    leave_line(lookup, line);
+    ++busy_;
+    last_progress_ = now;
+    return &lookup;
+}
+
+/// One that is idle sees to it that the others do not get stuck.
+/// Returns:  the error of pthread_create, or 0.
+[[gnu::cold]] WEFT_INLINE int Resolver::start_thread_if_short() noexcept {
+    if (idle_ > 0 || threads_ >= most_threads || threads_ > may_be_busy_) return 0;
+    pthread_t thread;
+    if (const int error = try_start_thread(thread, &work_on, this); error != 0) return error;
+    ::pthread_detach(thread);
+    ++threads_;
+    return 0;
+}
+
+[[gnu::cold]] WEFT_INLINE void* Resolver::work_on(void* resolver) noexcept {
+    ::pthread_setname_np(::pthread_self(), "weft resolver");
+    static_cast<Resolver*>(resolver)->work();
+    return nullptr;
+}
+
+[[gnu::cold]] WEFT_INLINE void Resolver::work() noexcept {
+    mutex_.lock();
+    Nanoseconds idle_since = monotonic_now();
+    for (;;) {
+        Lookup* const taken = take();
+        if (!taken) {
+            const bool nothing = lines_.empty();
+            const Nanoseconds until =
+                nothing ? idle_since + longest_idle : last_progress_ + patience;
+            if (nothing && monotonic_now() >= until) break;
+            ++idle_;
+            changed_.wait_until(mutex_, until);
+            --idle_;
+            continue;
+        }
+        if (!lines_.empty()) start_thread_if_short();
+        mutex_.unlock();
+        const Nanoseconds began = monotonic_now();
+        taken->run();
+        mutex_.lock();
+        idle_since = last_progress_ = monotonic_now();
+        --busy_;
+        if (idle_since - began >= patience && may_be_busy_ > usual_threads) --may_be_busy_;
+        forget(*taken);
+        mutex_.unlock();
+        {
+            const Ref<Lookup> answered(taken);
+            constexpr useconds_t pause_us = 10'000;
+            // Somebody waits, and nobody else can tell him.
+            while (!post_answer(answered)) ::usleep(pause_us);
+        }
+        mutex_.lock();
+    }
+    --threads_;
+    mutex_.unlock();
+}
+
+/// False: no memory to tell it with. It may be asked again.
+[[gnu::cold]] WEFT_INLINE bool Resolver::post_answer(const Ref<Lookup>& lookup) noexcept {
+    try {
+        lookup->remote_.call_soon_threadsafe(
+            [lookup] { lookup->waiting.for_each([](LookupWait& wait) { wait.answer(); }); });
+    } catch (const RuntimeError&) {
+        // The loop has closed: nobody waits for this answer any more.
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    return true;
+}
+
+#endif
+
+}  // namespace weft::detail
