@@ -144,6 +144,17 @@ inline ssize_t call_without_blocking(const Operation& op, const FileTraits& file
     }
 }
 
+/// How a file is opened: never so that the open waits, which a FIFO without its other end makes it
+/// do for ever, in a place that other operations on files need.
+inline int flags_to_open(const Operation& op) noexcept {
+    return static_cast<int>(op.flags) | O_NONBLOCK;
+}
+/// What was opened is as it was asked for.
+inline void after_open(const Operation& op, int fd) noexcept {
+    const int flags = static_cast<int>(op.flags);
+    if (fd >= 0 && !(flags & O_NONBLOCK)) ::fcntl(fd, F_SETFL, flags & ~O_CREAT);
+}
+
 /// Does this receive want its whole length (MSG_WAITALL on a byte stream)? `offset` then counts
 /// what has arrived so far.
 inline bool gathers(const Operation& op) noexcept {

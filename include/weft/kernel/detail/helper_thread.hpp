@@ -13,6 +13,7 @@
 #include "../../base/fd.hpp"
 #include "../../base/thread.hpp"
 #include "../operation.hpp"
+#include "attempt.hpp"
 
 namespace weft::detail {
 
@@ -112,15 +113,10 @@ private:
         }
     }
 
-    /// As io_uring does it: a FIFO without its other end must not hold up everybody else's files.
     static int open_without_waiting(const Operation& op) noexcept {
         const auto* const path = static_cast<const char*>(op.address);
-        const int flags = static_cast<int>(op.flags);
-        const auto mode = static_cast<mode_t>(op.length);
-        const int fd = ::openat(op.fd, path, flags | O_NONBLOCK, mode);
-        if (fd >= 0 && !(flags & O_NONBLOCK)) ::fcntl(fd, F_SETFL, flags & ~O_CREAT);
-        // A file lease is being broken: only an open that waits gets through.
-        if (fd < 0 && errno == EWOULDBLOCK) return ::openat(op.fd, path, flags, mode);
+        const int fd = ::openat(op.fd, path, flags_to_open(op), static_cast<mode_t>(op.length));
+        after_open(op, fd);
         return fd;
     }
 

@@ -368,7 +368,8 @@ private:
             return op.code == OpCode::write && op.flags == write_by_hand ? write_now(op)
                                                                          : enqueue(op);
         }
-        const bool waits_by_itself = op.code == OpCode::poll || op.code == OpCode::connect;
+        const bool waits_by_itself =
+            op.code == OpCode::poll || op.code == OpCode::connect || op.code == OpCode::openat;
         if (result == -EINTR || (result == -EAGAIN && !waits_by_itself)) {
             // An O_NONBLOCK file answers EAGAIN instead of waiting; nothing has happened yet.
             if (op.cancelling) return finish(op, -ECANCELED);
@@ -377,6 +378,7 @@ private:
         }
         if (result == -EINVAL && op.code == OpCode::poll && !op.cancelling) [[unlikely]]
             return wait_in_vain(op);
+        if (op.code == OpCode::openat) after_open(op, result);
         if (was == as_retry && op.code == OpCode::connect && result == -EISCONN) result = 0;
         op.more = (flags & uring_cqe_sock_nonempty) != 0;
         finish(op, result);

@@ -60,9 +60,8 @@ inline void make_nonblocking(io_uring_sqe& message) noexcept {
 
 /// The operation waits until it is worth another try.
 inline void prepare_readiness(io_uring_sqe& entry, const Operation& op) noexcept {
-    const bool in =
-        op.code != OpCode::write && op.code != OpCode::send && op.code != OpCode::sendmsg &&
-        op.code != OpCode::connect;
+    const bool in = op.code != OpCode::write && op.code != OpCode::send &&
+                    op.code != OpCode::sendmsg && op.code != OpCode::connect;
     ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
 }
 
@@ -106,7 +105,7 @@ inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll
             break;
         case OpCode::openat:
             ::io_uring_prep_openat(&entry, op.fd, static_cast<const char*>(op.address),
-                                   static_cast<int>(op.flags), op.length);
+                                   flags_to_open(op), op.length);
             break;
         case OpCode::fsync:
             ::io_uring_prep_fsync(&entry, op.fd, op.flags ? IORING_FSYNC_DATASYNC : 0U);

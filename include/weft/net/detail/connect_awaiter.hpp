@@ -7,74 +7,44 @@
 #include <cerrno>
 #include <coroutine>
 #include <cstdint>
-#include <new>
 
 #include "../../base/config.hpp"
-#include "../../base/std_parts.hpp"
-#include "../../runtime/loop.hpp"
-#include "../../runtime/timer_heap.hpp"
 #include "../address.hpp"
 #include "operation_wait.hpp"
+#include "retried_wait.hpp"
 
 namespace weft::detail {
 
 /// A Unix socket whose listener's queue is full answers EAGAIN, and nothing ever says when to try
 /// again: that is what the timer is for. The backend has nothing then that a close could end, so
 /// each try makes sure that the number is still this socket's.
-class [[nodiscard]] [[gnu::warn_unused]] ConnectAwaiter final : public OperationWait,
-                                                                private Timer {
+class [[nodiscard]] [[gnu::warn_unused]] ConnectAwaiter final : public RetriedWait<ConnectAwaiter> {
 public:
     ConnectAwaiter(int descriptor, const Address& to) noexcept
-        : OperationWait(OpCode::connect), Timer(&try_again), to_(to) {
-        on_complete = &answered;
+        : RetriedWait(OpCode::connect), to_(to) {
         fd = descriptor;
         address = to_.data();
         length = to_.size();
     }
-    ~ConnectAwaiter() {
-        if (armed()) task_->loop->disarm(*this);
-    }
     bool await_suspend(std::coroutine_handle<> handle) {
         if (to_.family() == AF_UNIX) cookie_ = cookie_of(fd);
-        if (OperationWait::await_suspend(handle)) return true;
-        if (result != -EAGAIN) return false;
-        if (!wait_a_little()) return false;
-        task_->waiting_on = this;
-        return true;
+        return RetriedWait::await_suspend(handle);
     }
     void await_resume() {
         if (result >= 0 && is_connected_to_itself()) result = -ECONNREFUSED;
         checked();
     }
 
-    TaskCore* cancel() noexcept override {
-        if (!armed()) return OperationWait::cancel();
-        task_->loop->disarm(*this);
-        asked_ = true;
-        result = -ECANCELED;
-        task_->loop->wake(*task_);
-        return nullptr;
-    }
-
 private:
-    static void answered(Operation& op) noexcept {
-        auto& self = static_cast<ConnectAwaiter&>(op);
-        if (op.result == -EAGAIN) {
-            if (!self.asked_ && self.wait_a_little()) return;
-            // Nothing was begun: the cancel is the answer.
-            if (self.asked_) op.result = -ECANCELED;
-        }
-        self.task_->loop->wake(*self.task_);
+    friend class RetriedWait<ConnectAwaiter>;
+
+    bool comes_too_early() noexcept {
+        if (result != -EAGAIN) return false;
+        if (cookie_ == 0) cookie_ = cookie_of(fd);  // not a Unix socket: that it pauses is rare
+        return true;
     }
-    static void try_again(Timer& timer) noexcept {
-        auto& self = static_cast<ConnectAwaiter&>(timer);
-        if (self.cookie_ != 0 && cookie_of(self.fd) != self.cookie_) {
-            self.result = -ECANCELED;
-            self.task_->loop->wake(*self.task_);
-        } else if (self.task_->loop->start(self)) {
-            answered(self);
-        }
-    }
+    bool is_still_meant() const noexcept { return cookie_ == 0 || cookie_of(fd) == cookie_; }
+
     /// Where nobody listens on a port that the kernel gives to sockets which connect, one of them
     /// may be given the very port that it connects to: TCP then connects it with itself. For the
     /// user that is a server that does not answer, and it keeps the server from its port.
@@ -85,20 +55,8 @@ private:
         socklen_t size = sizeof cookie;
         return ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
     }
-    bool wait_a_little() noexcept {
-        if (cookie_ == 0) cookie_ = cookie_of(fd);  // not a Unix socket: that it pauses is rare
-        pause_ = std::min<Nanoseconds>(2 * pause_, 10'000'000);
-        try {
-            task_->loop->arm(*this, deadline_after(task_->loop->read_clock(), pause_));
-        } catch (const std::bad_alloc&) {
-            result = -ENOMEM;
-            return false;
-        }
-        return true;
-    }
 
     Address to_;  // the kernel reads it for as long as the operation lasts
-    Nanoseconds pause_ = 500'000;
     std::uint64_t cookie_ = 0;
 };
 

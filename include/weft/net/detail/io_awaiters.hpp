@@ -2,15 +2,21 @@
 // The awaiters of weft::io: what an operation is made of, and what its result means.
 #pragma once
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 
+#include "../../base/config.hpp"
 #include "../../base/fd.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../runtime/loop.hpp"
 #include "../address.hpp"
 #include "operation_wait.hpp"
+#include "retried_wait.hpp"
 
 namespace weft {
 namespace io {
@@ -81,17 +87,40 @@ private:
     Address peer_;
 };
 
-class [[nodiscard]] [[gnu::warn_unused]] OpenAwaiter final : public DescriptorWait {
+/// The backends open with O_NONBLOCK (and take it off again), so that no file operation of others
+/// waits behind an open that may wait for ever. What such an open is refused for is tried again: a
+/// FIFO that nobody reads yet, and a file whose lease is being broken.
+class [[nodiscard]] [[gnu::warn_unused]] OpenAwaiter final
+    : public RetriedWait<OpenAwaiter, DescriptorWait> {
 public:
     OpenAwaiter(int directory, const char* path, int open_flags, unsigned mode) noexcept
-        : DescriptorWait(OpCode::openat) {
+        : RetriedWait(OpCode::openat) {
         fd = directory;
         address = const_cast<char*>(path);  // the kernel only reads it
         flags = static_cast<std::uint32_t>(open_flags);
         length = mode;
     }
     Fd await_resume() { return taken(); }
+
+private:
+    friend class RetriedWait<OpenAwaiter, DescriptorWait>;
+
+    bool comes_too_early() const noexcept {
+        if (flags & O_NONBLOCK) return false;
+        return result == -EAGAIN || (result == -ENXIO && is_fifo());
+    }
+    static bool is_still_meant() noexcept { return true; }
+    /// (ENXIO is the answer of a device without a driver and of a socket's path, too.)
+    bool is_fifo() const noexcept;
 };
+
+#if WEFT_BODIES
+[[gnu::cold, gnu::noinline]] WEFT_INLINE bool OpenAwaiter::is_fifo() const noexcept {
+    struct stat status {};
+    return ::fstatat(fd, static_cast<const char*>(address), &status, 0) == 0 &&
+           S_ISFIFO(status.st_mode);
+}
+#endif
 
 }  // namespace detail
 }  // namespace weft
