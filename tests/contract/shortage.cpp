@@ -21,9 +21,10 @@
 #include "failing_new.hpp"
 #include "stream_pairs.hpp"
 
-// One accept4 answers as the test says.
+// So many accept4 answer as the test says.
 namespace {
 int accept_error = 0;
+int accept_errors_left = 1;
 int accept_errors_told = 0;
 }  // namespace
 
@@ -33,7 +34,8 @@ extern "C" int accept4(int fd, sockaddr* peer, socklen_t* size, int flags) {
     using Accept = int (*)(int, sockaddr*, socklen_t*, int);
     static const auto libc = reinterpret_cast<Accept>(::dlsym(RTLD_NEXT, "accept4"));
     if (accept_error != 0) {
-        errno = std::exchange(accept_error, 0);
+        errno = accept_error;
+        if (--accept_errors_left <= 0) accept_error = 0;
         ++accept_errors_told;
         return -1;
     }
@@ -252,4 +254,27 @@ WEFT_TEST_CASE("a server goes on after every answer that accept may give for a c
     }
     CHECK(reports.count == 4);  // a shortage is worth a report, a lost connection is not
     server.close();
+}
+
+WEFT_TEST_CASE("a server whose every accept is refused pauses and reports it once") {
+    // (The ring accepts by itself, and asks for more with the call.)
+    if (weft::get_running_loop().backend_info().name != "epoll") co_return;
+    for (const int error : {EPERM, ECONNABORTED, EOPNOTSUPP, EPROTO}) {
+        CAPTURE(error);
+        const Reports reports;
+        Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+        accept_errors_left = 1'000'000;
+        accept_error = error;
+        accept_errors_told = 0;
+        const Fd client = connected_to(server.address());
+        co_await weft::sleep(1s);
+        CHECK(accept_errors_told < 60);
+        CHECK(reports.count == 1);
+        CHECK(reports.last_error == error);
+        accept_errors_left = 1;
+        accept_error = 0;
+        const std::string answer = co_await ask(client.get());
+        CHECK(answer == "hello");
+        server.close();
+    }
 }

@@ -160,17 +160,31 @@ inline bool is_lost_connection(int error) noexcept {
            error == EOPNOTSUPP || error == ENETUNREACH;
 }
 
-/// What a failed accept leads to: true, the pause of a server that is short of something; false,
-/// the next try. Called in a catch block.
+/// How it goes with a server's accepts.
+struct AcceptTrouble {
+    static constexpr int most_in_a_row = 16;
+
+    void is_over() noexcept { *this = AcceptTrouble(); }
+
+    int lost_in_a_row = 0;
+    bool reported = false;
+};
+
+/// What a failed accept leads to: true, the pause of a server that is short of something, or that
+/// loses one connection after the other (a filter may refuse every accept with an error that is
+/// meant for one connection); false, the next try. Called in a catch block.
 /// Throws:   the error again when it is neither.
-[[gnu::cold, gnu::noinline]] inline bool accept_failed(int error, bool& reported) {
-    const bool short_of = is_shortage(error);
-    if (!short_of && !is_lost_connection(error)) throw;
-    if (short_of && !std::exchange(reported, true)) {
+[[gnu::cold, gnu::noinline]] inline bool accept_failed(int error, AcceptTrouble& trouble) {
+    if (!is_shortage(error)) {
+        if (!is_lost_connection(error)) throw;
+        if (++trouble.lost_in_a_row <= AcceptTrouble::most_in_a_row) return false;
+        trouble.lost_in_a_row = AcceptTrouble::most_in_a_row;
+    }
+    if (!std::exchange(trouble.reported, true)) {
         get_running_loop().call_exception_handler(
             {"a server cannot accept and tries again", std::current_exception(), {}});
     }
-    return short_of;
+    return true;
 }
 
 /// Runs the handler for a new connection.
@@ -199,13 +213,13 @@ public:
 /// Serves those who wait already, up to a turn's share: with one a turn, the busier the server, the
 /// longer the queue.
 /// Returns:  whether there may be more.
-inline bool serve_waiting(const Ref<ServerState>& server, int listener, bool& reported) {
+inline bool serve_waiting(const Ref<ServerState>& server, int listener, AcceptTrouble& trouble) {
     constexpr int share = 256;
     for (int count = 0; count < share;) {
         Fd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (connection) {
             serve(server, std::move(connection));
-            reported = false;
+            trouble.is_over();
             ++count;
         } else if (errno == EAGAIN) {
             return false;
@@ -220,7 +234,7 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     constexpr std::chrono::milliseconds pause{50};
     const int listener = server->listeners[index].socket.get();
     bool more = false;
-    bool reported = false;
+    AcceptTrouble trouble;
     for (;;) {
         bool short_of = false;
         try {
@@ -228,17 +242,17 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
                 co_await yield();
             } else {
                 serve(server, co_await ConnectionAwaiter(listener));
-                reported = false;
+                trouble.is_over();
             }
-            more = serve_waiting(server, listener, reported);
+            more = serve_waiting(server, listener, trouble);
         } catch (const std::system_error& error) {
             more = false;
             if (server->closed) co_return;
-            short_of = accept_failed(error.code().value(), reported);
+            short_of = accept_failed(error.code().value(), trouble);
         } catch (const std::bad_alloc&) {
             // For the connection, which is lost, or for the words of another error.
             if (server->closed) co_return;
-            short_of = accept_failed(ENOMEM, reported);
+            short_of = accept_failed(ENOMEM, trouble);
         }
         for (int turns = 1; short_of; turns *= 2) {
             try {

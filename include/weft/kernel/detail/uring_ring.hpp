@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <ctime>
 
 #include "../../base/clock.hpp"
 #include "../../base/error.hpp"
@@ -214,17 +215,31 @@ private:
         ++entered_;
         if (result >= 0 || is_interruption(-result)) return;  // (the loop looks at its clock)
         switch (-result) {
-            case ETIME:   // nothing before the deadline
-            case EAGAIN:  // no memory for a request now; completions will free some
-            case EBUSY:   // completions must be collected first
+            case ETIME:  // nothing before the deadline
+            case EBUSY:  // completions must be collected first
                 return;
+            case EAGAIN:  // no memory for a request now; completions will free some
+                return pause_between_refusals();
             default:
                 throw_system_error(-result, "io_uring_enter");
         }
     }
 
+    /// One refusal after the other: the loop would do nothing but ask.
+    [[gnu::cold, gnu::noinline]] void pause_between_refusals() noexcept {
+        constexpr int most_in_a_row = 16;
+        refused_ = entered_ == last_refused_ + 1 ? refused_ + 1 : 0;
+        last_refused_ = entered_;
+        if (refused_ < most_in_a_row) return;
+        refused_ = most_in_a_row;
+        const timespec pause{0, 1'000'000};
+        ::nanosleep(&pause, nullptr);
+    }
+
     io_uring ring_{};
-    std::uint64_t& entered_;  // counts system calls
+    std::uint64_t last_refused_ = 0;  // value of `entered_` then
+    int refused_ = 0;                 // in a row
+    std::uint64_t& entered_;          // counts system calls
     bool linux_5_19_ = false;
     bool linux_6_0_ = false;
     bool cqe_skip_ = false;
