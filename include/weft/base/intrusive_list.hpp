@@ -76,6 +76,20 @@ public:
         }
     }
 
+    /// Looks at no more of them than it takes.
+    template <class Is>
+    bool any_of(Is&& is) {
+        Node* node = root_.next;
+        while (node != &root_ && !is(static_cast<const T&>(*node))) node = node->next;
+        return node != &root_;
+    }
+    /// From the last one on, as long as `visit(item)` says true.
+    template <class Visit>
+    void for_each_from_back(Visit&& visit) {
+        Node* node = root_.prev;
+        while (node != &root_ && visit(static_cast<T&>(*node))) node = node->prev;
+    }
+
 private:
     Node root_;
 };

@@ -163,6 +163,7 @@ inline detail::DatagramSend Datagram::send_to(ConstBuffer data, const Address& t
 }
 
 inline ReceivedDatagram detail::DatagramReceive::await_resume() const {
+    check_leftover();
     if (failed()) [[unlikely]]
         fail(-result, nullptr);
     return ReceivedDatagram(transferred(), part_.iov_len,

@@ -191,7 +191,8 @@ struct AcceptTrouble {
 inline void serve(const Ref<ServerState>& server, Fd socket) {
     Task<void> serving = create_task(serve_connection(server, Stream(std::move(socket))));
     try {
-        serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); });
+        serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); })
+            .run_in_the_end();
     } catch (...) {
         serving.cancel();  // nobody would count it
         throw;
@@ -348,8 +349,9 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
         Task<void>& accepting = state->listeners[index].accepting;
         accepting = create_task(accept_connections(state, index), TaskOptions("accept"));
-        accepting.add_done_callback(
-            [state, index](const AnyFuture&) { state->accepting_ended(index); });
+        accepting
+            .add_done_callback([state, index](const AnyFuture&) { state->accepting_ended(index); })
+            .run_in_the_end();
         ++state->accepting;
     }
     return server;

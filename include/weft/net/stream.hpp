@@ -49,6 +49,7 @@ public:
         return false;
     }
     void await_resume() const {
+        check_leftover();
         if (left_ > 0) checked();
     }
 

@@ -40,6 +40,7 @@ public:
     void grant_here(std::coroutine_handle<> handle) noexcept { task_ = &go_round(handle); }
     bool await_cancelled() const noexcept { return cancelled_; }
     void await_resume() const {
+        check_leftover();
         if (cancelled_) [[unlikely]]
             task_->loop->throw_cancelled();
     }

@@ -22,18 +22,24 @@ namespace detail {
 struct ScheduledCall final : CallbackNode, Timer, Recycled {
     template <class F>
     ScheduledCall(EventLoop& on, F&& f)
-        : CallbackNode(&run_or_drop), Timer(&due), loop(&on), fn(std::forward<F>(f)) {}
+        : CallbackNode(&run_or_drop),
+          Timer(&due),
+          loop(&on),
+          of_the_end(is_ending(on)),
+          fn(std::forward<F>(f)) {}
 
     void release() noexcept {
         if (--refs == 0) delete this;
     }
     static void run_or_drop(CallbackNode& node, Verb verb) noexcept;
     static void due(Timer& timer) noexcept;
+    static bool is_ending(const EventLoop& loop) noexcept;
 
     EventLoop* loop;
     std::uint32_t refs = 1;  // the loop's
     bool cancelled = false;
     bool finished = false;
+    bool of_the_end;  // scheduled while the loop ended: others do not run any more then
     ContextRef context;
     Callback<void()> fn;
 };

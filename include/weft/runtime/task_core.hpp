@@ -193,7 +193,8 @@ struct FutureCore {
     bool must_cancel : 1 = false;  // a cancel was requested and not delivered yet
     bool delivered : 1 = false;    // CancelledError was thrown into the body
     bool in_clean_up : 1 = false;  // spared when `run` cancels the tasks that are left
-    std::uint8_t unused : 2 = 0;   // set, so that making one is a store and not a read and a store
+    bool is_left : 1 = false;      // the end of the loop has found it, and it has not run since
+    std::uint8_t unused : 1 = 0;   // set, so that making one is a store and not a read and a store
     std::uint16_t cancel_requests = 0;
     EventLoop* loop;
     const Typed* typed;

@@ -81,6 +81,23 @@ public:
         return first;
     }
 
+    /// Takes out those that `is_wanted` picks, and calls their `on_due`, now and in no order.
+    template <class IsWanted>
+    [[gnu::cold]] void fire_if(IsWanted&& is_wanted) noexcept {
+        std::size_t kept = 0;
+        for (std::size_t index = 0; index < heap_.size(); ++index) {
+            const Entry entry = heap_[index];
+            if (is_wanted(*entry.timer)) {
+                entry.timer->place = Timer::not_armed;
+                entry.timer->on_due(*entry.timer);
+            } else {
+                place(kept++, entry);
+            }
+        }
+        heap_.erase(heap_.begin() + static_cast<std::ptrdiff_t>(kept), heap_.end());
+        for (std::size_t index = kept; index-- > 0;) sift_down(index, Entry(heap_[index]));
+    }
+
 private:
     static std::size_t parent_of(std::size_t index) noexcept { return (index - 1) / 4; }
 

@@ -91,6 +91,7 @@ public:
     }
 
     decltype(auto) await_resume() {
+        check_leftover();
         Outcome<T>& outcome = this->outcome();
         if (core_->state != FutureCore::State::value) [[unlikely]]
             throw_end(outcome);
@@ -144,6 +145,7 @@ public:
     }
     bool await_cancelled() const noexcept { return !core_->done(); }
     void await_resume() const {
+        check_leftover();
         if (!core_->done()) core_->loop->throw_cancelled();
     }
 };
@@ -161,6 +163,9 @@ public:
     ~DoneHandle() {
         if (callback_) callback_->release();
     }
+
+    /// For the library's own layers: it runs also when the loop has begun to end before.
+    void run_in_the_end() const noexcept { callback_->of_the_end = true; }
 
 private:
     friend class AnyFuture;
@@ -316,6 +321,8 @@ public:
                 fn(Future(&core));
             });
         DoneHandle handle(*callback);
+        const EventLoop* const here = EventLoop::running();
+        callback->of_the_end = here && here->is_ending();
         callback->context = detail::ContextRef(EventLoop::current_context());
         if (!core_->done()) {
             core_->waiters.push_back(*callback);

@@ -33,7 +33,8 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
             core.add_ref();  // the queue's
             return core.loop->push(self);
         }
-        if (verb == Verb::run && !self.removed) {
+        const bool comes_too_late = verb == Verb::run && core.loop->is_ending() && !self.of_the_end;
+        if (verb == Verb::run && !self.removed && !comes_too_late) {
             self.removed = true;
             const AmbientScope scope(self.context);
             try {
@@ -52,6 +53,7 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
     FutureCore* future;
     std::uint32_t refs = 1;
     bool removed = false;
+    bool of_the_end = false;  // runs also while the loop ends, see EventLoop::is_ending
     ContextRef context;
     Callback<void(FutureCore&)> fn;
 };

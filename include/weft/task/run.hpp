@@ -21,7 +21,8 @@ public:
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
 
-    /// Runs the coroutine to its end and returns its result. Other tasks stay as they are.
+    /// Runs the coroutine to its end and returns its result. Other tasks stay as they are: none of
+    /// them, and no callback, runs between the end of the coroutine and the next `run` or `close`.
     /// Throws:   what it throws; RuntimeError when a loop already runs on this thread.
     template <class T>
     T run(Coro<T> main) {
@@ -70,9 +71,8 @@ private:
 
 [[gnu::cold]] WEFT_INLINE void Runner::close() {
     if (loop_.is_closed() || EventLoop::running()) return loop_.close();
-    loop_.run_once();  // callbacks that were scheduled before the end
     std::vector<AnyTask> left = all_tasks(loop_);
-    loop_.cancel_all(false);
+    loop_.begin_end(false);
     if (!left.empty()) loop_.run_until_no_tasks(patience_);
     for (const AnyTask& task : left) {
         if (!task.done() || task.cancelled() || !task.exception()) continue;
@@ -95,7 +95,11 @@ private:
 #endif
 
 /// Runs a coroutine on a loop of its own and returns its result: what `main` calls.
-/// When it ends, tasks that are left are cancelled and awaited.
+/// When it ends, nothing else runs any more but for its own end: tasks that are left are cancelled
+/// before any of them runs again, see CancelledError at their await, whatever that has brought, and
+/// are awaited. Callbacks that were scheduled and have not run do not run; what other threads have
+/// posted does. (So what a leftover task does on its way out, destructors included, must not touch
+/// what was the main coroutine's: it is gone. Tasks in a `task_group` are not left over.)
 /// A loop belongs to the process that made it. In the child of a fork(2) none runs, and one that
 /// the parent had is refused: the step that has forked may `exec`, `_exit` or `weft::run` something
 /// of its own, and if it goes on to its next suspension or to its end, the run throws RuntimeError

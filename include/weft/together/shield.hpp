@@ -33,6 +33,7 @@ public:
         return struck_ || !core_->done() || core_->state == FutureCore::State::cancelled;
     }
     T await_resume() {
+        check_leftover();
         // Where it ended after we were cancelled and before we run, there is a result to return.
         const TaskCore* const waited = task();
         if (struck_ || !core_->done() ||

@@ -78,6 +78,7 @@ public:
 
     TaskCore* cancel() noexcept override { return child_; }
     T await_resume() {
+        check_leftover();
         if (core_->state == FutureCore::State::value) return outcome_of<T>(*core_).take();
         child_->retrieved = true;
         if (child_->state == FutureCore::State::value)
@@ -287,7 +288,11 @@ public:
         if (task.must_cancel) [[unlikely]]
             group_.loop_->pass_on_cancel(task);
     }
-    void await_resume() const noexcept {}
+    /// (`finish` throws what there is to throw: failures of children must not be lost.)
+    void await_resume() const noexcept {
+        if (detail::take_leftover()) [[unlikely]]
+            group_.join_cancelled_ = true;
+    }
 
     detail::TaskCore* cancel() noexcept override {
         if (group_.aborting_) {
@@ -439,6 +444,8 @@ inline void TaskGroup::member_ended(detail::GroupMember& member) noexcept {
 ///           children fail meanwhile their group of errors is thrown, and the cancel strikes again
 ///           at the next suspension.
 /// Lifetime: `body` and `args` are kept; with g++ 12 name a lambda that captures by value first.
+///           What the body declares goes when it ends, which is before its children do: they may
+///           refer to what lives around the task_group.
 template <class Fn, class... Args>
     requires detail::MakesCoroOf<Fn&, TaskGroup&, Args...>
 auto task_group(Fn body, Args... args) -> std::invoke_result_t<Fn&, TaskGroup&, Args...> {

@@ -105,6 +105,7 @@ public:
         return false;
     }
     void await_resume() const {
+        check_leftover();
         if (failed()) [[unlikely]]
             fail(-result, message_.msg_name ? &to_ : nullptr);
         checked();

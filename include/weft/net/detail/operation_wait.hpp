@@ -72,6 +72,7 @@ protected:
     /// The result, or the error. A result that won against a cancel is a result: the request stays
     /// pending in the task and strikes at its next suspension.
     int checked() const {
+        check_leftover();
         if (result >= 0) [[likely]]
             return result;
         fail();

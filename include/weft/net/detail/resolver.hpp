@@ -167,6 +167,7 @@ public:
     std::string await_object() const { return lookup_->text(); }
     /// Returns:  the answered lookup.
     [[gnu::cold, gnu::noinline]] Ref<Lookup> await_resume() const {
+        check_leftover();
         if (!answered_) task_->loop->throw_cancelled();
         return lookup_;
     }

@@ -205,9 +205,12 @@ public:
     }
     bool await_resume() {
         stream_->filled_by = nullptr;
+        const bool is_leftover = take_leftover();
         receive();
         const std::size_t count = transferred();
         stream_->buffer.received(count);
+        if (is_leftover) [[unlikely]]
+            task_->loop->throw_cancelled();
         return count > 0;
     }
 
@@ -238,6 +241,7 @@ public:
         return stream_->chunks->wait(*task_);
     }
     Chunk await_resume() {
+        check_leftover();
         if (asked_) [[unlikely]]
             task_->loop->throw_cancelled();
         ChunkSource& chunks = *stream_->chunks;

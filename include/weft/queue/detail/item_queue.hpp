@@ -75,6 +75,7 @@ protected:
 
     /// For `await_resume`. False: the queue is shut down and empty.
     bool has_item() {
+        check_leftover();
         if (!has_item_) [[unlikely]]
             finish_wait();
         return has_item_;
@@ -135,6 +136,7 @@ protected:
 
     /// For `await_resume`. False: the queue is shut down.
     bool was_put() {
+        check_leftover();
         if (put_) [[likely]]
             return true;
         finish_wait();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // EventLoop, the class: what a loop can do and what it keeps. What it does stands in loop_*.hpp
 // beside this, a header for each part; include ../loop.hpp, which has them all.
+// Long because: it is one class, and its bodies stand elsewhere already.
 #pragma once
 
 #include <pthread.h>
@@ -24,6 +25,7 @@
 #include "../timer_heap.hpp"
 #include "cancel_way.hpp"
 #include "inbox.hpp"
+#include "leftover.hpp"
 #include "ready_queue.hpp"
 
 namespace weft {
@@ -58,7 +60,8 @@ public:
 
     // --- running ---
 
-    /// Runs until `future` is done and returns its result.
+    /// Runs until `future` is done and returns its result. What is ready then waits for the next
+    /// run: nothing comes between the end of a coroutine and the return from here.
     /// Throws:   what the future holds; RuntimeError when `stop()` came first (the task lives on),
     ///           when a loop already runs on this thread, or when this one is closed.
     template <class T>
@@ -134,6 +137,9 @@ public:
     /// A line for each live task: its name and what it waits on.
     std::string dump() const;
 
+    /// The loop has begun to end: callbacks that were scheduled before do not run any more.
+    bool is_ending() const noexcept { return ending_; }
+
     // --- for awaiters (see detail::Suspension) ---
 
     static EventLoop* running() noexcept { return detail::running_loop; }
@@ -198,6 +204,9 @@ public:
     /// Cancels every task, each once; those in a `clean_up` only when told to. Whoever awaits
     /// another task is told by that one's end.
     void cancel_all(bool in_clean_up_too) noexcept;
+    /// From now on the loop runs only so that its tasks can end. Cancels them like `cancel_all`,
+    /// and before any of them runs again: see `check_leftover`. Does nothing the second time.
+    void begin_end(bool in_clean_up_too) noexcept;
     void add(detail::TaskCore& task) noexcept {
         tasks_.push_back(task);
         ready_.push(task);
@@ -305,6 +314,9 @@ private:
     static void copy_cancel_message(const detail::TaskCore& from, detail::TaskCore& to) noexcept;
     bool let_go_of_tasks() noexcept;
     void drain_cancels();
+    void drop_callbacks() noexcept;
+    void cancel_latecomers(std::uint32_t newest_before, std::uint32_t newest_started) noexcept;
+    void stop_chain() noexcept;
     void end_operations();
     void drop_everything() noexcept;
     void arm_wake_up() noexcept;
@@ -318,6 +330,7 @@ private:
     void report_slow(detail::Nanoseconds began, const std::string& who) noexcept;
 
     struct RunScope;
+    struct EndOfRun;
     struct WakeUp : detail::Operation {
         using Operation::Operation;
         std::uint64_t count = 0;
@@ -342,6 +355,7 @@ private:
     static constexpr int ready_awaits_per_step = 128;
 
     detail::ReadyQueue ready_;
+    detail::ReadyNode* rest_ = nullptr;          // of the chain that is being run
     detail::ReadyNode* before_woken_ = nullptr;  // while timers fire, see fire_timers
     detail::TaskCore* current_ = nullptr;
     std::uint64_t step_ = 1;  // counts steps; what is cached for a step carries its number
@@ -352,6 +366,7 @@ private:
     bool virtual_time_ = false;
     bool stopping_ = false;
     bool running_ = false;
+    bool ending_ = false;
     bool closed_ = false;
     bool is_parents_ = false;  // this process is a child that was forked while the loop existed
     bool posts_queued_ = false;
@@ -380,6 +395,7 @@ private:
 // (Here, to become part of whoever throws: a frame more to unwind costs 0.4 us.)
 inline void EventLoop::throw_cancelled() {
     detail::TaskCore* const task = current_;
+    detail::resumes_leftover = false;
     if (!task) throw CancelledError();
     task->must_cancel = false;
     task->delivered = true;

@@ -33,7 +33,8 @@ TimerHandle EventLoop::call_at_deadline(detail::Nanoseconds deadline, F&& fn) {
 
 inline void detail::ScheduledCall::run_or_drop(CallbackNode& node, Verb verb) noexcept {
     auto& call = static_cast<ScheduledCall&>(node);
-    if (verb == Verb::run && !call.cancelled) {
+    const bool comes_too_late = call.loop->is_ending() && !call.of_the_end;
+    if (verb == Verb::run && !call.cancelled && !comes_too_late) {
         call.finished = true;
         const AmbientScope scope(call.context);
         try {
@@ -58,6 +59,10 @@ inline void EventLoop::push_due(detail::ReadyNode& callback) noexcept {
 inline void detail::ScheduledCall::due(Timer& timer) noexcept {
     auto& call = static_cast<ScheduledCall&>(timer);
     call.loop->push_due(call);
+}
+
+inline bool detail::ScheduledCall::is_ending(const EventLoop& loop) noexcept {
+    return loop.is_ending();
 }
 
 inline void Handle::cancel() noexcept {

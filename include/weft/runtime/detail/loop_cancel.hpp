@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <new>
 #include <string_view>
+#include <utility>
 
 #include "../../base/config.hpp"
 #include "../../base/error.hpp"
+#include "../handle.hpp"
 #include "../task_core.hpp"
 #include "event_loop.hpp"
 
@@ -81,6 +83,58 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
         if (task.in_clean_up && !in_clean_up_too) return;
         request_cancel(task);
         if (task.waiting_on) task.waiting_on->cancel();
+    });
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void detail::throw_to_leftover() {
+    running_loop->throw_cancelled();
+}
+
+/// What is scheduled is dropped unrun in the next turn: it may refer to what went with the main
+/// coroutine. (The timers of tasks stay.)
+[[gnu::cold]] WEFT_INLINE void EventLoop::drop_callbacks() noexcept {
+    before_woken_ = ready_.last();
+    timers_.fire_if(
+        [](const detail::Timer& timer) { return timer.on_due == &detail::ScheduledCall::due; });
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::begin_end(bool in_clean_up_too) noexcept {
+    if (std::exchange(ending_, true)) return;
+    drop_callbacks();
+    tasks_.for_each([in_clean_up_too](detail::TaskCore& task) {
+        task.is_left = in_clean_up_too || !task.in_clean_up;
+    });
+    cancel_all(in_clean_up_too);
+}
+
+/// While `run` ends, after each turn: cancels the tasks that have appeared meanwhile. One that has
+/// had its first step in this turn (`newest_before` to `newest_started`), and that nobody holds and
+/// nobody awaits, is cancelled at once; others when nobody is left who was asked to end, and so
+/// could still await them.
+[[gnu::cold]] WEFT_INLINE void EventLoop::cancel_latecomers(std::uint32_t newest_before,
+                                                            std::uint32_t newest_started) noexcept {
+    const auto is_clean_up = [](const detail::TaskCore& task) {
+        return task.in_clean_up && !task.waiters.empty();
+    };
+    const auto end = [this](detail::TaskCore& task) {
+        request_cancel(task);
+        pass_on_cancel(task);
+    };
+    // (The first one that is looked at says yes, as a rule.)
+    const bool some_clean_up = tasks_.any_of([&](const detail::TaskCore& task) {
+        return task.cancel_requests > 0 || is_clean_up(task);
+    });
+    if (!some_clean_up) {
+        return tasks_.for_each([&](detail::TaskCore& task) {
+            if (task.id() <= newest_started) end(task);
+        });
+    }
+    tasks_.for_each_from_back([&](detail::TaskCore& task) {
+        const std::uint32_t id = task.id();
+        if (id <= newest_before) return false;
+        const bool is_forgotten = task.refs == 1 && task.waiters.empty();
+        if (id <= newest_started && is_forgotten && task.cancel_requests == 0) end(task);
+        return true;
     });
 }
 

@@ -108,9 +108,13 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     arm(patience, detail::deadline_after(read_clock(), limit.count()));
     // Virtual time stands still while anything runs.
     constexpr int most_virtual_turns = 100'000;
+    std::uint32_t newest = last_task_id_;
     for (int turns = 0; !tasks_.empty() && !stopping_ && patience.armed(); ++turns) {
         if (virtual_time_ && turns == most_virtual_turns) break;
-        run_ready();
+        const std::uint32_t newest_to_start = last_task_id_;
+        run_watched(ready_.take_all());
+        cancel_latecomers(newest, newest_to_start);
+        newest = newest_to_start;
         meet_the_world(in_a_hurry() || over());
     }
     if (patience.armed()) disarm(patience);
@@ -128,6 +132,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     // Each round cancels whatever still lives and lets it clean up; a task that is still there
     // after so many cancels swallows them all.
     constexpr int rounds = 64;
+    begin_end(true);
     for (int round = 0; round < rounds && !tasks_.empty(); ++round) {
         cancel_all(true);
         if (round > 0) let_go_of_tasks();
@@ -151,7 +156,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     // A task that is always ready would never let a round end.
     constexpr int most_turns = 1'000;
     for (int turns = 0; turns < most_turns; ++turns) {
-        run_ready();
+        run_watched(ready_.take_all());
         if (ready_.empty() && backend_->ending() > 0) {
             backend_->turn(detail::no_deadline);
         } else if (backend_->has_work()) {

@@ -42,6 +42,32 @@ struct EventLoop::RunScope {
     const detail::Interlude interlude;  // in the child of a fork, perhaps, at a coroutine's end
 };
 
+/// Waits like a done-callback. Nothing else runs in the turn in which the future ends: other tasks
+/// may refer to what was in the coroutine's frame, and whether they are to go on is decided by
+/// whoever has called.
+struct EventLoop::EndOfRun : detail::CallbackNode, detail::FutureWaiter {
+    explicit EndOfRun(detail::FutureCore& of) noexcept
+        : CallbackNode(&ended), FutureWaiter(this), future(of) {
+        if (!future.done()) future.waiters.push_back(*this);
+    }
+    ~EndOfRun() {
+        if (next) future.waiters.erase(*this);
+    }
+    static void ended(CallbackNode& node, Verb verb) noexcept {
+        auto& self = static_cast<EndOfRun&>(node);
+        if (verb == Verb::ended) return self.future.loop->stop_chain();
+        self.future.release();
+    }
+    detail::FutureCore& future;
+};
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::stop_chain() noexcept {
+    if (!rest_) return;
+    detail::ReadyNode* last = rest_;
+    while (last->next_ready) last = last->next_ready;
+    ready_.push_chain_front(*std::exchange(rest_, nullptr), *last);
+}
+
 WEFT_INLINE void EventLoop::run_forever() {
     RunScope scope(*this);
     constexpr auto never = detail::FutureCore::State::pending;
@@ -55,6 +81,7 @@ WEFT_INLINE void EventLoop::run_once() {
 
 WEFT_INLINE void EventLoop::run_once(const detail::FutureCore& future) {
     RunScope scope(*this);
+    const EndOfRun end(const_cast<detail::FutureCore&>(future));
     run_ready();
     meet_the_world(future.done() || in_a_hurry());
 }
@@ -63,6 +90,7 @@ WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
     if (future.loop != this) detail::throw_runtime_error("run: the future is of another loop");
     RunScope scope(*this);
     if (future.done()) return;
+    const EndOfRun end(future);
     run_turns(future.state);
     if (!future.done())
         detail::throw_runtime_error("run: the event loop was stopped before the future was done");
@@ -172,33 +200,39 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
     if (debug_) [[unlikely]]
         return run_watched(node);
     while (node) {
-        detail::ReadyNode* const next = node->next_ready;
+        detail::ReadyNode* const next = rest_ = node->next_ready;
         // A chain that does not fit into the first cache would wait for memory at each step.
         if (next) __builtin_prefetch(next->next_ready);
         run_node(*node);
-        node = next;
+        node = rest_;  // (or none: the run is over)
     }
     current_ = nullptr;
 }
 
 [[gnu::noinline]] WEFT_INLINE void EventLoop::run_ready() { run_chain(ready_.take_all()); }
 
-/// Debug mode: the same, with a look at the clock around each step.
+/// The same in debug mode, with a look at the clock around each step; and while the loop ends.
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_watched(detail::ReadyNode* node) {
     while (node) {
-        detail::ReadyNode* const next = node->next_ready;
+        rest_ = node->next_ready;
         // (Before: it may be gone afterwards.)
         std::string who;
         try {
-            if (!node->is_callback()) who = static_cast<detail::TaskCore&>(*node).name();
+            if (debug_ && !node->is_callback()) who = static_cast<detail::TaskCore&>(*node).name();
         } catch (const std::bad_alloc&) {
             // Nameless in a report, should there be one; what is queued must run.
         }
-        const detail::Nanoseconds began = detail::monotonic_now();
+        if (ending_ && !node->is_marked()) {
+            auto& task = static_cast<detail::TaskCore&>(*node);
+            detail::resumes_leftover = task.is_left && task.must_cancel;
+            task.is_left = false;
+        }
+        const detail::Nanoseconds began = debug_ ? detail::monotonic_now() : 0;
         run_node(*node);
+        detail::resumes_leftover = false;
         current_ = nullptr;
-        report_slow(began, who);
-        node = next;
+        if (debug_) report_slow(began, who);
+        node = rest_;
     }
 }
 

@@ -66,6 +66,13 @@ public:
         tail_ = &last;
     }
 
+    /// The same, before everything that is queued.
+    void push_chain_front(ReadyNode& first, ReadyNode& last) noexcept {
+        last.next_ready = head_;
+        if (!head_) tail_ = &last;
+        head_ = &first;
+    }
+
     /// The last one, null when there is none.
     ReadyNode* last() const noexcept { return head_ ? tail_ : nullptr; }
     /// Null: as the first.

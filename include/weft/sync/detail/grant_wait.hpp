@@ -88,6 +88,7 @@ protected:
     static void check_same_loop(Queue& queue);
     /// For `await_resume`.
     void finish_wait() {
+        check_leftover();
         if (state_ > State::granted) [[unlikely]]
             throw_not_granted();
         state_ = State::idle;

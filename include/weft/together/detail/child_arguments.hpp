@@ -176,6 +176,9 @@ public:
         return awaiter_.await_suspend(handle);
     }
     void await_resume() {
+        // What it has goes back with the operation.
+        if (take_leftover()) [[unlikely]]
+            return;
         if constexpr (LooksAtCancel<Awaiter>) {
             if (suspended_ && awaiter_.await_cancelled()) return;
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Children: the futures that one task waits for together, and when their ends end the wait.
+// Long because: nodes, rules and the wait are one piece of state.
 #pragma once
 
 #include <coroutine>
@@ -154,6 +155,8 @@ public:
         if (start_failure_) [[unlikely]]
             std::rethrow_exception(start_failure_);
     }
+    /// (Which is to be told, whatever else happens.)
+    bool has_failed() const noexcept { return decisive_ && decisive_->end() == State::exception; }
     /// Our task was cancelled while it waited.
     bool asked() const noexcept { return asked_; }
     /// Our task was cancelled, and that ended a child: the cancel is to be thrown.
@@ -357,6 +360,7 @@ public:
         const bool cancelled = await_cancelled();
         children_.leaving_ = false;
         children_.stop_ = nullptr;
+        if (!children_.has_failed()) check_leftover();
         if (cancelled) children_.loop_->throw_cancelled();
     }
 
