@@ -470,6 +470,23 @@ WEFT_TEST_CASE("without a suspension a deadline in the past is no timeout", "[ti
     co_await weft::sleep(1s);  // the request is gone
 }
 
+WEFT_TEST_CASE("51: without a suspension another task's cancel is no timeout", "[timeout]") {
+    const auto cancelled = weft::create_task(takes(1s, 1));
+    (void)cancelled.cancel("theirs");
+    co_await cancelled.wait();
+    std::string seen;
+    try {
+        (void)co_await weft::timeout(0s, [&]() -> Coro<int> { co_return co_await cancelled; });
+    } catch (const CancelledError& error) {
+        seen = error.message();
+    } catch (const TimeoutError&) {
+        seen = "timed out";
+    }
+    REQUIRE(seen == "theirs");
+    const int left = cancelling();
+    REQUIRE(left == 0);
+}
+
 WEFT_TEST_CASE("timeouts work after an earlier cancel and inside of clean-up code", "[timeout]") {
     std::string log;
     auto body = [&]() -> Coro<void> {

@@ -74,6 +74,33 @@ TEST_CASE("an empty handle is refused by name whatever is asked of it", "[future
     CHECK(says([] { (void)weft::AnyFuture().done(); }) == refused);
 }
 
+WEFT_TEST_CASE("24: whoever awaits a future sees the message of the cancel that ended it",
+               "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    const auto one = weft::create_task(awaits(future));
+    const auto other = weft::create_task(awaits(future));
+    co_await weft::yield();
+    (void)one.cancel("enough");
+    co_await other.wait();
+    const std::string of_one = message_of<weft::CancelledError>([&] { (void)one.result(); });
+    const std::string of_other = message_of<weft::CancelledError>([&] { (void)other.result(); });
+    const std::string of_it = message_of<weft::CancelledError>([&] { (void)future.result(); });
+    REQUIRE(of_one == "enough");
+    REQUIRE(of_other == "enough");
+    REQUIRE(of_it == "enough");
+}
+
+WEFT_TEST_CASE("24: of two cancels before a task runs, the later message is seen", "[future]") {
+    auto future = weft::get_running_loop().create_future<int>();
+    const auto task = weft::create_task(awaits(future));
+    co_await weft::yield();
+    (void)task.cancel("first");
+    (void)task.cancel("second");
+    co_await task.wait();
+    const std::string message = message_of<weft::CancelledError>([&] { (void)task.result(); });
+    REQUIRE(message == "second");
+}
+
 WEFT_TEST_CASE("awaiting an empty handle is a named error, and the task goes on", "[future]") {
     int refused = 0;
     const auto count = [&](auto await) -> Coro<void> {

@@ -114,7 +114,8 @@ private:
         if (phase_ == Phase::inside) {
             phase_ = Phase::after;
             if (armed()) task_->loop->disarm(*this);
-            ours_ = expired_ && withdraw();
+            // (Taking it back tells whether it has struck.)
+            if (expired_) ours_ = withdraw() && expired_;
         }
         return ours_;
     }

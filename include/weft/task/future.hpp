@@ -80,7 +80,8 @@ public:
 
     TaskCore* cancel() noexcept override {
         if (core_->is_task) return static_cast<TaskCore*>(core_);
-        end_future(*core_, FutureCore::State::cancelled);
+        const TaskExtras* const extras = task()->extras();
+        end_cancelled(*core_, extras ? extras->cancel_message : std::string_view());
         return nullptr;
     }
     void let_go() noexcept override {
@@ -116,8 +117,11 @@ private:
         if (state == FutureCore::State::pending) core_->loop->throw_cancelled();  // let go
         TaskCore* const waiter = task();
         if (state == FutureCore::State::cancelled && waiter && waiter->must_cancel) {
-            // Our own request went down through this future and comes back as its CancelledError.
-            if (!outcome.exception()) core_->loop->throw_cancelled();
+            // Our own request went down through this future and comes back as its CancelledError;
+            // of a second one that came meanwhile the message is newer than the future's.
+            const TaskExtras* const extras = waiter->extras();
+            const bool newer = !core_->is_task && extras && !extras->cancel_message.empty();
+            if (!outcome.exception() || newer) core_->loop->throw_cancelled();
             waiter->must_cancel = false;
             waiter->delivered = true;
         }
@@ -286,13 +290,7 @@ public:
     }
 
     /// Ends it as cancelled; a task is asked to end instead. False when it was done.
-    bool cancel(std::string_view message = {}) {
-        if (!state().is_task && !core_->done() && !message.empty()) {
-            detail::outcome_of<T>(*core_).set_cancelled(
-                std::make_exception_ptr(CancelledError(std::string(message))));
-        }
-        return detail::cancel_future(*core_, message);
-    }
+    bool cancel(std::string_view message = {}) { return detail::cancel_future(state(), message); }
 
     /// The value.
     /// Throws:   what it failed with; CancelledError; InvalidStateError while it is not done.

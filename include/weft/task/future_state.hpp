@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <new>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -145,6 +147,20 @@ inline void end_future(FutureCore& core, FutureCore::State state) noexcept {
     }
 }
 
+/// A future that is not a task ends as cancelled; whoever awaits it sees the message.
+[[gnu::cold, gnu::noinline]] inline void end_cancelled(FutureCore& core,
+                                                       std::string_view message) noexcept {
+    if (!message.empty()) {
+        try {
+            core.typed->set_cancelled(
+                core, std::make_exception_ptr(CancelledError(std::string(message))));
+        } catch (const std::bad_alloc&) {
+            // The message is a courtesy; the cancel itself needs no memory.
+        }
+    }
+    end_future(core, FutureCore::State::cancelled);
+}
+
 /// asyncio's rule: cancelling whoever awaits a future cancels the future.
 inline bool cancel_future(FutureCore& core, std::string_view message) {
     if (core.done()) {
@@ -153,7 +169,7 @@ inline bool cancel_future(FutureCore& core, std::string_view message) {
     }
     if (core.is_task) return core.loop->cancel(static_cast<TaskCore&>(core), message);
     EventLoop::check_thread(core, "cancel");
-    end_future(core, FutureCore::State::cancelled);
+    end_cancelled(core, message);
     return true;
 }
 
