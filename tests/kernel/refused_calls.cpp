@@ -49,6 +49,7 @@ constexpr Call optional_calls[] = {
     {"io_uring_register: probe", SYS_io_uring_register, 1, 8},
     {"io_uring_register: ring descriptors", SYS_io_uring_register, 1, 20},
     {"io_uring_register: ring of buffers", SYS_io_uring_register, 1, 22},
+    {"prctl: timer slack", SYS_prctl, 0, PR_SET_TIMERSLACK},
     {"getsockopt: SO_COOKIE", SYS_getsockopt, 2, SO_COOKIE},
     {"getsockopt: SO_DOMAIN", SYS_getsockopt, 2, SO_DOMAIN},
 };

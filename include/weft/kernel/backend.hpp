@@ -52,6 +52,10 @@ public:
     /// Throws:   std::system_error where the kernel refuses to go on (never for one operation).
     virtual void turn(Nanoseconds timeout) = 0;
 
+    /// A turn that may not sleep for longer does not sleep: to fall asleep and to be woken takes
+    /// several times as long, and no less of the processor's time.
+    static constexpr Nanoseconds shortest_sleep = 2'000;
+
     /// Anything for a turn that does not sleep to do?
     virtual bool has_work() const noexcept = 0;
 

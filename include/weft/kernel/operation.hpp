@@ -31,8 +31,9 @@ enum class OpCode : std::uint8_t {
 };
 
 inline constexpr const char* name_of(OpCode code) noexcept {
-    constexpr const char* names[] = {"read",  "write",  "recv",  "send", "accept",  "connect", "poll",
-                                     "close", "openat", "fsync", "recv", "recvmsg", "sendmsg"};
+    constexpr const char* names[] = {"read",    "write",   "recv",   "send",   "accept",
+                                     "connect", "poll",    "close",  "openat", "fsync",
+                                     "recv",    "recvmsg", "sendmsg"};
     return names[static_cast<unsigned>(code)];
 }
 

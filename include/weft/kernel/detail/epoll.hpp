@@ -114,7 +114,8 @@ public:
     void turn(Nanoseconds timeout) override {
         epoll_event events[EpollSet::events_per_turn];
         filled_ = 0;
-        const int count = set_.wait(events, finished_.empty() ? timeout : 0);
+        const bool sleeps = finished_.empty() && timeout >= shortest_sleep;
+        const int count = set_.wait(events, sleeps ? timeout : 0);
         for (int index = 0; index < count; ++index) arrived(events[index]);
         if (set_.has_stale()) [[unlikely]]
             set_.renew([this](Descriptor& lost) { end_all(lost); });

@@ -17,6 +17,7 @@
 #include "../../base/std_parts.hpp"
 #include "../operation.hpp"
 #include "attempt.hpp"
+#include "exact_sleep.hpp"
 
 namespace weft::detail {
 
@@ -212,6 +213,7 @@ public:
     static constexpr int events_per_turn = 64;
 
     int wait(epoll_event* events, Nanoseconds timeout) {
+        if (timeout > 0 && timeout != no_deadline) timeout = exact_.to_ask_for(timeout);
         ++entered_;
         int count = -1;
         if (has_pwait2_) {
@@ -258,6 +260,7 @@ private:
     std::vector<std::unique_ptr<Descriptor>> descriptors_;
     int helper_event_ = -1;
     bool has_stale_ = false;
+    ExactSleep exact_;
     bool has_pwait2_ = true;
 };
 

@@ -117,13 +117,14 @@ public:
             timeout = 0;
         fill_submissions();
         // (A cancel is answered in the entry that takes it there, as a rule.)
-        if (timeout == 0 || !queued_.empty() || cancels_.have_news() ||
+        if (timeout < shortest_sleep || !queued_.empty() || cancels_.have_news() ||
             ::io_uring_cq_ready(ring_.get()) > 0) {
             // The kernel keeps completions back (deferred work, overflow) until it is asked.
             if (::io_uring_sq_ready(ring_.get()) > 0 || ring_.has_deferred()) {
                 ring_.look();
                 // (It has done a few of them. A turn that has other work to do takes more along.)
-                for (int more = 0; timeout == 0 && more < most_more && ring_.takes_more(); ++more)
+                for (int more = 0;
+                     timeout < shortest_sleep && more < most_more && ring_.takes_more(); ++more)
                     ring_.look();
             }
         } else {
