@@ -14,6 +14,7 @@ ROOMS = [
     "together",
     "deadline",
     "net",
+    "thread",
     "queue",
     "sync",
     "task",

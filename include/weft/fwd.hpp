@@ -83,6 +83,12 @@ class Received;
 template <class T>
 class Watch;
 
+// thread
+class StopToken;
+class ThreadPool;
+struct AbandonOnCancel;
+struct ThreadPoolOptions;
+
 // net
 class Address;
 class Chunk;

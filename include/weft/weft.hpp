@@ -11,4 +11,5 @@
 #include "runtime.hpp"
 #include "sync.hpp"
 #include "task.hpp"
+#include "thread.hpp"
 #include "together.hpp"

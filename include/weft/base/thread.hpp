@@ -103,6 +103,7 @@ public:
         ::pthread_cond_timedwait(&condition_, &mutex.mutex_, &until);
     }
     void notify_one() noexcept { ::pthread_cond_signal(&condition_); }
+    void notify_all() noexcept { ::pthread_cond_broadcast(&condition_); }
 
 private:
     pthread_cond_t condition_;

@@ -11,7 +11,9 @@ namespace weft::detail {
 /// whoever wants to change one that others have too makes a copy first.
 struct ContextCore {
     using Destroy = void (*)(ContextCore&) noexcept;
-    explicit ContextCore(Destroy how) noexcept : destroy(how) {}
+    using Copy = ContextCore* (*)(const ContextCore&);
+    ContextCore(Destroy how_destroyed, Copy how_copied) noexcept
+        : destroy(how_destroyed), copy_values(how_copied) {}
     ContextCore(const ContextCore&) = delete;
     ContextCore& operator=(const ContextCore&) = delete;
 
@@ -20,6 +22,7 @@ struct ContextCore {
     }
 
     Destroy destroy;
+    Copy copy_values;  // for another thread: nothing in it is shared
     std::uint32_t refs = 1;
 
 protected:
@@ -50,6 +53,14 @@ public:
 private:
     ContextCore* context_ = nullptr;
 };
+
+/// For another thread, which shares nothing with this one: the counts are not atomic.
+inline ContextRef copy_of_context(const ContextCore* context) {
+    ContextRef copy;
+    if (context) [[unlikely]]
+        copy.slot() = context->copy_values(*context);
+    return copy;
+}
 
 /// What holds outside of tasks: the context of the callback that runs, or the thread's own. A
 /// plain pointer, though it owns: a destructor would make every access ask whether it is alive.

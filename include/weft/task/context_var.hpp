@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -31,12 +32,21 @@ struct ContextValue : Recycled {
     ContextValue(const ContextValue&) = delete;
     ContextValue& operator=(const ContextValue&) = delete;
     virtual ~ContextValue() = default;
+    /// For another thread; null where the type cannot be copied.
+    virtual ContextValue* copy() const = 0;
     std::uint32_t refs = 0;
 };
 
 template <class T>
 struct TypedContextValue final : ContextValue {
     explicit TypedContextValue(T&& of) : value(std::move(of)) {}
+    ContextValue* copy() const override {
+        if constexpr (std::is_copy_constructible_v<T>) {
+            return new TypedContextValue(T(value));
+        } else {
+            return nullptr;
+        }
+    }
     T value;
 };
 
@@ -68,11 +78,19 @@ struct ContextValues final : ContextCore, Recycled {
         ValueRef value;
     };
 
-    ContextValues() noexcept : ContextCore(&free) {}
+    ContextValues() noexcept : ContextCore(&free, &copy_all) {}
     explicit ContextValues(const ContextValues& other)
-        : ContextCore(&free), Recycled(), entries(other.entries) {}
+        : ContextCore(&free, &copy_all), Recycled(), entries(other.entries) {}
 
     static void free(ContextCore& core) noexcept { delete static_cast<ContextValues*>(&core); }
+    static ContextCore* copy_all(const ContextCore& core) {
+        auto copy = std::make_unique<ContextValues>();
+        for (const Entry& entry : static_cast<const ContextValues&>(core).entries) {
+            if (ValueRef value(entry.value.get()->copy()); value.get())
+                copy->entries.push_back(Entry{entry.variable, std::move(value)});
+        }
+        return copy.release();
+    }
 
     ContextValue* find(std::uint64_t variable) const noexcept {
         for (const Entry& entry : entries) {

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+// Threads beside the loop: blocking calls and computations that tasks await, and ways into a loop.
+#pragma once
+
+#include "thread/thread_pool.hpp"
