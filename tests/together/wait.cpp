@@ -34,6 +34,19 @@ WEFT_TEST_CASE("wait returns when all are completed, and tells done from pending
     REQUIRE(found.pending.empty());
 }
 
+WEFT_TEST_CASE("a task that is passed twice to wait counts once, whenever it ends", "[wait]") {
+    auto tasks = start({3s, 1s});
+    auto thrice = std::vector{tasks[0], tasks[0], tasks[1], tasks[0]};
+    auto found = co_await weft::wait(thrice, weft::first_completed);
+    REQUIRE(found.done == std::vector{tasks[1]});
+    REQUIRE(found.pending == std::vector{tasks[0]});
+    auto all = co_await weft::wait(thrice);
+    REQUIRE(all.done == tasks);
+    REQUIRE(all.pending.empty());
+    auto late = co_await weft::wait(thrice, 1s);
+    REQUIRE(late.done == tasks);
+}
+
 WEFT_TEST_CASE("wait for the first completed leaves the others pending", "[wait]") {
     auto tasks = start({3s, 1s, 2s});
     auto found = co_await weft::wait(tasks, weft::first_completed);
@@ -147,7 +160,9 @@ WEFT_TEST_CASE("waiting again and again for one task leaves nothing behind in it
 WEFT_TEST_CASE("futures, tasks and handles of any type can be waited for", "[wait]") {
     auto future = weft::get_running_loop().create_future<int>();
     weft::get_running_loop().call_later(2s, [&] { future.set_result(1); });
-    std::vector<weft::Future<int>> futures{future, future};
+    auto other = weft::get_running_loop().create_future<int>();
+    other.set_result(2);
+    std::vector<weft::Future<int>> futures{future, other};
     auto found = co_await weft::wait(futures);
     REQUIRE(found.done.size() == 2);
 }

@@ -10,7 +10,6 @@
 
 #include "../base/clock.hpp"
 #include "../base/error.hpp"
-#include "../base/pointer_set.hpp"
 #include "../base/std_parts.hpp"
 #include "../task/coro.hpp"
 #include "../task/future.hpp"
@@ -26,7 +25,7 @@ template <class Handle>
 class [[nodiscard]] AsCompleted {
 public:
     AsCompleted(std::vector<Handle> tasks, detail::Nanoseconds deadline)
-        : tasks_(unique(std::move(tasks))),
+        : tasks_(detail::each_once(std::move(tasks))),
           deadline_(deadline),
           children_(get_running_loop(), tasks_.size(), detail::ChildRule::watch_next) {
         for (const Handle& task : tasks_) {
@@ -59,19 +58,6 @@ public:
     }
 
 private:
-    /// Each task once, however often it was passed.
-    static std::vector<Handle> unique(std::vector<Handle> tasks) {
-        detail::PointerSet seen;
-        seen.reserve(tasks.size());
-        std::erase_if(tasks, [&seen](const Handle& task) {
-            if (!task.core()) return false;  // refused by whoever looks at it next
-            if (seen.contains(task.core())) return true;
-            seen.insert(task.core());
-            return false;
-        });
-        return tasks;
-    }
-
     std::vector<Handle> tasks_;
     detail::Nanoseconds deadline_;
     detail::Children children_;

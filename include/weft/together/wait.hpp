@@ -43,6 +43,7 @@ namespace detail {
 template <class Handle>
 Coro<WaitResult<Handle>> wait_for_some(std::vector<Handle> tasks, ReturnWhen when,
                                        std::optional<Nanoseconds> timeout) {
+    tasks = each_once(std::move(tasks));
     if (tasks.empty()) throw std::invalid_argument("weft: wait for nothing");
     const ChildRule rule = when == first_completed   ? ChildRule::watch_first
                            : when == first_exception ? ChildRule::watch_error
@@ -85,7 +86,7 @@ auto handles_of(R&& range) {
 }  // namespace detail
 
 /// Waits until tasks (or futures) have ended, as `when` says. Never cancels them, and looks at no
-/// result: `done` may hold failed and cancelled ones.
+/// result: `done` may hold failed and cancelled ones. One that is passed twice counts once.
 ///
 ///     auto found = co_await weft::wait(tasks, weft::first_completed);
 ///     for (auto& task : found.done) use(task.result());

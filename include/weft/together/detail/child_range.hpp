@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "../../base/pointer_set.hpp"
 #include "child_arguments.hpp"
 
 namespace weft::detail {
@@ -59,6 +60,20 @@ auto keep_range(R&& range) {
 template <class R>
 using KeptElement = Kept<std::conditional_t<FutureHandle<std::remove_cv_t<ElementOf<R>>>,
                                             const ElementOf<R>&, ElementOf<R>>>;
+
+/// Tasks or futures, each once, however often it was passed.
+template <class Handle>
+std::vector<Handle> each_once(std::vector<Handle> tasks) {
+    PointerSet seen;
+    seen.reserve(tasks.size());
+    std::erase_if(tasks, [&seen](const Handle& task) {
+        if (!task.core()) return false;  // refused by whoever looks at it next
+        if (seen.contains(task.core())) return true;
+        seen.insert(task.core());
+        return false;
+    });
+    return tasks;
+}
 
 /// Starts the children of a range.
 template <class R>
