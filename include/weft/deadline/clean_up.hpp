@@ -112,6 +112,7 @@ template <class Fn, class... Args>
 class KeptCall {
 public:
     template <class F, class... A>
+        requires(sizeof...(A) == sizeof...(Args))  // not in place of a copy
     explicit KeptCall(F&& fn, A&&... args)
         : fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
 

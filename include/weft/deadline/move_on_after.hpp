@@ -49,12 +49,12 @@ public:
 /// Lifetime: an operation is awaited in the expression that makes it:
 ///           `co_await move_on_after(5s, io::recv(fd, buffer))`. To hand the whole thing on, give a
 ///           callable that makes the operation: `return move_on_after(5s, [&] { return io::recv(fd,
-///           buffer); });`.
+///           buffer); });`. It is kept, and called when the whole is awaited.
 template <class A, class Rep, class Period>
     requires(detail::Timeable<A>)
-detail::MoveOnAwaiter<detail::AwaiterFrom<A>> move_on_after(
+detail::MoveOnAwaiter<detail::KeptAwaiter<A>> move_on_after(
     std::chrono::duration<Rep, Period> limit, A&& awaitable) {
-    return detail::MoveOnAwaiter<detail::AwaiterFrom<A>>(std::forward<A>(awaitable),
+    return detail::MoveOnAwaiter<detail::KeptAwaiter<A>>(std::forward<A>(awaitable),
                                                          detail::to_nanoseconds(limit));
 }
 /// Refuses everything else.

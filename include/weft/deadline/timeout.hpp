@@ -270,6 +270,7 @@ template <class Fn, class... Args>
 class BoundCall {
 public:
     template <class F, class... A>
+        requires(sizeof...(A) == sizeof...(Args))  // not in place of a copy
     explicit BoundCall(F&& fn, A&&... args)
         : fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
 

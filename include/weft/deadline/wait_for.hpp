@@ -31,7 +31,7 @@ inline constexpr bool is_duration<std::chrono::duration<Rep, Period>> = true;
 
 /// Can `wait_for` and its like await it?
 template <class A>
-concept Timeable = requires(AwaiterFrom<A> awaiter) {
+concept Timeable = requires(KeptAwaiter<A> awaiter) {
     awaiter.await_ready();
 }
 || requires(A&& awaitable) { operator co_await(static_cast<A&&>(awaitable)); };
@@ -50,12 +50,12 @@ concept Timeable = requires(AwaiterFrom<A> awaiter) {
 /// Lifetime: an operation is awaited in the expression that makes it:
 ///           `co_await wait_for(io::recv(fd, buffer), 5s)`. To hand the whole thing on, give a
 ///           callable that makes the operation: `return wait_for([&] { return io::recv(fd, buffer);
-///           }, 5s);`.
+///           }, 5s);`. It is kept, and called when the whole is awaited.
 template <class A, class Rep, class Period>
     requires(detail::Timeable<A>)
-detail::WaitForAwaiter<detail::AwaiterFrom<A>> wait_for(A&& awaitable,
+detail::WaitForAwaiter<detail::KeptAwaiter<A>> wait_for(A&& awaitable,
                                                         std::chrono::duration<Rep, Period> limit) {
-    return detail::WaitForAwaiter<detail::AwaiterFrom<A>>(std::forward<A>(awaitable),
+    return detail::WaitForAwaiter<detail::KeptAwaiter<A>>(std::forward<A>(awaitable),
                                                           detail::to_nanoseconds(limit));
 }
 /// Refuses everything else.

@@ -6,6 +6,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <new>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -51,6 +52,71 @@ bool suspend_in(Awaiter& awaiter, std::coroutine_handle<> handle) {
     }
 }
 
+template <class A>
+using AwaiterFrom = decltype(make_awaiter(std::declval<A>()));
+
+/// The awaiter of what a callable returns. Keeps the callable, which is called when it is awaited,
+/// as long: the coroutine that comes out of a lambda refers to its captures.
+template <class Fn>
+class CalledAwaiter {
+public:
+    using Inner = AwaiterFrom<Fn&>;
+
+    template <class F>
+    explicit CalledAwaiter(F&& fn) : fn_(std::forward<F>(fn)) {}
+    CalledAwaiter(const CalledAwaiter&) = delete;
+    CalledAwaiter& operator=(const CalledAwaiter&) = delete;
+    ~CalledAwaiter() {
+        if (called_) std::destroy_at(&inner_);
+    }
+
+    bool await_ready() {
+        ::new (static_cast<void*>(&inner_)) Inner(make_awaiter(fn_));
+        called_ = true;
+        return inner_.await_ready();
+    }
+    bool await_suspend(std::coroutine_handle<> handle) { return suspend_in(inner_, handle); }
+    decltype(auto) await_resume() { return inner_.await_resume(); }
+    bool await_cancelled() const noexcept requires LooksAtCancel<Inner> {
+        return called_ && inner_.await_cancelled();
+    }
+    bool holds_result() const noexcept requires GivesBack<Inner> {
+        return called_ && inner_.holds_result();
+    }
+    void give_back() noexcept requires GivesBack<Inner> { inner_.give_back(); }
+    auto await_object() const requires requires(const Inner& inner) { inner.await_object(); }
+    { return called_ ? inner_.await_object() : std::string(); }
+
+private:
+    Fn fn_;
+    union {
+        Inner inner_;
+    };
+    bool called_ = false;
+};
+
+/// The same as `make_awaiter` for what is awaited later, perhaps somewhere else.
+template <class A>
+decltype(auto) keep_awaiter(A&& awaitable) {
+    if constexpr (!HasCoAwait<A> && std::is_invocable_v<std::decay_t<A>&>) {
+        return CalledAwaiter<std::decay_t<A>>(std::forward<A>(awaitable));
+    } else {
+        return make_awaiter(std::forward<A>(awaitable));
+    }
+}
+template <class A>
+using KeptAwaiter = decltype(keep_awaiter(std::declval<A>()));
+
+/// Made from an awaitable, as `make_awaiter` or `keep_awaiter` does.
+template <class Awaiter, class A>
+decltype(auto) awaiter_for(A&& awaitable) {
+    if constexpr (std::is_same_v<Awaiter, KeptAwaiter<A>>) {
+        return keep_awaiter(std::forward<A>(awaitable));
+    } else {
+        return make_awaiter(std::forward<A>(awaitable));
+    }
+}
+
 /// With a deadline that has passed it is a `try_`: what is there is returned.
 template <class Awaiter>
 [[gnu::cold, gnu::noinline]] bool try_ready(Awaiter& awaiter) {
@@ -73,7 +139,7 @@ class TimedOperation : private Timer {
 public:
     template <class A>
     TimedOperation(A&& awaitable, Nanoseconds delay)
-        : Timer(&due, Timer::strikes), inner_(make_awaiter(std::forward<A>(awaitable))) {
+        : Timer(&due, Timer::strikes), inner_(awaiter_for<Awaiter>(std::forward<A>(awaitable))) {
         deadline = delay;
     }
     TimedOperation(const TimedOperation&) = delete;
@@ -184,7 +250,8 @@ class TimedBody {
 public:
     template <class A>
     TimedBody(A&& awaitable, Nanoseconds delay)
-        : timeout_(delay, Timeout::Kind::delay), inner_(make_awaiter(std::forward<A>(awaitable))) {}
+        : timeout_(delay, Timeout::Kind::delay),
+          inner_(awaiter_for<Awaiter>(std::forward<A>(awaitable))) {}
     TimedBody(const TimedBody&) = delete;
     TimedBody& operator=(const TimedBody&) = delete;
 
@@ -244,12 +311,14 @@ private:
     mutable End end_ = End::unknown;
 };
 
-template <class A>
-using AwaiterFrom = decltype(make_awaiter(std::declval<A>()));
-
 template <class Awaiter>
-concept SingleOperation = std::derived_from<std::remove_reference_t<Awaiter>, Suspension> &&
-    LooksAtCancel<std::remove_reference_t<Awaiter>>;
+inline constexpr bool is_single_operation =
+    std::is_base_of_v<Suspension, Awaiter>&& LooksAtCancel<Awaiter>;
+template <class Fn>
+inline constexpr bool is_single_operation<CalledAwaiter<Fn>> =
+    is_single_operation<std::remove_reference_t<typename CalledAwaiter<Fn>::Inner>>;
+template <class Awaiter>
+concept SingleOperation = is_single_operation<std::remove_reference_t<Awaiter>>;
 
 template <class Awaiter>
 using TimedAwaiter =
