@@ -448,6 +448,105 @@ WEFT_TEST_CASE("a cancelled serve_forever closes the server") {
     co_await server.wait_closed();
 }
 
+WEFT_TEST_CASE("a cancelled serve_forever waits for the handlers before the cancel goes on") {
+    int ended = 0;
+    auto work = [&ended](Stream client) -> Coro<void> {
+        co_await client.read_line();
+        co_await weft::sleep(1s);
+        ++ended;
+    };
+    Server server = co_await weft::start_server(work, "127.0.0.1", 0);
+    weft::Task<void> serving = weft::create_task(server.serve_forever());
+    Stream first = co_await weft::open_connection(server.address());
+    Stream second = co_await weft::open_connection(server.address());
+    co_await weft::sleep(1ms);
+    serving.cancel("stop");
+    co_await weft::sleep(10s);
+    CHECK_FALSE(serving.done());
+    const auto refused = co_await error_of(weft::open_connection(server.address()));
+    CHECK(refused.has_value());
+    co_await first.write("end\n");
+    co_await weft::sleep(10s);
+    CHECK(ended == 1);
+    CHECK_FALSE(serving.done());
+    co_await second.write("end\n");
+    std::string message;
+    try {
+        co_await serving;
+    } catch (const weft::CancelledError& cancelled) {
+        message = cancelled.message();
+    }
+    CHECK(ended == 2);
+    CHECK(message == "stop");
+}
+
+WEFT_TEST_CASE("a second cancel ends serve_forever's wait for the handlers") {
+    Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+    weft::Task<void> serving = weft::create_task(server.serve_forever());
+    Stream client = co_await weft::open_connection(server.address());
+    const bool served = co_await echoes(client, "hello");
+    CHECK(served);
+    serving.cancel();
+    co_await weft::sleep(1s);
+    CHECK_FALSE(serving.done());
+    serving.cancel();
+    co_await serving.wait();
+    CHECK(serving.cancelled());
+    const bool goes_on = co_await echoes(client, "still there?");
+    CHECK(goes_on);
+}
+
+WEFT_TEST_CASE("serve_forever on a closed server is a RuntimeError") {
+    Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+    server.close();
+    for (int round = 0; round < 2; ++round) {
+        std::string text;
+        try {
+            co_await server.serve_forever();
+        } catch (const weft::RuntimeError& error) {
+            text = error.what();
+        }
+        CHECK(text == "weft: serve_forever: the server is closed");
+        co_await server.wait_closed();
+    }
+}
+
+WEFT_TEST_CASE("serve_forever ends when somebody closes the server, or lets go of it") {
+    for (const bool lets_go : {false, true}) {
+        std::optional<Server> server(co_await weft::start_server(&echo, "127.0.0.1", 0));
+        weft::Task<void> serving = weft::create_task(server->serve_forever());
+        co_await weft::sleep(1ms);
+        CHECK_FALSE(serving.done());
+        if (lets_go) {
+            server.reset();
+        } else {
+            server->close();
+        }
+        co_await serving;
+    }
+}
+
+WEFT_TEST_CASE("a Server that was moved from says so") {
+    Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+    weft::Task<void> serving = weft::create_task(server.serve_forever());
+    Server other = std::move(server);
+    using Call = void (*)(Server&);
+    for (const Call call : {Call([](Server& empty) { (void)empty.address(); }),
+                            Call([](Server& empty) { (void)empty.port(); }),
+                            Call([](Server& empty) { (void)empty.connections(); }),
+                            Call([](Server& empty) { (void)empty.is_serving(); }),
+                            Call([](Server& empty) { empty.close(); }),
+                            Call([](Server& empty) { (void)empty.wait_closed(); }),
+                            Call([](Server& empty) { (void)empty.serve_forever(); })}) {
+        CHECK_THROWS_AS(call(server), weft::RuntimeError);
+    }
+    const bool served = co_await answers(other.address());
+    CHECK(served);
+    CHECK_FALSE(serving.done());
+    other.close();
+    co_await serving;
+}
+
 // --- shortage ---
 
 // UndefinedBehaviorSanitizer looks at memory through a pipe that it opens: not without descriptors.

@@ -51,6 +51,7 @@ struct ServerState {
     void add_ref() noexcept { ++refs; }
     void release() noexcept;
 
+    void close();
     void connection_ended();
     /// An accept task is done, whether it ever ran or not.
     void accepting_ended(std::size_t index);
@@ -69,6 +70,7 @@ struct ServerState {
 
 /// A listening server. Letting go of it closes it: no more connections are taken, those that are
 /// there go on.
+/// Throws:   RuntimeError once it was moved from, from everything.
 /// Thread:   loop thread only.
 class Server {
 public:
@@ -83,20 +85,29 @@ public:
     }
 
     /// The address of the (first) listening socket; with port 0 asked for, the one that was given.
-    const Address& address() const noexcept { return state_->listeners.front().address; }
-    std::uint16_t port() const noexcept { return address().port(); }
-    std::size_t connections() const noexcept { return state_->connections; }
-    bool is_serving() const noexcept { return !state_->closed; }
+    const Address& address() const { return state().listeners.front().address; }
+    std::uint16_t port() const { return address().port(); }
+    std::size_t connections() const { return state().connections; }
+    bool is_serving() const { return !state().closed; }
 
     /// Takes no more connections. Idempotent.
     void close();
     /// Waits until it is closed and the last connection has ended.
     /// Cancel:   ends the wait only.
     Coro<void> wait_closed();
-    /// Serves until the task is cancelled, then closes.
+    /// Serves until somebody closes the server, or the task is cancelled.
+    /// Throws:   RuntimeError when it is closed already; CancelledError.
+    /// Cancel:   closes the server, waits until the last handler has ended, and then goes on. A
+    ///           second cancel ends that wait.
+    /// Lifetime: the Server may be moved, and go, meanwhile.
     Coro<void> serve_forever();
 
 private:
+    detail::ServerState& state() const {
+        if (!state_) detail::throw_runtime_error("weft: an empty Server: it was moved from");
+        return *state_;
+    }
+
     detail::Ref<detail::ServerState> state_;
 };
 
@@ -364,35 +375,46 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     co_return serve_on(addresses, handler, options);
 }
 
-/// (Not a local class: a coroutine's frame has linkage, and so must what is in it.)
-class CloseAtEnd {
-public:
-    explicit CloseAtEnd(Server& server) noexcept : server_(server) {}
-    CloseAtEnd(const CloseAtEnd&) = delete;
-    CloseAtEnd& operator=(const CloseAtEnd&) = delete;
-    ~CloseAtEnd() { server_.close(); }
+[[gnu::cold]] inline Coro<void> wait_for_end(Ref<ServerState> server) {
+    co_await server->all_ended.wait();
+}
 
-private:
-    Server& server_;
-};
+[[gnu::cold]] inline Coro<void> serve_until_cancelled(Ref<ServerState> server) {
+    if (server->closed) throw_runtime_error("weft: serve_forever: the server is closed");
+    std::exception_ptr cancelled;
+    try {
+        co_await server->all_ended.wait();
+    } catch (const CancelledError&) {
+        cancelled = std::current_exception();
+    }
+    if (!cancelled) co_return;
+    server->close();
+    co_await server->all_ended.wait();
+    std::rethrow_exception(cancelled);
+}
 
 }  // namespace detail
 
-[[gnu::cold, gnu::noinline]] WEFT_INLINE void Server::close() {
-    if (std::exchange(state_->closed, true)) return;
-    for (auto& listener : state_->listeners) {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void detail::ServerState::close() {
+    if (std::exchange(closed, true)) return;
+    for (Listener& listener : listeners) {
         // Refuses from this moment on, although the accept that waits has still to end.
         if (listener.socket) ::shutdown(listener.socket.get(), SHUT_RDWR);
         if (listener.accepting) listener.accepting.cancel();  // (none: it could not be started)
     }
-    state_->announce_end();
+    announce_end();
 }
 
-WEFT_INLINE Coro<void> Server::wait_closed() { co_await state_->all_ended.wait(); }
+[[gnu::cold]] WEFT_INLINE void Server::close() { state().close(); }
 
-WEFT_INLINE Coro<void> Server::serve_forever() {
-    const detail::CloseAtEnd close(*this);
-    co_await state_->all_ended.wait();
+// On the state: the Server itself may move, or go, while one of these waits.
+
+[[gnu::cold]] WEFT_INLINE Coro<void> Server::wait_closed() {
+    return detail::wait_for_end(detail::Ref<detail::ServerState>::to(state()));
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<void> Server::serve_forever() {
+    return detail::serve_until_cancelled(detail::Ref<detail::ServerState>::to(state()));
 }
 #endif
 
