@@ -45,6 +45,8 @@ const std::vector<Entry> entries = {
     CALL(co_await weft::getaddrinfo(text, 80)),
     CALL(co_await weft::open_connection(text, 80)),
     CALL(co_await weft::start_server(no_handler, text, 0)),
+    CALL(co_await weft::open_unix_connection(text)),
+    CALL(co_await weft::start_unix_server(no_handler, text)),
     CALL(co_await weft::io::open(text, O_RDONLY)),
     CALL(co_await weft::io::open(std::filesystem::path(text), O_RDONLY)),
 };

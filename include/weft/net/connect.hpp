@@ -2,47 +2,30 @@
 // open_connection: a name and a port become a connected Stream.
 #pragma once
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
-#include <cerrno>
 #include <cstdint>
 #include <string>
-#include <system_error>
 #include <utility>
+
+#include "../base/config.hpp"
+#include "../task/coro.hpp"
+#include "address.hpp"
+#include "stream.hpp"
+
+#if WEFT_BODIES
+#include <cerrno>
+#include <cstddef>
+#include <system_error>
 #include <vector>
 
 #include "../base/c_text.hpp"
-#include "../base/config.hpp"
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
-#include "../task/coro.hpp"
-#include "address.hpp"
+#include "detail/open_socket.hpp"
 #include "io.hpp"
 #include "resolve.hpp"
-#include "stream.hpp"
+#endif
 
 namespace weft {
-namespace detail {
-
-/// For `address`, which the error names.
-inline Fd open_socket(const Address& address, int flags = 0) {
-    Fd socket(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
-    if (!socket) throw_system_error(errno, concat({"socket for ", address.to_string()}));
-    return socket;
-}
-
-/// Small messages leave at once: what every protocol that answers requests wants. (asyncio does
-/// the same.) Not a TCP socket: nothing to do.
-inline void set_no_delay(int fd, int family) noexcept {
-    const int on = 1;
-    if (family == AF_INET || family == AF_INET6) {
-        ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
-}
-
-}  // namespace detail
 
 /// Connects to an address.
 /// Throws:   std::system_error (socket, connect); CancelledError.
@@ -55,6 +38,11 @@ Coro<Stream> open_connection(Address to);
 ///           with it; CancelledError.
 /// Cancel:   as above, also while the name is looked up.
 Coro<Stream> open_connection(std::string host, std::uint16_t port);
+
+/// Connects to a Unix socket; a leading zero byte in `path` means an abstract name.
+/// Throws:   std::system_error (as `Address::unix_path`; socket, connect); CancelledError.
+/// Cancel:   the socket is closed, connected or not.
+Coro<Stream> open_unix_connection(std::string path);
 
 #if WEFT_BODIES
 WEFT_INLINE Coro<Stream> open_connection(Address to) {
@@ -102,6 +90,10 @@ WEFT_INLINE Coro<Stream> open_connection(std::string host, std::uint16_t port) {
         }
     }
     detail::throw_not_connected(host, port, addresses, errors);
+}
+
+WEFT_INLINE Coro<Stream> open_unix_connection(std::string path) {
+    return open_connection(Address::unix_path(path));
 }
 #endif
 

@@ -115,8 +115,8 @@ inline detail::CloseAwaiter close(int fd) noexcept { return detail::CloseAwaiter
 inline detail::CloseAwaiter close(Fd fd) noexcept { return detail::CloseAwaiter(fd.release()); }
 /// Opens a file, close-on-exec. `path` is a C string, a std::string or a std::filesystem::path, and
 /// outlives the await. A FIFO that is opened for writing is waited for until it has a reader, and a
-/// file whose lease is being broken until it is: without O_NONBLOCK in `flags`, and with a try every
-/// 10 ms. A FIFO that is opened for reading is open at once, with a writer or without.
+/// file whose lease is being broken until it is: without O_NONBLOCK in `flags`, and with a try
+/// every 10 ms. A FIFO that is opened for reading is open at once, with a writer or without.
 /// Throws:   at once std::system_error (EINVAL) for a path with a zero byte inside.
 /// Source:   openat(2), flags O_*; IORING_OP_OPENAT, Linux 5.6.
 inline detail::OpenAwaiter open(CText path, int flags, unsigned mode = 0644) {

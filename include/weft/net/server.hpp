@@ -2,33 +2,32 @@
 // Server, start_server: accepts connections and runs a handler task for each.
 #pragma once
 
-#include <sys/socket.h>
-
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
-#include <new>
 #include <string>
-#include <system_error>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "../base/callback.hpp"
+#include "../base/clock.hpp"
 #include "../base/config.hpp"
-#include "../base/fd.hpp"
 #include "../base/ref.hpp"
-#include "../runtime/loop.hpp"
+#include "../base/std_parts.hpp"
 #include "../task/coro.hpp"
-#include "../task/future.hpp"
-#include "../task/sleep.hpp"
-#include "../task/task.hpp"
 #include "address.hpp"
-#include "connect.hpp"
-#include "io.hpp"
-#include "resolve.hpp"
 #include "stream.hpp"
+
+#if WEFT_BODIES
+#include <cerrno>
+#include <vector>
+
+#include "../base/error.hpp"
+#include "../runtime/loop.hpp"
+#include "../task/task.hpp"
+#include "detail/listen.hpp"
+#include "detail/server_state.hpp"
+#include "resolve.hpp"
+#endif
 
 namespace weft {
 
@@ -39,83 +38,88 @@ struct ServerOptions {
 };
 
 namespace detail {
-
-struct ServerState {
-    struct Listener {
-        Fd socket;
-        Address address;
-        Task<void> accepting;
-    };
-
-    // Of the loop's thread alone.
-    void add_ref() noexcept { ++refs; }
-    void release() noexcept;
-
-    void close();
-    void connection_ended();
-    /// An accept task is done, whether it ever ran or not.
-    void accepting_ended(std::size_t index);
-    void announce_end();
-
-    Callback<Coro<void>(Stream)> handler;
-    std::vector<Listener> listeners;
-    std::uint32_t refs = 1;
-    std::size_t connections = 0;
-    std::size_t accepting = 0;
-    bool closed = false;
-    Future<void> all_ended;  // closed, and the last connection is gone
-};
-
+struct ServerMaker;
+struct ServerState;
 }  // namespace detail
 
-/// A listening server. Letting go of it closes it: no more connections are taken, those that are
-/// there go on.
+/// A listening server, made by `start_server` or `start_unix_server`. Letting go of it closes it:
+/// no more connections are taken, those that are there go on.
 /// Throws:   RuntimeError once it was moved from, from everything.
 /// Thread:   loop thread only.
 class Server {
 public:
-    explicit Server(detail::Ref<detail::ServerState> state) noexcept : state_(std::move(state)) {}
-    Server(Server&&) noexcept = default;
-    Server& operator=(Server&& other) noexcept {
-        std::swap(state_, other.state_);
-        return *this;
-    }
-    ~Server() {
-        if (state_) close();
-    }
+    Server(Server&& other) noexcept;
+    Server& operator=(Server&& other) noexcept;
+    ~Server();
 
     /// The address of the (first) listening socket; with port 0 asked for, the one that was given.
-    const Address& address() const { return state().listeners.front().address; }
+    const Address& address() const;
     std::uint16_t port() const { return address().port(); }
-    std::size_t connections() const { return state().connections; }
-    bool is_serving() const { return !state().closed; }
+    /// How many handlers have not ended.
+    std::size_t connections() const;
+    bool is_serving() const;
 
-    /// Takes no more connections. Idempotent.
+    /// Takes no more connections; handlers go on. Who has connected and was not accepted yet is
+    /// reset. The file of a Unix socket is removed, if it is still this server's. Idempotent.
     void close();
-    /// Waits until it is closed and the last connection has ended.
+    /// Waits until the server is closed and its last handler has ended.
     /// Cancel:   ends the wait only.
     Coro<void> wait_closed();
+
     /// Serves until somebody closes the server, or the task is cancelled.
     /// Throws:   RuntimeError when it is closed already; CancelledError.
     /// Cancel:   closes the server, waits until the last handler has ended, and then goes on. A
-    ///           second cancel ends that wait.
+    ///           second cancel ends that wait. (Handlers that wait for clients without end are what
+    ///           `shutdown` is for.)
     /// Lifetime: the Server may be moved, and go, meanwhile.
     Coro<void> serve_forever();
 
-private:
-    detail::ServerState& state() const {
-        if (!state_) detail::throw_runtime_error("weft: an empty Server: it was moved from");
-        return *state_;
+    /// Stops in order, and is done when the last handler has ended.
+    ///
+    /// 1. No more connections are taken. Those that wait to be accepted are served; they have half
+    ///    of `grace` to send what they want.
+    /// 2. Handlers that read from their clients find the end of the stream when they have read what
+    ///    has arrived: who is idle ends, who answers a request may send what is left of it.
+    /// 3. Handlers that go on after `grace` are cancelled.
+    /// 4. If their clean-up takes longer than a second, their connections are aborted.
+    /// Throws:   RuntimeError in a handler of this server, which would wait for itself: start it as
+    ///           a task there; CancelledError.
+    /// Cancel:   the handlers are cancelled at once and waited for. A second cancel ends that wait.
+    /// Lifetime: the Server may be moved, and go, meanwhile.
+    template <class Rep, class Period>
+    Coro<void> shutdown(std::chrono::duration<Rep, Period> grace) {
+        return shut_down(detail::to_nanoseconds(grace));
     }
+
+    /// Ends the connections that were accepted and are still open. What was written still arrives;
+    /// handlers read the end of the stream, and their writes fail (EPIPE).
+    void close_clients();
+    /// The same at once: what was written and is not sent yet is dropped. TCP clients are told
+    /// (connection reset), reads of handlers fail (ECONNRESET or the end).
+    void abort_clients();
+
+private:
+    friend struct detail::ServerMaker;
+    explicit Server(detail::Ref<detail::ServerState> state) noexcept;
+    detail::ServerState& state() const;
+    Coro<void> shut_down(detail::Nanoseconds grace);
 
     detail::Ref<detail::ServerState> state_;
 };
 
 namespace detail {
 
-/// The untyped rest of `weft::start_server`.
-Coro<Server> start_server(Callback<Coro<void>(Stream)> handler, std::string host,
-                          std::uint16_t port, ServerOptions options);
+using ConnectionHandler = Callback<Coro<void>(Stream)>;
+
+// The untyped rest of the functions below.
+Coro<Server> start_server(ConnectionHandler handler, std::string host, std::uint16_t port,
+                          ServerOptions options);
+Coro<Server> start_unix_server(ConnectionHandler handler, std::string path, ServerOptions options);
+
+template <class Handler>
+concept HandlesConnections = std::is_invocable_r_v < Coro<void>,
+        std::decay_t<Handler>
+&, Stream > ;
 
 }  // namespace detail
 
@@ -125,238 +129,43 @@ Coro<Server> start_server(Callback<Coro<void>(Stream)> handler, std::string host
 /// the host. Empty host: every local address. Addresses that this host lacks (::1 without IPv6) are
 /// passed over, as long as there is another one.
 /// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
+/// Lifetime: the handler lives as long as the server, and as its last connection.
 template <class Handler>
-    requires(std::is_invocable_r_v<Coro<void>, std::decay_t<Handler>&, Stream>)
+    requires(detail::HandlesConnections<Handler>)
 Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
                           ServerOptions options = {}) {
-    return detail::start_server(detail::Callback<Coro<void>(Stream)>(std::move(handler)),
-                                std::move(host), port, options);
+    return detail::start_server(detail::ConnectionHandler(std::move(handler)), std::move(host),
+                                port, options);
+}
+
+/// The same on a Unix socket. A leading zero byte in `path` means an abstract name. A socket's file
+/// that is there already and that nobody listens on, because its server was killed, is replaced.
+/// Throws:   std::system_error (socket, bind, listen; EADDRINUSE when somebody listens there, or the
+///           file is no socket); CancelledError.
+template <class Handler>
+    requires(detail::HandlesConnections<Handler>)
+Coro<Server> start_unix_server(Handler handler, std::string path, ServerOptions options = {}) {
+    return detail::start_unix_server(detail::ConnectionHandler(std::move(handler)), std::move(path),
+                                     options);
 }
 
 #if WEFT_BODIES
 namespace detail {
 
-[[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::release() noexcept {
-    if (--refs == 0) delete this;
-}
-WEFT_INLINE void ServerState::connection_ended() {
-    --connections;
-    announce_end();
-}
-WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
-    listeners[index].socket.reset();
-    --accepting;
-    announce_end();
-}
-// A cancelled accept may still win and bring one more connection: so both counts.
-[[gnu::noinline]] WEFT_INLINE void ServerState::announce_end() {
-    if (closed && accepting == 0 && connections == 0 && !all_ended.done()) {
-        all_ended.set_result();
+struct ServerMaker {
+    [[gnu::cold]] static Server make(const Ref<ServerState>& state) noexcept {
+        return Server(state);
     }
-}
-
-inline Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
-    Coro<void> handling = server->handler(std::move(stream));
-    co_await std::move(handling);
-}
-
-/// Out of descriptors or memory: the connection stays in the kernel's queue until there are some.
-inline bool is_shortage(int error) noexcept {
-    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-}
-/// The connection broke before it was accepted: accept(2) says to treat these like a retry.
-inline bool is_lost_connection(int error) noexcept {
-    return error == ECONNABORTED || error == EPROTO || error == EPERM || error == ENETDOWN ||
-           error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH ||
-           error == EOPNOTSUPP || error == ENETUNREACH;
-}
-
-/// How it goes with a server's accepts.
-struct AcceptTrouble {
-    static constexpr int most_in_a_row = 16;
-
-    void is_over() noexcept { *this = AcceptTrouble(); }
-
-    int lost_in_a_row = 0;
-    bool reported = false;
 };
 
-/// What a failed accept leads to: true, the pause of a server that is short of something, or that
-/// loses one connection after the other (a filter may refuse every accept with an error that is
-/// meant for one connection); false, the next try. Called in a catch block.
-/// Throws:   the error again when it is neither.
-[[gnu::cold, gnu::noinline]] inline bool accept_failed(int error, AcceptTrouble& trouble) {
-    if (!is_shortage(error)) {
-        if (!is_lost_connection(error)) throw;
-        if (++trouble.lost_in_a_row <= AcceptTrouble::most_in_a_row) return false;
-        trouble.lost_in_a_row = AcceptTrouble::most_in_a_row;
-    }
-    if (!std::exchange(trouble.reported, true)) {
-        get_running_loop().call_exception_handler(
-            {"a server cannot accept and tries again", std::current_exception(), {}});
-    }
-    return true;
-}
-
-/// Runs the handler for a new connection.
-inline void serve(const Ref<ServerState>& server, Fd socket) {
-    Task<void> serving = create_task(serve_connection(server, Stream(std::move(socket))));
-    try {
-        serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); })
-            .run_in_the_end();
-    } catch (...) {
-        serving.cancel();  // nobody would count it
-        throw;
-    }
-    ++server->connections;  // last: what is counted ends
-}
-
-/// Waits for a connection. From whom it is shows the stream.
-class [[nodiscard]] ConnectionAwaiter final : public DescriptorWait {
-public:
-    explicit ConnectionAwaiter(int listener) noexcept : DescriptorWait(OpCode::accept) {
-        fd = listener;
-        offset = 0;
-        expect_wait = true;
-    }
-    Fd await_resume() { return taken(); }
-};
-
-/// Serves those who wait already, up to a turn's share: with one a turn, the busier the server, the
-/// longer the queue.
-/// Returns:  whether there may be more.
-inline bool serve_waiting(const Ref<ServerState>& server, int listener, AcceptTrouble& trouble) {
-    constexpr int share = 256;
-    for (int count = 0; count < share;) {
-        Fd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-        if (connection) {
-            serve(server, std::move(connection));
-            trouble.is_over();
-            ++count;
-        } else if (errno == EAGAIN) {
-            return false;
-        } else if (errno != EINTR) {
-            throw_system_error(errno, fd_text("accept", listener));
-        }
-    }
-    return true;
-}
-
-inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
-    constexpr std::chrono::milliseconds pause{50};
-    const int listener = server->listeners[index].socket.get();
-    bool more = false;
-    AcceptTrouble trouble;
-    for (;;) {
-        bool short_of = false;
-        try {
-            if (more) {
-                co_await yield();
-            } else {
-                serve(server, co_await ConnectionAwaiter(listener));
-                trouble.is_over();
-            }
-            more = serve_waiting(server, listener, trouble);
-        } catch (const std::system_error& error) {
-            more = false;
-            if (server->closed) co_return;
-            short_of = accept_failed(error.code().value(), trouble);
-        } catch (const std::bad_alloc&) {
-            // For the connection, which is lost, or for the words of another error.
-            if (server->closed) co_return;
-            short_of = accept_failed(ENOMEM, trouble);
-        }
-        for (int turns = 1; short_of; turns *= 2) {
-            try {
-                co_await sleep(pause);
-                short_of = false;
-            } catch (const std::bad_alloc&) {
-                // Not even for a timer: turns are counted instead, and to ask again gets rarer.
-                if (turns > 512) turns = 512;
-            }
-            for (int turn = 0; short_of && turn < turns; ++turn) co_await yield();
-        }
-    }
-}
-
-[[gnu::cold]] inline Fd listen_on(const Address& address, const ServerOptions& options) {
-    const auto fail = [&address](const char* call) {
-        throw_system_error(errno, concat({call, " ", address.to_string()}));
-    };
-    // So that it can be asked whether there are more.
-    Fd socket = open_socket(address, SOCK_NONBLOCK);
-    const int on = 1;
-    // A restarted server must not wait for its predecessor's connections to time out.
-    if (::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        (options.reuse_port &&
-         ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)) {
-        fail("setsockopt");
-    }
-    // One socket for IPv6 and another for IPv4, with the same port where both are asked for.
-    if (address.family() == AF_INET6 &&
-        ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0) {
-        fail("setsockopt IPV6_V6ONLY");
-    }
-    if (::bind(socket.get(), address.data(), address.size()) != 0) {
-        fail("bind");
-    }
-    set_no_delay(socket.get(), address.family());  // on Linux its connections have it from here
-    if (::listen(socket.get(), options.backlog) != 0) fail("listen");
-    return socket;
-}
-
-/// As many listeners as there are addresses of this host among `addresses`. A port that the kernel
-/// is to choose is the same for all.
-/// False: what it chose for the first is taken at another address.
-/// Throws:   std::system_error; of addresses that the host lacks only when it lacks them all.
-[[gnu::cold]] inline bool listen_on_each(std::vector<ServerState::Listener>& listeners,
-                                         const std::vector<Address>& addresses,
-                                         const ServerOptions& options) {
-    std::uint16_t chosen = 0;
-    std::size_t bound = 0;
-    std::exception_ptr lacking;
-    for (Address address : addresses) {
-        ServerState::Listener& listener = listeners[bound];
-        const bool choose = address.port() == 0;
-        if (choose && chosen != 0) address.set_port(chosen);
-        try {
-            listener.socket = listen_on(address, options);
-        } catch (const std::system_error& error) {
-            const int code = error.code().value();
-            if (code == EAFNOSUPPORT || code == EADDRNOTAVAIL) {  // a host without IPv6, say
-                if (!lacking) lacking = std::current_exception();
-                continue;
-            }
-            if (!choose || chosen == 0 || code != EADDRINUSE) throw;
-            return false;
-        }
-        listener.address = Address::of_socket(listener.socket.get());
-        if (choose) chosen = listener.address.port();
-        ++bound;
-    }
-    if (bound == 0 && lacking) std::rethrow_exception(lacking);
-    while (listeners.size() > bound) listeners.pop_back();
-    return true;
-}
-
-/// Listens on all of `addresses` and starts to accept.
-[[gnu::cold, gnu::noinline]] inline Server serve_on(const std::vector<Address>& addresses,
-                                                    Callback<Coro<void>(Stream)>& handler,
-                                                    const ServerOptions& options) {
+[[gnu::cold]] inline Ref<ServerState> make_server(ConnectionHandler& handler) {
     Ref<ServerState> state(new ServerState);
     state->handler = std::move(handler);
     state->all_ended = get_running_loop().create_future<void>();
-    constexpr int most_tries = 64;
-    for (int tries = 1;; ++tries) {
-        // Made at its full size: no growth, whose code is longer than this function.
-        state->listeners = std::vector<ServerState::Listener>(addresses.size());
-        if (listen_on_each(state->listeners, addresses, options)) break;
-        if (tries == most_tries) {
-            throw_system_error(EADDRINUSE, concat({"bind ", addresses.front().to_string(),
-                                                   " and others: no port is free for all"}));
-        }
-    }
-    Server server(state);  // closes what has begun when the rest fails
+    return state;
+}
+
+[[gnu::cold, gnu::noinline]] inline void start_accepting(const Ref<ServerState>& state) {
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
         Task<void>& accepting = state->listeners[index].accepting;
         accepting = create_task(accept_connections(state, index), TaskOptions("accept"));
@@ -365,56 +174,77 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
             .run_in_the_end();
         ++state->accepting;
     }
-    return server;
 }
 
-[[gnu::cold]] WEFT_INLINE Coro<Server> start_server(Callback<Coro<void>(Stream)> handler,
-                                                    std::string host, std::uint16_t port,
-                                                    ServerOptions options) {
+[[gnu::cold]] WEFT_INLINE Coro<Server> start_server(ConnectionHandler handler, std::string host,
+                                                    std::uint16_t port, ServerOptions options) {
     const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
-    co_return serve_on(addresses, handler, options);
-}
-
-[[gnu::cold]] inline Coro<void> wait_for_end(Ref<ServerState> server) {
-    co_await server->all_ended.wait();
-}
-
-[[gnu::cold]] inline Coro<void> serve_until_cancelled(Ref<ServerState> server) {
-    if (server->closed) throw_runtime_error("weft: serve_forever: the server is closed");
-    std::exception_ptr cancelled;
-    try {
-        co_await server->all_ended.wait();
-    } catch (const CancelledError&) {
-        cancelled = std::current_exception();
+    const Ref<ServerState> state = make_server(handler);
+    constexpr int most_tries = 64;
+    for (int tries = 1;; ++tries) {
+        // Made at its full size: no growth, whose code is longer than this function.
+        state->listeners = std::vector<ServerState::Listener>(addresses.size());
+        const ListenOptions listening{options.backlog, options.reuse_port};
+        if (listen_on_each(state->listeners, addresses, listening)) break;
+        if (tries == most_tries) {
+            throw_system_error(EADDRINUSE, concat({"bind ", addresses.front().to_string(),
+                                                   " and others: no port is free for all"}));
+        }
     }
-    if (!cancelled) co_return;
-    server->close();
-    co_await server->all_ended.wait();
-    std::rethrow_exception(cancelled);
+    Server server = ServerMaker::make(state);  // closes what has begun when the rest fails
+    start_accepting(state);
+    co_return server;
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<Server> start_unix_server(ConnectionHandler handler,
+                                                         std::string path, ServerOptions options) {
+    const Ref<ServerState> state = make_server(handler);
+    state->listeners = std::vector<ServerState::Listener>(1);
+    ServerState::Listener& listener = state->listeners.front();
+    listener.address = Address::unix_path(path);
+    listener.socket = listen_on(listener.address, {options.backlog, false});
+    listener.path = UnixPath(listener.address);
+    Server server = ServerMaker::make(state);
+    start_accepting(state);
+    co_return server;
 }
 
 }  // namespace detail
 
-[[gnu::cold, gnu::noinline]] WEFT_INLINE void detail::ServerState::close() {
-    if (std::exchange(closed, true)) return;
-    for (Listener& listener : listeners) {
-        // Refuses from this moment on, although the accept that waits has still to end.
-        if (listener.socket) ::shutdown(listener.socket.get(), SHUT_RDWR);
-        if (listener.accepting) listener.accepting.cancel();  // (none: it could not be started)
-    }
-    announce_end();
+[[gnu::cold]] WEFT_INLINE Server::Server(detail::Ref<detail::ServerState> state) noexcept
+    : state_(std::move(state)) {}
+[[gnu::cold]] WEFT_INLINE Server::Server(Server&& other) noexcept = default;
+[[gnu::cold]] WEFT_INLINE Server& Server::operator=(Server&& other) noexcept {
+    std::swap(state_, other.state_);
+    return *this;
+}
+[[gnu::cold]] WEFT_INLINE Server::~Server() {
+    if (state_) state_->close();
 }
 
+[[gnu::cold]] WEFT_INLINE detail::ServerState& Server::state() const {
+    if (!state_) detail::throw_runtime_error("weft: an empty Server: it was moved from");
+    return *state_;
+}
+[[gnu::cold]] WEFT_INLINE const Address& Server::address() const {
+    return state().listeners.front().address;
+}
+[[gnu::cold]] WEFT_INLINE std::size_t Server::connections() const { return state().connections; }
+[[gnu::cold]] WEFT_INLINE bool Server::is_serving() const { return !state().closed; }
 [[gnu::cold]] WEFT_INLINE void Server::close() { state().close(); }
+[[gnu::cold]] WEFT_INLINE void Server::close_clients() { state().close_clients(); }
+[[gnu::cold]] WEFT_INLINE void Server::abort_clients() { state().abort_clients(); }
 
 // On the state: the Server itself may move, or go, while one of these waits.
 
 [[gnu::cold]] WEFT_INLINE Coro<void> Server::wait_closed() {
     return detail::wait_for_end(detail::Ref<detail::ServerState>::to(state()));
 }
-
 [[gnu::cold]] WEFT_INLINE Coro<void> Server::serve_forever() {
     return detail::serve_until_cancelled(detail::Ref<detail::ServerState>::to(state()));
+}
+[[gnu::cold]] WEFT_INLINE Coro<void> Server::shut_down(detail::Nanoseconds grace) {
+    return detail::shut_down(detail::Ref<detail::ServerState>::to(state()), grace);
 }
 #endif
 

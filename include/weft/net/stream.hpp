@@ -26,6 +26,8 @@
 namespace weft {
 namespace detail {
 
+struct ServerState;
+
 /// Sends all of it, however many calls the socket wants; the task sleeps through them.
 class [[nodiscard]] [[gnu::warn_unused]] StreamWrite final : public OperationWait {
 public:
@@ -179,6 +181,8 @@ public:
     int fd() const { return state().fd.get(); }
 
 private:
+    friend struct detail::ServerState;
+
     detail::StreamState& state() const {
         if (!state_) [[unlikely]]
             detail::throw_runtime_error("weft: an empty Stream: it was moved from");

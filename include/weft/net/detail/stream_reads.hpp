@@ -14,6 +14,7 @@
 #include "../../base/buffer.hpp"
 #include "../../base/error.hpp"
 #include "../../base/fd.hpp"
+#include "../../base/intrusive_list.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../kernel/buffer_pool.hpp"
 #include "../../runtime/loop.hpp"
@@ -57,12 +58,16 @@ private:
     std::size_t end_ = 0;
 };
 
+struct ServedTag {};
+
 /// What a stream is made of; on the heap, so that a Stream may move while a read waits.
-struct StreamState {
+/// In the list of the server that has accepted it, if one has.
+struct StreamState : ListNode<ServedTag> {
     explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
     StreamState(const StreamState&) = delete;
     StreamState& operator=(const StreamState&) = delete;
     ~StreamState() {
+        if (linked()) unlink();
         if (chunks) ChunkSource::let_go(chunks, fd);
     }
 

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// Sockets for streams: how they are made.
+#pragma once
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "../../base/error.hpp"
+#include "../../base/fd.hpp"
+#include "../address.hpp"
+
+namespace weft::detail {
+
+/// For `address`, which the error names.
+[[gnu::cold, gnu::noinline]] inline Fd open_socket(const Address& address, int flags = 0) {
+    Fd socket(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
+    if (!socket) throw_system_error(errno, concat({"socket for ", address.to_string()}));
+    return socket;
+}
+
+/// Small messages leave at once: what every protocol that answers requests wants. (asyncio does
+/// the same.) Not a TCP socket: nothing to do.
+inline void set_no_delay(int fd, int family) noexcept {
+    const int on = 1;
+    if (family == AF_INET || family == AF_INET6) {
+        ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+}
+
+}  // namespace weft::detail
