@@ -84,6 +84,8 @@ template <class T>
 class Watch;
 
 // thread
+template <class T>
+class ConcurrentFuture;
 class StopToken;
 class ThreadPool;
 struct AbandonOnCancel;

@@ -2,4 +2,5 @@
 // Threads beside the loop: blocking calls and computations that tasks await, and ways into a loop.
 #pragma once
 
+#include "thread/run_threadsafe.hpp"
 #include "thread/thread_pool.hpp"

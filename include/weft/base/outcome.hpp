@@ -108,6 +108,13 @@ public:
                                                                                   : nullptr;
     }
 
+    /// The exception goes along with the caller, for one on another thread: two that share it would
+    /// free it by a count that ThreadSanitizer does not see. Null unless this holds one.
+    std::exception_ptr release_exception() noexcept {
+        if (kind_ == OutcomeKind::value || kind_ == OutcomeKind::empty) return nullptr;
+        return std::exchange(exception_, nullptr);
+    }
+
     /// The value moved out, or the exception thrown.
     T take() {
         if (kind_ != OutcomeKind::value) [[unlikely]]

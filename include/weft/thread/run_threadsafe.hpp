@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT
+// run_coroutine_threadsafe: other threads start coroutines on a loop, and wait for their results.
+#pragma once
+
+#include <exception>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#include "../base/clock.hpp"
+#include "../base/config.hpp"
+#include "../base/error.hpp"
+#include "../base/outcome.hpp"
+#include "../base/ref.hpp"
+#include "../base/thread.hpp"
+#include "../runtime/loop.hpp"
+#include "../runtime/remote.hpp"
+#include "../runtime/task_core.hpp"
+#include "../task/coro.hpp"
+#include "../task/task.hpp"
+
+namespace weft {
+namespace detail {
+
+/// Shared by the threads that wait and the loop on which the coroutine runs; either may go first.
+class RemoteRun : public CountedByThreads<RemoteRun> {
+public:
+    explicit RemoteRun(Remote home) noexcept : home_(std::move(home)) {}
+    virtual ~RemoteRun() = default;
+
+    // Any thread.
+    bool done() noexcept;
+    /// False: it is not done.
+    bool wait_until(Nanoseconds deadline);
+    /// Throws:   RuntimeError on the thread that is to give the result.
+    void wait();
+    bool cancel() noexcept;
+    /// Throws:   InvalidStateError the second time.
+    void take_once();
+
+    // The loop's thread alone.
+    void begins(TaskCore& task) noexcept { task_ = &task; }
+    /// The outcome is set. Whoever waits is told.
+    void ends() noexcept;
+    virtual void set_not_run(std::exception_ptr why) noexcept = 0;
+
+private:
+    void refuse_own_thread() const;
+
+    const Remote home_;
+    Mutex mutex_;
+    TimedCondition ended_;
+    bool done_ = false;         // guarded by the mutex; the outcome is written before
+    bool taken_ = false;        // guarded by the mutex
+    TaskCore* task_ = nullptr;  // the loop's: set while the task lives
+};
+
+template <class T>
+class TypedRemoteRun final : public RemoteRun {
+public:
+    using RemoteRun::RemoteRun;
+    void set_not_run(std::exception_ptr why) noexcept override {
+        if (!outcome.empty()) return;
+        if (why) {
+            outcome.set_exception(std::move(why));
+        } else {
+            outcome.set_cancelled();
+        }
+    }
+    Outcome<T> outcome;
+};
+
+/// Ends a run whichever way its coroutine goes: one that is cancelled before its first step never
+/// begins, and its arguments are destroyed.
+class RemoteRunEnd {
+public:
+    explicit RemoteRunEnd(Ref<RemoteRun> run) noexcept : run_(std::move(run)) {}
+    RemoteRunEnd(RemoteRunEnd&&) noexcept = default;
+    ~RemoteRunEnd() {
+        if (!run_) return;
+        run_->set_not_run(nullptr);
+        run_->ends();
+    }
+
+private:
+    Ref<RemoteRun> run_;
+};
+
+/// What runs on the loop. The result is taken where it lies: nobody awaits the task.
+template <class T>
+Coro<void> run_for_others([[maybe_unused]] RemoteRunEnd end, Ref<TypedRemoteRun<T>> run,
+                          Coro<T> body) {
+    try {
+        if constexpr (std::is_void_v<T>) {
+            co_await std::move(body);
+            run->outcome.set_value();
+        } else {
+            run->outcome.set_value(co_await std::move(body));
+        }
+    } catch (...) {
+        run->outcome.set_current_exception();
+    }
+}
+
+/// On the loop's thread.
+template <class T>
+void begin_for_others(const Ref<TypedRemoteRun<T>>& run, Coro<T> body) noexcept {
+    try {
+        RemoteRunEnd end(Ref<RemoteRun>::to(*run));
+        const Task<void> task =
+            create_task(run_for_others<T>(std::move(end), run, std::move(body)));
+        run->begins(static_cast<TaskCore&>(*task.core()));
+    } catch (...) {
+        run->set_not_run(std::current_exception());
+        run->ends();
+    }
+}
+
+}  // namespace detail
+
+/// The result of a coroutine that runs on another thread's loop: asyncio's and Python's
+/// concurrent.futures.Future. Copies refer to the same result.
+/// Thread:   any, but `get` and `wait_for` refuse the loop's own, which they would block for ever.
+template <class T>
+class ConcurrentFuture {
+public:
+    /// Blocks until the coroutine has ended, and gives its result, once: it is moved out.
+    /// Throws:   what the coroutine throws; CancelledError when it was cancelled; RuntimeError when
+    ///           the loop was closed before it began, or on the loop's own thread;
+    ///           InvalidStateError when the result was taken already.
+    T get() {
+        run_->wait();
+        run_->take_once();
+        if (std::exception_ptr exception = run_->outcome.release_exception())
+            std::rethrow_exception(std::move(exception));
+        return run_->outcome.take();
+    }
+    /// Blocks for `limit` at most.
+    /// Returns:  false: the coroutine still runs (and goes on).
+    template <class Rep, class Period>
+    bool wait_for(std::chrono::duration<Rep, Period> limit) {
+        return run_->wait_until(
+            detail::deadline_after(detail::monotonic_now(), detail::to_nanoseconds(limit)));
+    }
+    bool done() const { return run_->done(); }
+    /// Asks the task to cancel, like `Task::cancel`, and does not wait for it.
+    /// Returns:  false: it is done, or its loop is closed.
+    bool cancel() { return run_->cancel(); }
+
+private:
+    template <class Fn, class... Args>
+    friend auto run_coroutine_threadsafe(const Remote& loop, Fn&& fn, Args&&... args);
+    template <class U>
+    friend ConcurrentFuture<U> run_coroutine_threadsafe(const Remote& loop, Coro<U> coro);
+    explicit ConcurrentFuture(detail::Ref<detail::TypedRemoteRun<T>> run) noexcept
+        : run_(std::move(run)) {}
+
+    detail::Ref<detail::TypedRemoteRun<T>> run_;
+};
+
+/// Starts `coro` as a task of the loop, from another thread. The task runs to its end whether
+/// anybody waits for it or not.
+/// Returns:  a handle to its result.
+/// Throws:   RuntimeError when the loop is closed.
+/// Thread:   any. (`EventLoop::remote()` gives what may outlive the loop.)
+template <class T>
+ConcurrentFuture<T> run_coroutine_threadsafe(const Remote& loop, Coro<T> coro) {
+    detail::Ref<detail::TypedRemoteRun<T>> run(new detail::TypedRemoteRun<T>(loop));
+    loop.call_soon_threadsafe([run, body = std::move(coro)]() mutable {
+        detail::begin_for_others<T>(run, std::move(body));
+    });
+    return ConcurrentFuture<T>(std::move(run));
+}
+
+/// The same for a function that returns a Coro: it is moved to the loop's thread with its
+/// arguments, called there, and kept until its coroutine has ended.
+template <class Fn, class... Args>
+auto run_coroutine_threadsafe(const Remote& loop, Fn&& fn, Args&&... args) {
+    static_assert(
+        std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>,
+        "weft: what run_coroutine_threadsafe is given first is neither a coroutine nor a function "
+        "that can be called with copies of the arguments after it");
+    return run_coroutine_threadsafe(loop,
+                                    detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
+                                        std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+#if WEFT_BODIES
+namespace detail {
+
+WEFT_INLINE bool RemoteRun::done() noexcept {
+    const Locked lock(mutex_);
+    return done_;
+}
+
+[[gnu::cold]] WEFT_INLINE void RemoteRun::refuse_own_thread() const {
+    const EventLoop* const here = EventLoop::running();
+    if (here && here->remote() == home_)
+        throw_runtime_error(
+            "ConcurrentFuture: waited for on the thread of the loop that is to give the result");
+}
+
+WEFT_INLINE bool RemoteRun::wait_until(Nanoseconds deadline) {
+    if (!done()) refuse_own_thread();
+    const Locked lock(mutex_);
+    while (!done_ && monotonic_now() < deadline) ended_.wait_until(mutex_, deadline);
+    return done_;
+}
+
+WEFT_INLINE void RemoteRun::wait() {
+    constexpr Nanoseconds an_hour = 3'600'000'000'000;
+    while (!wait_until(monotonic_now() + an_hour)) {
+    }
+}
+
+WEFT_INLINE void RemoteRun::take_once() {
+    const Locked lock(mutex_);
+    if (std::exchange(taken_, true))
+        throw_invalid_state("ConcurrentFuture: the result was taken already");
+}
+
+WEFT_INLINE bool RemoteRun::cancel() noexcept {
+    if (done()) return false;
+    try {
+        home_.call_soon_threadsafe([run = Ref<RemoteRun>::to(*this)] {
+            if (run->task_) run->task_->loop->cancel(*run->task_, {});
+        });
+        return true;
+    } catch (const RuntimeError&) {
+        return false;  // the loop is closed, and so is the task
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
+WEFT_INLINE void RemoteRun::ends() noexcept {
+    task_ = nullptr;
+    const Locked lock(mutex_);
+    done_ = true;
+    ended_.notify_all();
+}
+
+}  // namespace detail
+#endif
+
+}  // namespace weft
