@@ -4,7 +4,6 @@
 #pragma once
 
 #include "base/buffer.hpp"
-#include "base/buffer.hpp"
 #include "base/c_text.hpp"
 #include "base/callback.hpp"
 #include "base/clock.hpp"
@@ -15,6 +14,7 @@
 #include "base/intrusive_list.hpp"
 #include "base/options.hpp"
 #include "base/outcome.hpp"
+#include "base/owned.hpp"
 #include "base/pointer_set.hpp"
 #include "base/ref.hpp"
 #include "base/std_parts.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The few parts of <memory>, <algorithm> and <chrono> that headers of ours need: unique_ptr,
-// construct_at, min and max, durations and clocks.
+// The few parts of <memory>, <algorithm> and <chrono> that headers of ours need: construct_at,
+// min and max, durations and clocks.
 #pragma once
 
 #include <utility>
@@ -8,11 +8,10 @@
 // Whole, these headers cost every user's compile a quarter of a second in C++20 (shared_ptr, the
 // parallel and ranges algorithms, streams and calendars), which is more than the loop itself does.
 // libstdc++ has the parts under these names since version 11.
-#if defined(__GLIBCXX__) && __has_include(<bits/chrono.h>) && __has_include(<bits/unique_ptr.h>)
+#if defined(__GLIBCXX__) && __has_include(<bits/chrono.h>)
 #include <bits/chrono.h>
 #include <bits/stl_algobase.h>
 #include <bits/stl_construct.h>
-#include <bits/unique_ptr.h>
 #else
 #include <algorithm>
 #include <chrono>

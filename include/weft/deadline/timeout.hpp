@@ -14,6 +14,7 @@
 
 #include "../base/clock.hpp"
 #include "../base/error.hpp"
+#include "../base/owned.hpp"
 #include "../base/std_parts.hpp"
 #include "../runtime/loop.hpp"
 #include "../runtime/task_core.hpp"
@@ -144,7 +145,7 @@ private:
     /// it, it goes without.
     [[gnu::cold, gnu::noinline]] void note_object() noexcept {
         try {
-            object_ = std::make_unique<std::string>(detail::text_of_wait(*task_->waiting_on));
+            object_.reset(new std::string(detail::text_of_wait(*task_->waiting_on)));
         } catch (const std::bad_alloc&) {
         }
     }
@@ -191,7 +192,7 @@ private:
     static void due(detail::Timer& timer) noexcept { static_cast<Timeout&>(timer).strike(); }
 
     detail::TaskCore* task_ = nullptr;
-    std::unique_ptr<std::string> object_;  // what the body waited for when the deadline struck
+    detail::Owned<std::string> object_;  // what the body waited for when the deadline struck
     Kind kind_;
     Phase phase_ = Phase::before;
     bool expired_ = false;

@@ -10,6 +10,7 @@
 #include "../base/config.hpp"
 #include "../base/error.hpp"
 #include "../base/options.hpp"
+#include "../base/owned.hpp"
 #include "../base/std_parts.hpp"
 #include "backend.hpp"
 #include "detail/epoll.hpp"
@@ -22,8 +23,7 @@ namespace weft::detail {
 /// Order of authority: the option in the program, WEFT_BACKEND in the environment, the kernel.
 /// Throws:   std::system_error when io_uring was asked for by name and is refused; RuntimeError
 ///           for a WEFT_BACKEND that names no backend.
-[[gnu::cold]] inline std::unique_ptr<Backend> choose_backend(BackendKind kind,
-                                                             unsigned ring_entries) {
+[[gnu::cold]] inline Owned<Backend> choose_backend(BackendKind kind, unsigned ring_entries) {
     std::string why = "asked for by the program";
     if (kind == BackendKind::automatic) {
         const char* const named = std::getenv("WEFT_BACKEND");
@@ -39,14 +39,14 @@ namespace weft::detail {
                                              : concat({"WEFT_BACKEND=", name});
     }
 
-    const auto with_reason = [&why](std::unique_ptr<Backend> backend) {
+    const auto with_reason = [&why](Owned<Backend> backend) {
         backend->explain(why);
         return backend;
     };
     if (kind != BackendKind::epoll) {
 #if WEFT_HAS_URING
         try {
-            return with_reason(std::make_unique<UringBackend>(ring_entries));
+            return with_reason(Owned<UringBackend>(new UringBackend(ring_entries)));
         } catch (const std::system_error& error) {
             if (kind == BackendKind::uring) throw;
             why = error.what();  // "io_uring_setup: Operation not permitted"
@@ -59,7 +59,7 @@ namespace weft::detail {
         why = "built without liburing";
 #endif
     }
-    return with_reason(std::make_unique<EpollBackend>());
+    return with_reason(Owned<EpollBackend>(new EpollBackend()));
 }
 
 }  // namespace weft::detail

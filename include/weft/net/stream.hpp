@@ -16,6 +16,7 @@
 #include "../base/buffer.hpp"
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
+#include "../base/owned.hpp"
 #include "../base/std_parts.hpp"
 #include "../task/coro.hpp"
 #include "address.hpp"
@@ -100,7 +101,7 @@ private:
 class Stream {
 public:
     /// Takes over a connected socket.
-    explicit Stream(Fd socket) : state_(std::make_unique<detail::StreamState>(std::move(socket))) {}
+    explicit Stream(Fd socket) : state_(new detail::StreamState(std::move(socket))) {}
 
     /// Reads at least one byte, at most `buffer.size()`.
     /// Returns:  bytes read; 0 means the peer closed.
@@ -261,7 +262,7 @@ private:
         }
     }
 
-    std::unique_ptr<detail::StreamState> state_;
+    detail::Owned<detail::StreamState> state_;
 };
 
 }  // namespace weft

@@ -11,6 +11,7 @@
 #include "../base/callback.hpp"
 #include "../base/clock.hpp"
 #include "../base/error.hpp"
+#include "../base/owned.hpp"
 #include "../base/std_parts.hpp"
 #include "../runtime/handle.hpp"
 #include "../runtime/loop.hpp"
@@ -55,7 +56,7 @@ namespace detail {
 /// go in any order.
 template <class T>
 struct PoolCore : Counted<PoolCore<T>> {
-    using Resource = std::unique_ptr<T>;
+    using Resource = Owned<T>;
     using Shared = Ref<PoolCore>;
 
     struct Idle {
@@ -92,7 +93,7 @@ struct PoolCore : Counted<PoolCore<T>> {
 
     /// The one that was used last, so that those not needed grow old. Null when there is none.
     Resource take_idle() noexcept {
-        if (idle.empty()) return nullptr;
+        if (idle.empty()) return {};
         Resource resource = std::move(idle.back().resource);
         idle.pop_back();
         if (idle.empty()) stop_watching();
@@ -201,7 +202,7 @@ public:
 
     T& operator*() const noexcept { return *resource_; }
     T* operator->() const noexcept { return resource_.get(); }
-    explicit operator bool() const noexcept { return resource_ != nullptr; }
+    explicit operator bool() const noexcept { return static_cast<bool>(resource_); }
 
     /// Gives the resource back before the lease goes. Does nothing when it is empty.
     void release() noexcept {
@@ -219,7 +220,7 @@ public:
         std::swap(core_, other.core_);
         std::swap(busy_, other.busy_);
         permit_.swap(other.permit_);
-        resource_.swap(other.resource_);
+        std::swap(resource_, other.resource_);
     }
 
 private:
@@ -322,7 +323,7 @@ private:
         }
         core->make_room();
         T made = co_await core->make();
-        auto resource = std::make_unique<T>(std::move(made));
+        detail::Owned<T> resource(new T(std::move(made)));
         co_return Lease(std::move(busy), std::move(permit), std::move(resource));
     }
     static Coro<void> wait_until_quiet(typename Core::Shared core) {

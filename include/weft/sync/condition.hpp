@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../base/intrusive_list.hpp"
+#include "../base/owned.hpp"
 #include "../base/std_parts.hpp"
 #include "../task/coro.hpp"
 #include "lock.hpp"
@@ -189,7 +190,7 @@ private:
     [[gnu::cold]] void let_go() noexcept;
     [[gnu::cold]] void lose_lock() noexcept;
 
-    std::unique_ptr<Lock> own_;  // apart, since guards may outlive it: see lose_lock
+    detail::Owned<Lock> own_;  // apart, since guards may outlive it: see lose_lock
     Lock* lock_;
     detail::IntrusiveList<detail::ConditionWait, detail::NotifiedTag> notified_;
     detail::WaitQueue waiting_;  // of ConditionWaits
@@ -310,7 +311,7 @@ inline void Condition::lose_lock() noexcept {
     }
     told.report();
     own_->lose_owner();
-    static thread_local std::vector<std::unique_ptr<Lock>> ownerless;
+    static thread_local std::vector<detail::Owned<Lock>> ownerless;
     try {
         ownerless.push_back(std::move(own_));
     } catch (const std::bad_alloc&) {

@@ -12,6 +12,7 @@
 
 #include "../base/error.hpp"
 #include "../base/frame_allocator.hpp"
+#include "../base/owned.hpp"
 #include "../base/std_parts.hpp"
 #include "../runtime/context.hpp"
 #include "../runtime/loop.hpp"
@@ -84,7 +85,7 @@ struct ContextValues final : ContextCore, Recycled {
 
     static void free(ContextCore& core) noexcept { delete static_cast<ContextValues*>(&core); }
     static ContextCore* copy_all(const ContextCore& core) {
-        auto copy = std::make_unique<ContextValues>();
+        Owned<ContextValues> copy(new ContextValues());
         for (const Entry& entry : static_cast<const ContextValues&>(core).entries) {
             if (ValueRef value(entry.value.get()->copy()); value.get())
                 copy->entries.push_back(Entry{entry.variable, std::move(value)});
@@ -251,7 +252,7 @@ private:
     }
 
     std::string name_;
-    std::unique_ptr<Value> default_;
+    detail::Owned<Value> default_;
     std::uint64_t id_ = detail::next_context_variable();
 };
 

@@ -15,6 +15,7 @@
 #include "../base/clock.hpp"
 #include "../base/config.hpp"
 #include "../base/error.hpp"
+#include "../base/owned.hpp"
 #include "../base/ref.hpp"
 #include "../base/std_parts.hpp"
 #include "../base/thread.hpp"
@@ -343,7 +344,7 @@ inline constinit std::atomic<ThreadPool*> process_pool{nullptr};
     static const int forks = ::pthread_atfork(
         nullptr, nullptr, [] { detail::process_pool.store(nullptr, std::memory_order_relaxed); });
     if (forks != 0) detail::throw_system_error(forks, "pthread_atfork");
-    auto fresh = std::make_unique<ThreadPool>();
+    detail::Owned<ThreadPool> fresh(new ThreadPool());
     if (!detail::process_pool.compare_exchange_strong(pool, fresh.get(), std::memory_order_acq_rel))
         return *pool;
     return *fresh.release();

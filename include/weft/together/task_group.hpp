@@ -14,6 +14,7 @@
 #include "../base/frame_allocator.hpp"
 #include "../base/intrusive_list.hpp"
 #include "../base/outcome.hpp"
+#include "../base/owned.hpp"
 #include "../base/std_parts.hpp"
 #include "../fwd.hpp"
 #include "../runtime/loop.hpp"
@@ -121,7 +122,7 @@ public:
     template <class... Args>
     auto create_task(Args&&... args) {
         check_open();
-        auto member = std::make_unique<detail::GroupMember>(*this);
+        detail::Owned<detail::GroupMember> member(new detail::GroupMember(*this));
         auto task = weft::create_task(std::forward<Args>(args)...);
         adopt(std::move(member), *task.core());
         return GroupTask(std::move(task));
@@ -129,7 +130,7 @@ public:
     template <class T>
     GroupTask<T> create_task(Coro<T> coro) {
         check_open();
-        auto member = std::make_unique<detail::GroupMember>(*this);
+        detail::Owned<detail::GroupMember> member(new detail::GroupMember(*this));
         auto* const state = detail::make_task(*loop_, coro);
         loop_->add(*state);
         watch(*member.release(), *state);
@@ -149,7 +150,7 @@ public:
         requires std::is_invocable_v<Fn&, TaskStatus<T>, Args...> Coro<T> start(Fn fn,
                                                                                 Args... args) {
             check_open();
-            auto member = std::make_unique<detail::GroupMember>(*this);
+            detail::Owned<detail::GroupMember> member(new detail::GroupMember(*this));
             Future<T> ready = loop_->create_future<T>();
             const auto task =
                 weft::create_task(std::move(fn), TaskStatus<T>(ready), std::move(args)...);
@@ -196,7 +197,7 @@ private:
         if (caller && caller->must_cancel) loop_->throw_cancelled();
         detail::throw_runtime_error("create_task: the task group is shutting down");
     }
-    void adopt(std::unique_ptr<detail::GroupMember> member, detail::FutureCore& core) noexcept;
+    void adopt(detail::Owned<detail::GroupMember> member, detail::FutureCore& core) noexcept;
     void watch(detail::GroupMember& member, detail::TaskCore& task) noexcept {
         member.task = &task;
         task.waiters.push_back(member);
@@ -337,7 +338,7 @@ inline TaskGroup::Join TaskGroup::join(bool body_failed) noexcept {
     }
 }
 
-inline void TaskGroup::adopt(std::unique_ptr<detail::GroupMember> member,
+inline void TaskGroup::adopt(detail::Owned<detail::GroupMember> member,
                              detail::FutureCore& core) noexcept {
     auto& task = static_cast<detail::TaskCore&>(core);
     if (!task.done()) {

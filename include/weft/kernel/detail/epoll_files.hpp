@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "../../base/owned.hpp"
 #include "../../base/std_parts.hpp"
 #include "../operation.hpp"
 #include "attempt.hpp"
@@ -53,7 +54,7 @@ public:
     [[gnu::cold]] int hand_over(Operation& op) noexcept {
         if (!helper_) {
             try {
-                auto helper = std::make_unique<HelperThread>();
+                Owned<HelperThread> helper(new HelperThread());
                 const int error = set_.watch_helper(helper->event_fd());
                 if (error != 0) return -error;
                 helper_ = std::move(helper);
@@ -110,7 +111,7 @@ private:
     EpollSet& set_;
     std::uint32_t& busy_;
     std::uint64_t& entered_;  // counts system calls
-    std::unique_ptr<HelperThread> helper_;
+    Owned<HelperThread> helper_;
 };
 
 }  // namespace weft::detail

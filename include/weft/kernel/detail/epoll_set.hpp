@@ -14,6 +14,7 @@
 #include "../../base/clock.hpp"
 #include "../../base/error.hpp"
 #include "../../base/fd.hpp"
+#include "../../base/owned.hpp"
 #include "../../base/std_parts.hpp"
 #include "../operation.hpp"
 #include "attempt.hpp"
@@ -82,7 +83,7 @@ public:
             if (index >= descriptors_.size()) {
                 descriptors_.resize(std::max(index + 1, descriptors_.size() * 2));
             }
-            descriptors_[index] = std::make_unique<Descriptor>();
+            descriptors_[index].reset(new Descriptor());
         } catch (const std::bad_alloc&) {
             errno = ENOMEM;
             return nullptr;
@@ -257,7 +258,7 @@ private:
 
     std::uint64_t& entered_;  // counts system calls
     Fd epoll_;
-    std::vector<std::unique_ptr<Descriptor>> descriptors_;
+    std::vector<Owned<Descriptor>> descriptors_;
     int helper_event_ = -1;
     bool has_stale_ = false;
     ExactSleep exact_;

@@ -15,6 +15,7 @@
 #include "../../base/error.hpp"
 #include "../../base/fd.hpp"
 #include "../../base/intrusive_list.hpp"
+#include "../../base/owned.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../kernel/buffer_pool.hpp"
 #include "../../runtime/loop.hpp"
@@ -42,7 +43,7 @@ public:
         }
         if (capacity_ - end_ < wanted) {
             const std::size_t larger = std::max(end_ + wanted, 2 * capacity_);
-            std::unique_ptr<char[]> memory(new char[larger]);
+            Owned<char[]> memory(new char[larger]);
             if (end_ > 0) std::memcpy(memory.get(), data_.get(), end_);
             data_ = std::move(memory);
             capacity_ = larger;
@@ -52,7 +53,7 @@ public:
     void received(std::size_t count) noexcept { end_ += count; }
 
 private:
-    std::unique_ptr<char[]> data_;
+    Owned<char[]> data_;
     std::size_t capacity_ = 0;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "../../base/frame_allocator.hpp"
+#include "../../base/owned.hpp"
 #include "../../base/std_parts.hpp"
 
 namespace weft::detail {
@@ -41,7 +42,7 @@ public:
     const T& operator*() const noexcept { return block_->value; }
 
 private:
-    std::unique_ptr<Block> block_;
+    Owned<Block> block_;
 };
 
 }  // namespace weft::detail

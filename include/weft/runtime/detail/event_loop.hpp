@@ -15,6 +15,7 @@
 #include "../../base/clock.hpp"
 #include "../../base/error.hpp"
 #include "../../base/options.hpp"
+#include "../../base/owned.hpp"
 #include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../kernel/backend.hpp"
@@ -373,7 +374,7 @@ private:
     detail::Nanoseconds step_time_ = 0;
     detail::Nanoseconds newest_reading_ = 0;  // 0: none since timers were last looked at
     detail::TimerHeap timers_;
-    std::unique_ptr<detail::Backend> backend_;
+    detail::Owned<detail::Backend> backend_;
     detail::Ref<detail::Inbox> inbox_;
     WakeUp wake_up_{detail::OpCode::read, &wake_up_arrived};
     PostBatch posts_{*this};

@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "../../base/owned.hpp"
 #include "../../base/std_parts.hpp"
 #include "../handle.hpp"
 #include "event_loop.hpp"
@@ -24,7 +25,8 @@ Handle EventLoop::call_soon(F&& fn) {
 template <class F>
 TimerHandle EventLoop::call_at_deadline(detail::Nanoseconds deadline, F&& fn) {
     check_open("call_at");
-    auto call = std::make_unique<detail::ScheduledCall>(*this, std::forward<F>(fn));
+    detail::Owned<detail::ScheduledCall> call(
+        new detail::ScheduledCall(*this, std::forward<F>(fn)));
     if (detail::ContextCore* const context = context_here()) [[unlikely]]
         call->context = detail::ContextRef(context);
     timers_.insert(*call, deadline);

@@ -61,7 +61,7 @@ namespace weft {
     closed_ = is_parents_ = true;
     // Not destroyed: it would wait for its helper thread, and ends with the process.
     static_cast<void>(backend_.release());
-    backend_ = std::make_unique<detail::ForkedBackend>();
+    backend_.reset(new detail::ForkedBackend());
     inbox_->leave_to_parent();
     // The step that has forked goes on in the child too; what else the turn has made ready does
     // not.
