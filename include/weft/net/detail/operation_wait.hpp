@@ -41,13 +41,8 @@ public:
     bool await_suspend(std::coroutine_handle<> handle) {
         EventLoop& loop = get_running_loop();
         task_ = &loop.suspend(handle, *this);
-        if (task_->must_cancel) [[unlikely]] {
-            // Not begun, so it certainly did not happen.
-            asked_ = true;
-            result = -ECANCELED;
-            loop.wake(*task_);
-            return true;
-        }
+        if (task_->must_cancel) [[unlikely]]
+            return strike_first();
         if (!loop.start(*this)) return true;
         task_->waiting_on = nullptr;
         return false;
@@ -83,6 +78,13 @@ protected:
     TaskCore* task_ = nullptr;
 
 private:
+    /// Not begun, so it certainly did not happen.
+    [[gnu::cold, gnu::noinline]] bool strike_first() noexcept {
+        asked_ = true;
+        result = -ECANCELED;
+        task_->loop->wake(*task_);
+        return true;
+    }
     static void completed(Operation& op) noexcept {
         auto& self = static_cast<OperationWait&>(op);
         self.task_->loop->wake(*self.task_);
