@@ -328,6 +328,38 @@ class Sleep:
             raise asyncio.CancelledError(*([] if self.message is None else [self.message]))
 
 
+class Lock(asyncio.Lock):
+    """Correction (63): a lock that is handed to a waiter stays locked."""
+
+    def locked(self):
+        return self._locked or any(not each.cancelled() for each in self._waiters or ())
+
+    def release(self):
+        first = next(iter(self._waiters or ()), None)
+        if not self._locked and self.locked() or first is not None and first.cancelled():
+            # Known: it is the one it was handed to who would lose it; one who was cancelled is passed over at once.
+            asyncio.get_running_loop().world.cut = True
+        super().release()
+
+
+class Queue(asyncio.Queue):
+    """Known (73): who waits is handed its item or its place, so a newcomer finds another queue than in asyncio."""
+
+    def __init__(self, most):
+        super().__init__(most)
+        self.woken = []
+
+    def _wakeup_next(self, waiters):
+        first = next((each for each in waiters if not each.done()), None)
+        if first is not None:
+            self.woken.append((first._callbacks[0][0].__self__, first))
+        super()._wakeup_next(waiters)
+
+    def is_between(self):
+        self.woken = [(task, waiter) for task, waiter in self.woken if task._fut_waiter is waiter]
+        return bool(self.woken)
+
+
 class Ordered(dict):
     """A set that remembers the order, so that a group cancels its children in the order of their creation."""
 
@@ -593,14 +625,17 @@ class World:
         self.coros, self.out, self.loop = coros, out, loop
         self.began = loop.now
         self.cut = False
+        loop.world = self
         self.all, self.slots, self.handles = [], {}, {}
         self.futures = [loop.create_future() for _ in range(OBJECTS)]
-        self.locks = [asyncio.Lock() for _ in range(OBJECTS)]
+        self.locks = [Lock() for _ in range(OBJECTS)]
         self.semaphores = [asyncio.BoundedSemaphore(i) for i in range(OBJECTS)]
         self.events = [asyncio.Event() for _ in range(OBJECTS)]
-        self.conditions = [asyncio.Condition() for _ in range(OBJECTS)]
+        self.owners = [None] * OBJECTS  # of the conditions' locks
+        self.conditions = [asyncio.Condition(Lock()) for _ in range(OBJECTS)]
+        self.left = set()  # barriers that somebody who was cancelled has left
         self.barriers = [asyncio.Barrier(i or 2) for i in range(OBJECTS)]
-        self.queues = [asyncio.Queue(i) for i in range(OBJECTS)]
+        self.queues = [Queue(i) for i in range(OBJECTS)]
 
     def log(self, who, line, what):
         if not self.cut:
@@ -688,6 +723,26 @@ def with_end(world, who, node):
 def at_once(frame, node):
     """None when the statement waits."""
     world, op, numbers = frame.world, node.op, node.numbers
+    if op in ("put", "get", "putn", "getn", "qsize", "join", "qdone") and world.queues[numbers[0]].is_between():
+        world.cut = True
+    if op in ("cond", "cwait", "notify"):
+        condition = world.conditions[numbers[0]]
+        task = asyncio.current_task()
+        if not condition._lock._locked and is_between(condition):
+            world.cut = True
+        elif op != "cond" and condition.locked() and world.owners[numbers[0]] is not task:
+            world.cut = True  # Known: who waits with somebody else's lock is served in another order.
+        elif op == "cwait" and task._must_cancel:
+            world.cut = True  # Known: a wait that a pending cancel ends does not give the lock away.
+    if op in ("sem", "sacquire") and world.semaphores[numbers[0]]._value > 0 and world.semaphores[numbers[0]]._waiters:
+        world.cut = True  # Known: a permit that nobody is owed is taken at once.
+    if op in ("bwait", "breset", "babort"):
+        barrier = world.barriers[numbers[0]]
+        if barrier._state.value in ("draining", "resetting") or any(
+                each.cancelled() for each in barrier._cond._waiters):
+            # Known: who comes while it drains is let in in another order; who is cancelled has left at once; those who
+            # were released keep their place.
+            world.cut = True
     if op in ("spawn", "gspawn"):
         return spawn(frame, node)
     if op in ("cancel", "look", "ondone"):
@@ -817,10 +872,25 @@ async def perform_group(frame, node):
     return flow
 
 
+def is_between(condition):
+    """Known: who was notified or cancelled has, or waits for, the lock, although the task has not run since."""
+    return isinstance(condition, asyncio.Condition) and any(each.done() for each in condition._waiters)
+
+
 async def perform_guarded(frame, node, guarded):
-    async with guarded:
-        frame.world.log(frame.who, node.line, "in")
+    await guarded.acquire()
+    if node.op == "cond":
+        frame.world.owners[node.numbers[0]] = asyncio.current_task()
+    frame.world.log(frame.who, node.line, "in")
+    try:
         return await run_block(frame, node.body)
+    finally:
+        if is_between(guarded):
+            frame.world.cut = True
+        try:
+            guarded.release()
+        except (RuntimeError, ValueError):
+            pass  # Correction: what somebody else has released is reported, not thrown.
 
 
 async def perform_await(frame, node):
@@ -856,9 +926,22 @@ async def perform_await(frame, node):
     elif op == "ewait":
         await world.events[numbers[0]].wait()
     elif op == "cwait":
-        await world.conditions[numbers[0]].wait()
+        condition = world.conditions[numbers[0]]
+        try:
+            await condition.wait()
+        finally:
+            world.owners[numbers[0]] = asyncio.current_task()
+            if is_between(condition):
+                world.cut = True
     elif op == "bwait":
-        return str(await world.barriers[numbers[0]].wait())
+        barrier = world.barriers[numbers[0]]
+        if barrier in world.left and barrier.n_waiting > 0:
+            world.cut = True  # Known (69): asyncio gives a place twice after a cancel.
+        try:
+            return str(await barrier.wait())
+        except asyncio.CancelledError:
+            world.left.add(barrier)
+            raise
     elif op == "breset":
         await world.barriers[numbers[0]].reset()
     elif op == "babort":
@@ -939,7 +1022,8 @@ async def run_block(frame, block):
             if said is not None:
                 world.log(frame.who, node.line, said)
                 continue
-            world.log(frame.who, node.line, node.op)
+            if node.op not in ("breset", "babort"):  # (in weft they do not wait)
+                world.log(frame.who, node.line, node.op)
             flow = await perform(frame, node)
         except BaseException as error:
             world.log(frame.who, node.line, describe(error))
