@@ -12,36 +12,20 @@
 #include <system_error>
 #include <utility>
 
+#include "config.hpp"
+
 namespace weft {
 namespace detail {
 
 /// The texts of errors and reports are put together here: each use of operator+ or of another
 /// member of std::string (whose code C++20 compiles anew in every file) weighs more than this.
-[[gnu::cold, gnu::noinline]] inline std::string concat(
-    std::initializer_list<std::string_view> pieces) {
-    std::string text;
-    for (const std::string_view piece : pieces) text.append(piece.data(), piece.size());
-    return text;
-}
+[[gnu::cold]] std::string concat(std::initializer_list<std::string_view> pieces);
 
 /// std::to_string, once for all types.
-[[gnu::cold, gnu::noinline]] inline std::string decimal(long long number) {
-    char digits[24];
-    std::size_t at = sizeof digits;
-    auto rest = number < 0 ? 0 - static_cast<unsigned long long>(number)
-                           : static_cast<unsigned long long>(number);
-    do {
-        digits[--at] = static_cast<char>('0' + rest % 10);
-        rest /= 10;
-    } while (rest > 0);
-    if (number < 0) digits[--at] = '-';
-    return std::string(digits + at, sizeof digits - at);
-}
+[[gnu::cold]] std::string decimal(long long number);
 
 /// What the errors of a call on a descriptor name: "recv fd 7".
-[[gnu::cold, gnu::noinline]] inline std::string fd_text(std::string_view call, int fd) {
-    return concat({call, " fd ", decimal(fd)});
-}
+[[gnu::cold]] std::string fd_text(std::string_view call, int fd);
 
 }  // namespace detail
 
@@ -120,28 +104,68 @@ namespace detail {
 
 // Out of line and cold: the throwing path of an inlined await must not weigh on the path that
 // does not throw.
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_system_error(int error,
-                                                                      const std::string& what) {
+[[noreturn, gnu::cold]] void throw_system_error(int error, const std::string& what);
+[[noreturn, gnu::cold]] void throw_system_error(int error, const char* call);
+
+[[noreturn, gnu::cold]] void throw_runtime_error(const char* what);
+[[noreturn, gnu::cold]] void throw_runtime_error(std::initializer_list<std::string_view> pieces);
+
+[[noreturn, gnu::cold]] void throw_empty_handle();
+[[noreturn, gnu::cold]] void throw_invalid_state(const char* what);
+
+}  // namespace detail
+}  // namespace weft
+
+#if WEFT_BODIES
+namespace weft::detail {
+
+[[gnu::noinline]] WEFT_INLINE std::string concat(std::initializer_list<std::string_view> pieces) {
+    std::string text;
+    for (const std::string_view piece : pieces) text.append(piece.data(), piece.size());
+    return text;
+}
+
+[[gnu::noinline]] WEFT_INLINE std::string decimal(long long number) {
+    char digits[24];
+    std::size_t at = sizeof digits;
+    auto rest = number < 0 ? 0 - static_cast<unsigned long long>(number)
+                           : static_cast<unsigned long long>(number);
+    do {
+        digits[--at] = static_cast<char>('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (number < 0) digits[--at] = '-';
+    return std::string(digits + at, sizeof digits - at);
+}
+
+[[gnu::noinline]] WEFT_INLINE std::string fd_text(std::string_view call, int fd) {
+    return concat({call, " fd ", decimal(fd)});
+}
+
+[[gnu::noinline]] WEFT_INLINE void throw_system_error(int error, const std::string& what) {
     throw std::system_error(error, std::system_category(), what);
 }
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_system_error(int error, const char* call) {
+
+[[gnu::noinline]] WEFT_INLINE void throw_system_error(int error, const char* call) {
     throw_system_error(error, std::string(call));
 }
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_runtime_error(const char* what) {
+[[gnu::noinline]] WEFT_INLINE void throw_runtime_error(const char* what) {
     throw RuntimeError(what);
 }
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_runtime_error(
+
+[[gnu::noinline]] WEFT_INLINE void throw_runtime_error(
     std::initializer_list<std::string_view> pieces) {
     throw RuntimeError(concat(pieces));
 }
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_empty_handle() {
+[[gnu::noinline]] WEFT_INLINE void throw_empty_handle() {
     throw_runtime_error("weft: an empty handle: it refers to no task or future");
 }
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_invalid_state(const char* what) {
+
+[[gnu::noinline]] WEFT_INLINE void throw_invalid_state(const char* what) {
     throw InvalidStateError(what);
 }
 
-}  // namespace detail
-}  // namespace weft
+}  // namespace weft::detail
+#endif

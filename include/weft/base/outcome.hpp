@@ -10,6 +10,7 @@
 #include <typeinfo>
 #include <utility>
 
+#include "config.hpp"
 #include "error.hpp"
 #include "std_parts.hpp"
 
@@ -24,21 +25,14 @@ enum class OutcomeKind : std::uint8_t {
 
 /// Is the exception being handled a CancelledError? Asks the runtime for its type: rethrowing it
 /// to find out would cost as much as the cancellation itself.
-inline bool handling_cancelled_error() noexcept {
-    const std::type_info* type = abi::__cxa_current_exception_type();
-    return type != nullptr && *type == typeid(CancelledError);
-}
+[[gnu::cold]] bool handling_cancelled_error() noexcept;
 
 /// What a coroutine ends with that has flowed off its end where a value is due: g++ says nothing,
 /// and the language says that it must not happen.
-[[gnu::cold, gnu::noinline]] inline std::exception_ptr no_value() noexcept {
-    return std::make_exception_ptr(RuntimeError("weft: a coroutine ended without co_return"));
-}
+[[gnu::cold]] std::exception_ptr no_value() noexcept;
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void rethrow(const std::exception_ptr& exception) {
-    if (exception) std::rethrow_exception(exception);
-    throw CancelledError();
-}
+/// The exception, or, when there is none, a CancelledError.
+[[noreturn, gnu::cold]] void rethrow(const std::exception_ptr& exception);
 
 struct Void {};
 
@@ -155,5 +149,21 @@ private:
         std::exception_ptr exception_;
     };
 };
+
+#if WEFT_BODIES
+[[gnu::noinline]] WEFT_INLINE bool handling_cancelled_error() noexcept {
+    const std::type_info* type = abi::__cxa_current_exception_type();
+    return type != nullptr && *type == typeid(CancelledError);
+}
+
+[[gnu::noinline]] WEFT_INLINE std::exception_ptr no_value() noexcept {
+    return std::make_exception_ptr(RuntimeError("weft: a coroutine ended without co_return"));
+}
+
+[[gnu::noinline]] WEFT_INLINE void rethrow(const std::exception_ptr& exception) {
+    if (exception) std::rethrow_exception(exception);
+    throw CancelledError();
+}
+#endif
 
 }  // namespace weft::detail

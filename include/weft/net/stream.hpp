@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "../base/buffer.hpp"
+#include "../base/config.hpp"
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
 #include "../base/owned.hpp"
@@ -195,74 +196,86 @@ private:
 
     // Static, on the state: the Stream itself may move while one of these waits.
 
-    static Coro<void> close_now(detail::StreamState& stream) {
-        if (stream.fd) co_await io::close(std::move(stream.fd));
-    }
-
-    static Coro<void> read_into(detail::StreamState& stream, MutableBuffer into) {
-        co_await fill(stream, into.size());
-        if (into.size() == 0) co_return;
-        std::memcpy(into.data(), stream.buffer.view().data(), into.size());
-        stream.buffer.consume(into.size());
-    }
-
-    static Coro<std::string> read_count(detail::StreamState& stream, std::size_t count) {
-        co_await fill(stream, count);
-        co_return stream.take(count);
-    }
-
+    static Coro<void> close_now(detail::StreamState& stream);
+    static Coro<void> read_into(detail::StreamState& stream, MutableBuffer into);
+    static Coro<std::string> read_count(detail::StreamState& stream, std::size_t count);
+    static Coro<std::string> read_through(detail::StreamState& stream, std::string_view separator);
+    static Coro<void> fill(detail::StreamState& stream, std::size_t count);
     /// A read of several receives whose stream is closed between two of them ends like one that
     /// waits.
-    static void go_on(const detail::StreamState& stream) {
-        if (!stream.fd) [[unlikely]]
-            detail::throw_system_error(ECANCELED, "recv on a stream that was closed meanwhile");
-    }
-
-    [[noreturn, gnu::cold, gnu::noinline]] static void throw_incomplete(detail::StreamState& stream,
-                                                                        std::size_t count) {
-        throw IncompleteReadError(stream.take(stream.buffer.size()), count,
-                                  detail::fd_text("recv", stream.fd.get()));
-    }
-    [[noreturn, gnu::cold, gnu::noinline]] static void throw_overrun(
-        const detail::StreamState& stream) {
-        throw LimitOverrunError(stream.limit, detail::fd_text("recv", stream.fd.get()));
-    }
-
-    static Coro<void> fill(detail::StreamState& stream, std::size_t count) {
-        for (bool began = false; stream.buffer.size() < count; began = true) {
-            if (began) go_on(stream);
-            // Memory for what comes, and not for what a peer has announced.
-            const std::size_t missing = count - stream.buffer.size();
-            const std::size_t room = std::min(missing, std::max(stream.buffer.size(), most_ahead));
-            const bool alive = co_await detail::StreamFill(stream, std::max(room, chunk));
-            if (!alive) throw_incomplete(stream, count);
-        }
-    }
-
-    static Coro<std::string> read_through(detail::StreamState& stream, std::string_view separator) {
-        if (separator.empty()) detail::throw_runtime_error("read_until: the separator is empty");
-        std::size_t searched = 0;
-        for (bool began = false;; began = true) {
-            const std::string_view data = stream.buffer.view();
-            const std::size_t at = data.find(separator, searched);
-            if (at != std::string_view::npos) {
-                if (at > stream.limit) throw_overrun(stream);
-                co_return stream.take(at + separator.size());
-            }
-            // (What may be the first part of a separator does not count.)
-            if (data.size() - std::min(data.size(), separator.size() - 1) > stream.limit)
-                throw_overrun(stream);
-            if (began) go_on(stream);
-            // A separator may be cut in two by the end of what has arrived.
-            searched = data.size() - std::min(data.size(), separator.size() - 1);
-            const bool alive = co_await detail::StreamFill(stream, chunk);
-            if (alive) continue;
-            if (stream.buffer.size() == 0) co_return std::string();
-            throw_incomplete(stream, 0);
-        }
-    }
+    static void go_on(const detail::StreamState& stream);
+    [[noreturn, gnu::cold]] static void throw_incomplete(detail::StreamState& stream,
+                                                         std::size_t count);
+    [[noreturn, gnu::cold]] static void throw_overrun(const detail::StreamState& stream);
 
     detail::Owned<detail::StreamState> state_;
 };
+
+#if WEFT_BODIES
+WEFT_INLINE Coro<void> Stream::close_now(detail::StreamState& stream) {
+    if (stream.fd) co_await io::close(std::move(stream.fd));
+}
+
+WEFT_INLINE Coro<void> Stream::read_into(detail::StreamState& stream, MutableBuffer into) {
+    co_await fill(stream, into.size());
+    if (into.size() == 0) co_return;
+    std::memcpy(into.data(), stream.buffer.view().data(), into.size());
+    stream.buffer.consume(into.size());
+}
+
+WEFT_INLINE Coro<std::string> Stream::read_count(detail::StreamState& stream, std::size_t count) {
+    co_await fill(stream, count);
+    co_return stream.take(count);
+}
+
+WEFT_INLINE void Stream::go_on(const detail::StreamState& stream) {
+    if (!stream.fd) [[unlikely]]
+        detail::throw_system_error(ECANCELED, "recv on a stream that was closed meanwhile");
+}
+
+[[gnu::noinline]] WEFT_INLINE void Stream::throw_incomplete(detail::StreamState& stream,
+                                                            std::size_t count) {
+    throw IncompleteReadError(stream.take(stream.buffer.size()), count,
+                              detail::fd_text("recv", stream.fd.get()));
+}
+[[gnu::noinline]] WEFT_INLINE void Stream::throw_overrun(const detail::StreamState& stream) {
+    throw LimitOverrunError(stream.limit, detail::fd_text("recv", stream.fd.get()));
+}
+
+WEFT_INLINE Coro<void> Stream::fill(detail::StreamState& stream, std::size_t count) {
+    for (bool began = false; stream.buffer.size() < count; began = true) {
+        if (began) go_on(stream);
+        // Memory for what comes, and not for what a peer has announced.
+        const std::size_t missing = count - stream.buffer.size();
+        const std::size_t room = std::min(missing, std::max(stream.buffer.size(), most_ahead));
+        const bool alive = co_await detail::StreamFill(stream, std::max(room, chunk));
+        if (!alive) throw_incomplete(stream, count);
+    }
+}
+
+WEFT_INLINE Coro<std::string> Stream::read_through(detail::StreamState& stream,
+                                                   std::string_view separator) {
+    if (separator.empty()) detail::throw_runtime_error("read_until: the separator is empty");
+    std::size_t searched = 0;
+    for (bool began = false;; began = true) {
+        const std::string_view data = stream.buffer.view();
+        const std::size_t at = data.find(separator, searched);
+        if (at != std::string_view::npos) {
+            if (at > stream.limit) throw_overrun(stream);
+            co_return stream.take(at + separator.size());
+        }
+        // (What may be the first part of a separator does not count.)
+        if (data.size() - std::min(data.size(), separator.size() - 1) > stream.limit)
+            throw_overrun(stream);
+        if (began) go_on(stream);
+        // A separator may be cut in two by the end of what has arrived.
+        searched = data.size() - std::min(data.size(), separator.size() - 1);
+        const bool alive = co_await detail::StreamFill(stream, chunk);
+        if (alive) continue;
+        if (stream.buffer.size() == 0) co_return std::string();
+        throw_incomplete(stream, 0);
+    }
+}
+#endif
 
 }  // namespace weft

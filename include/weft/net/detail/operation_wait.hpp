@@ -89,11 +89,15 @@ private:
         auto& self = static_cast<OperationWait&>(op);
         self.task_->loop->wake(*self.task_);
     }
-    [[noreturn, gnu::cold, gnu::noinline]] void fail() const {
-        if (await_cancelled()) task_->loop->throw_cancelled();
-        throw_system_error(-result, call_and_object(*this));
-    }
+    [[noreturn, gnu::cold]] void fail() const;
 };
+
+#if WEFT_BODIES
+[[gnu::noinline]] WEFT_INLINE void OperationWait::fail() const {
+    if (await_cancelled()) task_->loop->throw_cancelled();
+    throw_system_error(-result, call_and_object(*this));
+}
+#endif
 
 /// An operation whose result is a descriptor: closed if nobody takes it (the frame was destroyed
 /// while the kernel completed the operation).

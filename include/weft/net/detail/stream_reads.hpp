@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "../../base/buffer.hpp"
+#include "../../base/config.hpp"
 #include "../../base/error.hpp"
 #include "../../base/fd.hpp"
 #include "../../base/intrusive_list.hpp"
@@ -67,10 +68,7 @@ struct StreamState : ListNode<ServedTag> {
     explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
     StreamState(const StreamState&) = delete;
     StreamState& operator=(const StreamState&) = delete;
-    ~StreamState() {
-        if (linked()) unlink();
-        if (chunks) ChunkSource::let_go(chunks, fd);
-    }
+    ~StreamState();
 
     std::string take(std::size_t count) {
         std::string text(buffer.view().substr(0, count));
@@ -135,32 +133,12 @@ protected:
     bool chunk_is_there() const noexcept {
         return stream_->chunks && (stream_->chunks->has_data() || stream_->chunks->has_end());
     }
-    void take_chunk() {
-        ChunkSource& chunks = *stream_->chunks;
-        if (chunks.has_data()) {
-            result = static_cast<int>(chunks.take(address, length));
-        } else if (chunks.has_end()) {
-            result = chunks.take_end();
-        } else {
-            throw_runtime_error("weft: two tasks read from one stream");
-        }
-    }
+    void take_chunk();
 
     StreamState* stream_;
 
 private:
-    [[gnu::noinline]] bool wait_for_chunk(std::coroutine_handle<> handle) {
-        EventLoop& loop = get_running_loop();
-        task_ = &loop.suspend(handle, *this);
-        waits_for_chunk_ = true;
-        if (task_->must_cancel) [[unlikely]] {
-            asked_ = true;
-            result = -ECANCELED;
-            loop.wake(*task_);
-            return true;
-        }
-        return stream_->chunks->wait(*task_);
-    }
+    bool wait_for_chunk(std::coroutine_handle<> handle);
 
     bool waits_for_chunk_ = false;
 };
@@ -274,20 +252,53 @@ public:
 
 private:
     /// Left by a read_line or its like.
-    [[gnu::cold]] Chunk buffered() {
-        Block* const block = Block::make(nullptr);
-        if (!block) throw std::bad_alloc();
-        const std::size_t count = std::min<std::size_t>(stream_->buffer.size(), Block::capacity);
-        std::memcpy(block->memory(), stream_->buffer.view().data(), count);
-        block->fill(static_cast<std::uint32_t>(count));
-        stream_->buffer.consume(count);
-        return Chunk(block);
-    }
+    [[gnu::cold]] Chunk buffered();
 
     StreamState* stream_;
     TaskCore* task_ = nullptr;
     bool asked_ = false;
     int fd_;  // for messages: the stream may be closed by then
 };
+
+#if WEFT_BODIES
+[[gnu::noinline]] WEFT_INLINE StreamState::~StreamState() {
+    if (linked()) unlink();
+    if (chunks) ChunkSource::let_go(chunks, fd);
+}
+
+[[gnu::noinline]] WEFT_INLINE void StreamReceive::take_chunk() {
+    ChunkSource& chunks = *stream_->chunks;
+    if (chunks.has_data()) {
+        result = static_cast<int>(chunks.take(address, length));
+    } else if (chunks.has_end()) {
+        result = chunks.take_end();
+    } else {
+        throw_runtime_error("weft: two tasks read from one stream");
+    }
+}
+
+[[gnu::noinline]] WEFT_INLINE bool StreamReceive::wait_for_chunk(std::coroutine_handle<> handle) {
+    EventLoop& loop = get_running_loop();
+    task_ = &loop.suspend(handle, *this);
+    waits_for_chunk_ = true;
+    if (task_->must_cancel) [[unlikely]] {
+        asked_ = true;
+        result = -ECANCELED;
+        loop.wake(*task_);
+        return true;
+    }
+    return stream_->chunks->wait(*task_);
+}
+
+[[gnu::noinline]] WEFT_INLINE Chunk ChunkRead::buffered() {
+    Block* const block = Block::make(nullptr);
+    if (!block) throw std::bad_alloc();
+    const std::size_t count = std::min<std::size_t>(stream_->buffer.size(), Block::capacity);
+    std::memcpy(block->memory(), stream_->buffer.view().data(), count);
+    block->fill(static_cast<std::uint32_t>(count));
+    stream_->buffer.consume(count);
+    return Chunk(block);
+}
+#endif
 
 }  // namespace weft::detail
