@@ -97,6 +97,7 @@ class Chunk;
 class Datagram;
 class Server;
 class Stream;
+struct ConnectOptions;
 struct DatagramOptions;
 struct NameInfo;
 struct ReceivedDatagram;

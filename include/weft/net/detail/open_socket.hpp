@@ -30,4 +30,21 @@ inline void set_no_delay(int fd, int family) noexcept {
     }
 }
 
+inline void set_keep_alive(int fd) noexcept {
+    const int on = 1;
+    ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
+
+/// So that the port is chosen when the socket connects, and may be one that goes elsewhere from
+/// here already (IP_BIND_ADDRESS_NO_PORT, Linux 4.2).
+[[gnu::cold, gnu::noinline]] inline void bind_to(int fd, const Address& local) {
+    const int on = 1;
+    if (local.port() == 0 && local.family() != AF_UNIX) {
+        ::setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    }
+    if (::bind(fd, local.data(), local.size()) != 0) {
+        throw_system_error(errno, concat({"bind ", local.to_string()}));
+    }
+}
+
 }  // namespace weft::detail
