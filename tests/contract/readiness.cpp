@@ -72,7 +72,8 @@ WEFT_TEST_CASE("files are always readable and writable", "[readiness]") {
     const Fd file = nameless_file("x");
     const Fd null = opened("/dev/null", O_RDWR);
     for (const int fd : {file.get(), null.get()}) {
-        for (const short mask : {POLLIN, POLLOUT, POLLIN | POLLHUP, POLLRDNORM, POLLWRNORM}) {
+        const short masks[] = {POLLIN, POLLOUT, POLLIN | POLLHUP, POLLRDNORM, POLLWRNORM};
+        for (const short mask : masks) {
             CAPTURE(fd, mask);
             const short ready = co_await io::poll(fd, mask);
             CHECK((ready & mask) == (mask & ~POLLHUP));
@@ -82,7 +83,8 @@ WEFT_TEST_CASE("files are always readable and writable", "[readiness]") {
 
 WEFT_TEST_CASE("a wait on a number that is no descriptor is EBADF", "[readiness]") {
     for (const int fd : {-1, 999'999}) {
-        for (const short mask : {0, POLLIN, POLLHUP}) {
+        const short masks[] = {0, POLLIN, POLLHUP};
+        for (const short mask : masks) {
             CAPTURE(fd, mask);
             const Failure failed = co_await failure([&] { return io::poll(fd, mask); });
             CHECK(failed.error == EBADF);
@@ -93,7 +95,8 @@ WEFT_TEST_CASE("a wait on a number that is no descriptor is EBADF", "[readiness]
 WEFT_TEST_CASE("a wait for a kind of data that is not there sleeps, whatever else is there",
                "[readiness]") {
     // (The ring does not tell either: nothing of that kind ever comes on such a socket.)
-    for (const short mask : {POLLPRI, POLLRDBAND, POLLMSG}) {
+    const short masks[] = {POLLPRI, POLLRDBAND, POLLMSG};
+    for (const short mask : masks) {
         CAPTURE(mask);
         Pair ends = tcp_pair();
         put(ends.b.get(), "plain");

@@ -217,7 +217,7 @@ WEFT_TEST_CASE(
     CHECK(server.connections() == 0);
     std::size_t served = 0;
     for (const Fd& client : clients) {
-        served += support::drain(client.get()) == "one\ntwo\ngoodbye\n" ? 1 : 0;
+        served += support::drain(client.get()) == "one\ntwo\ngoodbye\n" ? 1U : 0U;
     }
     CHECK(served == clients.size());
     bool refused = false;

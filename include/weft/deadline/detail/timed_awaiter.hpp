@@ -107,13 +107,14 @@ decltype(auto) keep_awaiter(A&& awaitable) {
 template <class A>
 using KeptAwaiter = decltype(keep_awaiter(std::declval<A>()));
 
-/// Made from an awaitable, as `make_awaiter` or `keep_awaiter` does.
+/// Made from an awaitable, as `make_awaiter` or `keep_awaiter` does. (Which one, is asked of the
+/// first: the second need not compile for a callable that cannot be copied.)
 template <class Awaiter, class A>
 decltype(auto) awaiter_for(A&& awaitable) {
-    if constexpr (std::is_same_v<Awaiter, KeptAwaiter<A>>) {
-        return keep_awaiter(std::forward<A>(awaitable));
-    } else {
+    if constexpr (std::is_same_v<Awaiter, AwaiterFrom<A>>) {
         return make_awaiter(std::forward<A>(awaitable));
+    } else {
+        return keep_awaiter(std::forward<A>(awaitable));
     }
 }
 
