@@ -15,6 +15,7 @@ ROOMS = [
     "deadline",
     "net",
     "thread",
+    "signal",
     "queue",
     "sync",
     "task",

@@ -13,6 +13,7 @@ namespace weft {
 class CText;
 class ConstBuffer;
 class Fd;
+class KeyboardInterrupt;
 class MutableBuffer;
 enum class BackendKind : unsigned char;
 struct FrameUpstream;
@@ -82,6 +83,10 @@ template <class T>
 class Received;
 template <class T>
 class Watch;
+
+// signal
+class SignalSet;
+class SignalStream;
 
 // thread
 template <class T>

@@ -9,6 +9,7 @@
 #include "patterns.hpp"
 #include "queue.hpp"
 #include "runtime.hpp"
+#include "signal.hpp"
 #include "sync.hpp"
 #include "task.hpp"
 #include "thread.hpp"

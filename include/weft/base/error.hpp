@@ -53,6 +53,25 @@ public:
     explicit TimeoutError(const std::string& what) : std::runtime_error(what) {}
 };
 
+/// A signal has ended a run: thrown by `weft::run`, after everything was cleaned up. If nobody
+/// catches it, the process ends as the signal would have ended it (a shell sees 128 + its number).
+class StoppedBySignal : public std::runtime_error {
+public:
+    int signal() const noexcept { return signal_; }
+
+    explicit StoppedBySignal(int signal, const std::string& what)
+        : std::runtime_error(what), signal_(signal) {}
+
+private:
+    int signal_;
+};
+
+/// The one of SIGINT: Ctrl-C.
+class KeyboardInterrupt final : public StoppedBySignal {
+public:
+    explicit KeyboardInterrupt(int signal) : StoppedBySignal(signal, "interrupted") {}
+};
+
 /// A future or task was asked for something that its state does not allow: its result before it
 /// is done, a result where one is set already.
 class InvalidStateError : public std::logic_error {

@@ -29,6 +29,16 @@ struct RunOptions {
     /// weft never raise SIGPIPE; for everybody else's writes (printf into a pipe, a C library) it
     /// is ignored, unless the program has set a handler of its own.
     bool ignore_sigpipe = true;
+    /// Ctrl-C cancels the main coroutine, and `run` ends with KeyboardInterrupt after its clean-up; a
+    /// second one is immediate. Only on the process's main thread, and only where nothing else has
+    /// been decided about SIGINT (a handler of the program's, or nohup).
+    bool handle_sigint = true;
+    /// A signal that asks for a graceful stop, such as SIGTERM; 0: none. The first one is told to
+    /// whoever has asked for it (`wait_for_stop`, `until_stop`, servers, which stop accepting);
+    /// after `grace`, or with the second one, the main coroutine is cancelled, and `run` ends with
+    /// StoppedBySignal.
+    int stop_signal = 0;
+    Duration grace = std::chrono::seconds(10);
     /// How long the clean-up of cancelled tasks may take when `run` ends; then they are destroyed.
     Duration shutdown_timeout = std::chrono::seconds(10);
     /// Time stands still while anything runs and jumps to the next deadline when nothing in this

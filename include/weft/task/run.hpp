@@ -9,6 +9,7 @@
 #include "../base/config.hpp"
 #include "../base/options.hpp"
 #include "../runtime/loop.hpp"
+#include "detail/run_signals.hpp"
 #include "task.hpp"
 
 namespace weft {
@@ -23,7 +24,8 @@ public:
 
     /// Runs the coroutine to its end and returns its result. Other tasks stay as they are: none of
     /// them, and no callback, runs between the end of the coroutine and the next `run` or `close`.
-    /// Throws:   what it throws; RuntimeError when a loop already runs on this thread.
+    /// Throws:   what it throws; KeyboardInterrupt and StoppedBySignal, see RunOptions; RuntimeError
+    ///           when a loop already runs on this thread.
     template <class T>
     T run(Coro<T> main) {
         refuse_nested();
@@ -51,6 +53,9 @@ private:
 
     std::string name_;
     Duration patience_;
+    bool handles_sigint_;
+    int stop_signal_;
+    Duration grace_;
     EventLoop loop_;
 };
 
@@ -58,6 +63,9 @@ private:
 [[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::Runner(RunOptions options)
     : name_(options.name.empty() ? "main" : options.name),
       patience_(options.shutdown_timeout),
+      handles_sigint_(options.handle_sigint),
+      stop_signal_(options.stop_signal),
+      grace_(options.grace),
       loop_(std::move(options)) {}
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::~Runner() {
@@ -89,8 +97,12 @@ private:
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::finish(detail::FutureCore& task) {
-    static_cast<detail::TaskCore&>(task).make_extras().name = name_;
+    auto& main = static_cast<detail::TaskCore&>(task);
+    main.make_extras().name = name_;
+    detail::RunSignals signals(loop_, main, grace_);
+    signals.watch(handles_sigint_, stop_signal_);
     loop_.run_until_done(task);
+    signals.throw_if_stopped();
 }
 #endif
 
@@ -105,12 +117,20 @@ private:
 /// of its own, and if it goes on to its next suspension or to its end, the run throws RuntimeError
 /// there, in the child alone. Other tasks do not run there, nor do their frames end. (vfork and
 /// posix_spawn do not share any of this.)
-/// Throws:   what the coroutine throws; RuntimeError when a loop already runs on this thread;
-///           std::system_error when no backend can be had.
+/// Ctrl-C cancels it, see RunOptions::handle_sigint.
+/// Throws:   what the coroutine throws; KeyboardInterrupt; RuntimeError when a loop already runs on
+///           this thread; std::system_error when no backend can be had.
 template <class T>
 T run(Coro<T> main, RunOptions options = {}) {
     Runner runner(std::move(options));
-    return runner.run(std::move(main));
+    // (Caught, so that clean-up comes first even where nobody else catches: then nothing is
+    // unwound.)
+    try {
+        return runner.run(std::move(main));
+    } catch (...) {
+        runner.close();
+        throw;
+    }
 }
 
 /// The same for a function that returns a Coro; `fn` is kept until its coroutine has ended.
@@ -118,7 +138,12 @@ template <class Fn>
     requires(std::is_invocable_v<std::decay_t<Fn>&>)
 decltype(auto) run(Fn&& fn, RunOptions options = {}) {
     Runner runner(std::move(options));
-    return runner.run(std::forward<Fn>(fn));
+    try {
+        return runner.run(std::forward<Fn>(fn));
+    } catch (...) {
+        runner.close();
+        throw;
+    }
 }
 
 }  // namespace weft

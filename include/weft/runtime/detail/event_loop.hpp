@@ -40,6 +40,9 @@ class Task;
 struct TaskOptions;
 
 namespace detail {
+class SignalHub;
+class GracefulStop;
+struct LoopExtras;
 inline constinit thread_local EventLoop* running_loop = nullptr;
 inline constinit thread_local EventLoop* live_loops = nullptr;
 /// How many more awaits of this step may go on without waiting, see ready_await.hpp.
@@ -118,6 +121,20 @@ public:
 
     /// The loop's clock: monotonic, or virtual under test.
     TimePoint time() const noexcept { return detail::to_time_point(peek_clock()); }
+
+    // --- signals ---
+
+    /// Calls `fn()` in the loop whenever `signal` arrives, in place of what it did before. One
+    /// handler a loop and signal: a second one replaces the first.
+    /// Throws:   std::system_error (EINVAL: no signal, or one that cannot be handled).
+    template <class F>
+    void add_signal_handler(int signal, F&& fn) {
+        set_signal_handler(signal, detail::Callback<void()>(std::forward<F>(fn)));
+    }
+    /// What the signal did before is back. False: there was no handler.
+    bool remove_signal_handler(int signal) noexcept;
+    detail::SignalHub& signal_hub();
+    detail::GracefulStop& graceful_stop();
 
     // --- reporting ---
 
@@ -327,6 +344,8 @@ private:
     static bool is_live(const EventLoop* loop) noexcept;
     static void descriptor_closing(int fd) noexcept;
     static void forked() noexcept;
+    void set_signal_handler(int signal, detail::Callback<void()> call);
+    detail::LoopExtras& extras();
     void leave_to_parent() noexcept;
     void report_slow(detail::Nanoseconds began, const std::string& who) noexcept;
 
@@ -389,6 +408,7 @@ private:
     std::uint64_t progress_step_ = 0;
     ExceptionHandler handler_;
     bool handler_replaced_ = false;
+    detail::Owned<detail::LoopExtras> extras_;  // what few loops have, made when first needed
     pthread_t thread_ = ::pthread_self();
     EventLoop* next_live_ = nullptr;
 };

@@ -191,7 +191,21 @@ public:
         if (state_.load(std::memory_order_seq_cst) == State::sleeping) wake();
     }
 
+    /// For a post of the caller's, which is in no list, in a slab that never counts as used up.
+    /// Does nothing when the loop is closed. Async-signal-safe (it may change errno).
+    void post_again(Post& post) noexcept {
+        Post* head = head_.load(std::memory_order_relaxed);
+        do {
+            if (head == closed_mark()) return;
+            post.next = head;
+        } while (!head_.compare_exchange_weak(head, &post, std::memory_order_seq_cst,
+                                              std::memory_order_relaxed));
+        if (state_.load(std::memory_order_seq_cst) == State::sleeping) wake();
+    }
+
     bool empty() const noexcept { return head_.load(std::memory_order_relaxed) == nullptr; }
+
+    bool is_closed() noexcept { return head_.load(std::memory_order_relaxed) == closed_mark(); }
 
     /// Loop: about to sleep. False when there is something to do first.
     bool prepare_to_sleep() noexcept {

@@ -16,6 +16,7 @@
 #include "../../kernel/forked.hpp"
 #include "../go_on.hpp"
 #include "event_loop.hpp"
+#include "loop_signals.hpp"
 #include "loop_turn.hpp"
 
 namespace weft {
@@ -141,6 +142,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     end_operations();
     run_last_posts();
     drop_everything();
+    extras_.reset();
     closed_ = true;
 }
 
