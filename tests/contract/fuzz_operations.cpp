@@ -243,8 +243,8 @@ Coro<void> read_through(World& world, Actor& actor, End& end) {
         if (fd < 0) co_return;
         const std::shared_ptr<bool> closing = end.closing;
         const std::size_t index = way.read_starts();
-        const auto outcome = co_await attempt<std::size_t>(
-            world, actor, "read: ", [&] { return io::read(fd, buffer); });
+        const auto outcome = co_await attempt<std::size_t>(world, actor, "read ",
+                                                           [&] { return io::read(fd, buffer); });
         check_error(world, "read", end, *closing, outcome.error);
         if (outcome.error != 0) co_return;
         if (!outcome.value) continue;

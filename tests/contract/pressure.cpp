@@ -81,7 +81,7 @@ WEFT_TEST_CASE("without a descriptor left accept and open are EMFILE, and the lo
         const FewDescriptors none(0);
         const Failure accept = co_await failure([&] { return io::accept(listener.fd.get()); });
         CHECK(accept.error == EMFILE);
-        CHECK(accept.names("accept: "));
+        CHECK(accept.names("accept fd "));
         const Failure open = co_await failure([&] { return io::open("/dev/null", O_RDONLY); });
         CHECK(open.error == EMFILE);
         CHECK(open.names("open"));

@@ -55,11 +55,11 @@ WEFT_TEST_CASE("a low-level read behind a reader of chunks is refused, and takes
         const Failure received =
             co_await failure([&] { return io::recv(fd, weft::MutableBuffer(&byte, 1)); });
         CHECK(received.error == EBUSY);
-        CHECK(received.names("recv: "));
+        CHECK(received.names("recv fd "));
         const Failure read =
             co_await failure([&] { return io::read(fd, weft::MutableBuffer(&byte, 1)); });
         CHECK(read.error == EBUSY);
-        CHECK(read.names("read: "));
+        CHECK(read.names("read fd "));
         put(ends.far, "hello");
         const std::string text = co_await reading;
         CHECK(text == "hello");

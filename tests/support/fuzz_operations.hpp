@@ -179,12 +179,12 @@ inline Coro<void> receive(World& world, Actor& actor, End& end) {
     const std::size_t index = way.read_starts();
     Outcome<std::size_t> outcome;
     if (receives) {
-        outcome = co_await attempt<std::size_t>(
-            world, actor, "recv: ", [&] { return io::recv(fd, buffer, flags); });
+        outcome = co_await attempt<std::size_t>(world, actor, "recv ",
+                                                [&] { return io::recv(fd, buffer, flags); });
     } else {
         flags = 0;
-        outcome = co_await attempt<std::size_t>(world, actor,
-                                                "read: ", [&] { return io::read(fd, buffer); });
+        outcome = co_await attempt<std::size_t>(world, actor, "read ",
+                                                [&] { return io::read(fd, buffer); });
     }
     check_error(world, receives ? "recv" : "read", end, *closing, outcome.error);
     if (outcome.value) {
@@ -229,7 +229,7 @@ inline Coro<void> receive_from_stream(World& world, Actor& actor, End& end) {
     const std::size_t kind = world.dice.below(10);
     const std::size_t size = 1 + world.dice.below(300);
     const std::size_t index = way.read_starts();
-    const auto outcome = co_await attempt<std::string>(world, actor, "recv: ", [&] {
+    const auto outcome = co_await attempt<std::string>(world, actor, "recv ", [&] {
         return kind < 6   ? chunk_of(*end.stream)
                : kind < 8 ? some_of(*end.stream, size)
                           : exactly(*end.stream, size);
@@ -253,7 +253,7 @@ inline Coro<void> transmit_to_stream(World& world, Actor& actor, End& end) {
     const std::uint64_t before = end.stream->written();
     ++end.writing;
     const auto outcome =
-        co_await attempt<bool>(world, actor, "send: ", [&] { return end.stream->write(data); });
+        co_await attempt<bool>(world, actor, "send ", [&] { return end.stream->write(data); });
     --end.writing;
     check_error(world, "stream", end, *closing, outcome.error);
     const std::size_t sent = end.stream->written() - before;
@@ -277,11 +277,11 @@ inline Coro<void> transmit(World& world, Actor& actor, End& end) {
     ++end.writing;
     Outcome<std::size_t> outcome;
     if (sends) {
-        outcome = co_await attempt<std::size_t>(
-            world, actor, "send: ", [&] { return io::send(fd, data, flags); });
+        outcome = co_await attempt<std::size_t>(world, actor, "send ",
+                                                [&] { return io::send(fd, data, flags); });
     } else {
-        outcome = co_await attempt<std::size_t>(world, actor,
-                                                "write: ", [&] { return io::write(fd, data); });
+        outcome = co_await attempt<std::size_t>(world, actor, "write ",
+                                                [&] { return io::write(fd, data); });
     }
     --end.writing;
     check_error(world, sends ? "send" : "write", end, *closing, outcome.error);
@@ -299,7 +299,7 @@ inline Coro<void> wait_ready(World& world, Actor& actor, End& end) {
     const auto mask =
         static_cast<short>(world.dice.one_of(POLLIN, POLLOUT, POLLIN | POLLOUT, POLLRDHUP));
     const Outcome<short> outcome =
-        co_await attempt<short>(world, actor, "poll: ", [&] { return io::poll(fd, mask); });
+        co_await attempt<short>(world, actor, "poll ", [&] { return io::poll(fd, mask); });
     check_error(world, "poll", end, *closing, outcome.error);
     if (!outcome.value) co_return;
     const int allowed = mask | POLLERR | POLLHUP | POLLRDHUP;
@@ -324,7 +324,7 @@ inline Coro<void> use_region(World& world, Actor& actor) {
     if (dice.chance(50)) {
         std::string data = numbered_bytes(++world.writes, size);
         const auto outcome = co_await attempt<std::size_t>(
-            world, actor, "write: ", [&] { return io::write_at(world.file.get(), data, at); });
+            world, actor, "write ", [&] { return io::write_at(world.file.get(), data, at); });
         check_file_error(world, "write", outcome.error);
         if (outcome.value) actor.region.replace(from, *outcome.value, data, 0, *outcome.value);
         world.graveyard.bury(std::move(data));
@@ -332,7 +332,7 @@ inline Coro<void> use_region(World& world, Actor& actor) {
     }
     std::string buffer(size, '!');
     const auto outcome = co_await attempt<std::size_t>(
-        world, actor, "read: ", [&] { return io::read_at(world.file.get(), buffer, at); });
+        world, actor, "read ", [&] { return io::read_at(world.file.get(), buffer, at); });
     check_file_error(world, "read", outcome.error);
     if (outcome.value && buffer.compare(0, *outcome.value, actor.region, from, *outcome.value) != 0)
         world.problem("a file's region holds something else than was written");
@@ -346,7 +346,7 @@ inline Coro<void> use_position(World& world, Actor& actor) {
         std::string data = numbered_bytes(++world.writes, size);
         const std::size_t index = world.logged.write_starts();
         const auto outcome = co_await attempt<std::size_t>(
-            world, actor, "write: ", [&] { return io::write(world.log.get(), data); });
+            world, actor, "write ", [&] { return io::write(world.log.get(), data); });
         check_file_error(world, "write", outcome.error);
         if (outcome.value) world.logged.wrote(index, data.substr(0, *outcome.value));
         world.graveyard.bury(std::move(data));
@@ -355,28 +355,28 @@ inline Coro<void> use_position(World& world, Actor& actor) {
     std::string buffer(size, '\0');
     const std::size_t index = world.leafed.read_starts();
     const auto outcome = co_await attempt<std::size_t>(
-        world, actor, "read: ", [&] { return io::read(world.book.get(), buffer); });
+        world, actor, "read ", [&] { return io::read(world.book.get(), buffer); });
     check_file_error(world, "read", outcome.error);
     if (outcome.value) world.leafed.read(index, buffer.substr(0, *outcome.value));
     world.graveyard.bury(std::move(buffer));
 }
 
 inline Coro<void> open_and_close(World& world, Actor& actor) {
-    Outcome<Fd> outcome = co_await attempt<Fd>(
-        world, actor, "openat: ", [&] { return io::open("/dev/null", O_RDWR); });
+    Outcome<Fd> outcome =
+        co_await attempt<Fd>(world, actor, "open ", [&] { return io::open("/dev/null", O_RDWR); });
     check_file_error(world, "open", outcome.error);
     if (!outcome.value) co_return;
     const int fd = outcome.value->get();
     char byte = 'x';
     const auto wrote = co_await attempt<std::size_t>(
-        world, actor, "write: ", [&] { return io::write(fd, weft::ConstBuffer(&byte, 1)); });
+        world, actor, "write ", [&] { return io::write(fd, weft::ConstBuffer(&byte, 1)); });
     check_file_error(world, "write", wrote.error);
     const auto read = co_await attempt<std::size_t>(
-        world, actor, "read: ", [&] { return io::read(fd, weft::MutableBuffer(&byte, 1)); });
+        world, actor, "read ", [&] { return io::read(fd, weft::MutableBuffer(&byte, 1)); });
     check_file_error(world, "read", read.error);
     if (read.value && *read.value != 0) world.problem("something came out of /dev/null");
     const auto synced =
-        co_await attempt<bool>(world, actor, "fsync: ", [&] { return io::fsync(fd); });
+        co_await attempt<bool>(world, actor, "fsync ", [&] { return io::fsync(fd); });
     if (synced.error != 0 && synced.error != EINVAL) check_file_error(world, "fsync", synced.error);
     if (world.dice.chance(50)) co_return;
     // (Not with a deadline: closed it is in any case.)
@@ -397,8 +397,8 @@ inline Coro<void> connect_or_accept(World& world, Actor& actor) {
     const probe::AtExit no_more([&] { actor.connects = false; });
     if (actor.number % 2 == 0) {
         const int fd = world.listener.get();
-        auto outcome = co_await attempt<io::Accepted>(world, actor,
-                                                      "accept: ", [&] { return io::accept(fd); });
+        auto outcome =
+            co_await attempt<io::Accepted>(world, actor, "accept ", [&] { return io::accept(fd); });
         const bool expected = outcome.error == 0 || (outcome.error == ECANCELED && world.stop) ||
                               (outcome.error == EMFILE && world.shortage_seen);
         if (!expected) world.problem(std::string("accept: ") + std::strerror(outcome.error));
@@ -413,8 +413,8 @@ inline Coro<void> connect_or_accept(World& world, Actor& actor) {
     if (!socket) co_return;
     support::reset_on_close(socket.get());
     const int fd = socket.get();
-    const auto outcome = co_await attempt<bool>(
-        world, actor, "connect: ", [&] { return io::connect(fd, world.address); });
+    const auto outcome = co_await attempt<bool>(world, actor, "connect ",
+                                                [&] { return io::connect(fd, world.address); });
     const bool refused = outcome.error == ECONNREFUSED || outcome.error == ECONNRESET;
     if (outcome.error != 0 && !(refused && world.stop))
         world.problem(std::string("connect: ") + std::strerror(outcome.error));
