@@ -301,25 +301,25 @@ WEFT_TEST_CASE("errors name the call and carry its errno", "[sockets]") {
     for (const int fd : {-1, 999, used_up}) {
         CAPTURE(fd);
         Failure failed = co_await failure([&] { return io::read(fd, one); });
-        CHECK((failed.error == EBADF && failed.names("read: ")));
+        CHECK((failed.error == EBADF && failed.names("read fd ")));
         failed = co_await failure([&] { return io::write(fd, "x"); });
-        CHECK((failed.error == EBADF && failed.names("write: ")));
+        CHECK((failed.error == EBADF && failed.names("write fd ")));
         failed = co_await failure([&] { return io::read_at(fd, one, 0); });
-        CHECK((failed.error == EBADF && failed.names("read: ")));
+        CHECK((failed.error == EBADF && failed.names("read fd ")));
         failed = co_await failure([&] { return io::recv(fd, one); });
-        CHECK((failed.error == EBADF && failed.names("recv: ")));
+        CHECK((failed.error == EBADF && failed.names("recv fd ")));
         failed = co_await failure([&] { return io::send(fd, "x"); });
-        CHECK((failed.error == EBADF && failed.names("send: ")));
+        CHECK((failed.error == EBADF && failed.names("send fd ")));
         failed = co_await failure([&] { return io::accept(fd); });
-        CHECK((failed.error == EBADF && failed.names("accept: ")));
+        CHECK((failed.error == EBADF && failed.names("accept fd ")));
         failed = co_await failure([&] { return io::connect(fd, Address::ip("127.0.0.1", 1)); });
-        CHECK((failed.error == EBADF && failed.names("connect: ")));
+        CHECK((failed.error == EBADF && failed.names("connect ")));
         failed = co_await failure([&] { return io::poll(fd, POLLIN); });
-        CHECK((failed.error == EBADF && failed.names("poll: ")));
+        CHECK((failed.error == EBADF && failed.names("poll fd ")));
         failed = co_await failure([&] { return io::close(fd); });
-        CHECK((failed.error == EBADF && failed.names("close: ")));
+        CHECK((failed.error == EBADF && failed.names("close fd ")));
         failed = co_await failure([&] { return io::fsync(fd); });
-        CHECK((failed.error == EBADF && failed.names("fsync: ")));
+        CHECK((failed.error == EBADF && failed.names("fsync fd ")));
     }
     Failure failed = co_await failure([&] { return io::recv(pipe.a.get(), one); });
     CHECK(failed.error == ENOTSOCK);
@@ -349,7 +349,7 @@ WEFT_TEST_CASE("sending to a dead peer is EPIPE or ECONNRESET, never SIGPIPE", "
     ends.b.reset();
     const Failure broken = co_await failure([&] { return io::send(ends.a.get(), "x"); });
     CHECK(broken.error == EPIPE);
-    CHECK(broken.names("send: "));
+    CHECK(broken.names("send fd "));
     Pair tcp = tcp_pair();
     tcp.b.reset();
     int error = 0;
@@ -505,6 +505,56 @@ WEFT_TEST_CASE("a long Unix path is bound, connected to and found under its name
     }
     CHECK(::unlink(path.c_str()) == 0);
     CHECK(::rmdir(folder) == 0);
+}
+
+WEFT_TEST_CASE("messages that are sent one after the other do not wait for a turn each",
+               "[sockets]") {
+    for (const bool tcp : {false, true}) {
+        CAPTURE(tcp);
+        Pair ends = tcp ? tcp_pair() : unix_pair();
+        bool over = false;
+        int passed = 0;
+        auto count = create_task([&]() -> weft::Coro<void> {
+            for (; !over; ++passed) co_await weft::yield();
+        });
+        std::string expected;
+        for (int row = 0; row < 3; ++row) {
+            co_await turns(5);
+            const int before = passed;
+            for (int message = 0; message < 40; ++message) {
+                const std::string text = std::to_string(message) + ' ';
+                co_await io::send(ends.a.get(), text);
+                expected += text;
+            }
+            CHECK(passed - before < 10);
+        }
+        over = true;
+        co_await count;
+        const std::string got = co_await read_exactly(ends.b.get(), expected.size());
+        CHECK(got == expected);
+    }
+}
+
+WEFT_TEST_CASE("a row of sends that fills the socket goes on in order when there is room",
+               "[sockets]") {
+    Pair ends = unix_pair();
+    const std::string text(1000, 'm');
+    constexpr int messages = 2'000;
+    auto sending = create_task([&]() -> weft::Coro<void> {
+        for (int message = 0; message < messages; ++message) {
+            std::string numbered = text;
+            numbered[0] = static_cast<char>('a' + message % 26);
+            co_await send_all(ends.a.get(), numbered);
+        }
+    });
+    co_await turns(5);
+    bool in_order = true;
+    for (int message = 0; message < messages; ++message) {
+        const std::string got = co_await read_exactly(ends.b.get(), text.size());
+        in_order = in_order && got[0] == static_cast<char>('a' + message % 26);
+    }
+    CHECK(in_order);
+    co_await sending;
 }
 
 }  // namespace sockets_test

@@ -40,32 +40,29 @@ public:
     }
 
     bool start(Operation& op) noexcept override {
-        if (op.only_tries()) [[unlikely]]
-            return try_once(op);
-        if (op.code == OpCode::recv_pooled && !lent_) [[unlikely]] {
-            // Without a ring of buffers it takes its own along, and keeps it while it waits.
-            op.address = buffers_.take();
-            op.result = -ENOMEM;
-            if (!op.address) return true;
-        }
-        ++count_of(op);
-        // Messages whose way is free go straight into the submission queue; `put_in_line` knows the
-        // rest.
-        const bool receives = op.code == OpCode::recv;
+        // Messages whose way is free go straight into the submission queue; `start_otherwise` knows
+        // the rest.
+        const unsigned direction =
+            static_cast<unsigned>(op.code) - static_cast<unsigned>(OpCode::recv);
         UringLanes::Lanes* const lanes = lanes_.find(op.fd);
-        if ((receives || op.code == OpCode::send) && lanes) [[likely]] {
-            Operation*& lane = receives ? lanes->in : lanes->out;
-            if (!lane && queued_.empty()) [[likely]] {
-                if (io_uring_sqe* const entry = ::io_uring_get_sqe(ring_.get())) [[likely]] {
-                    lane = &op;
-                    op.backend_bits = receives ? lane_in : lane_out;
-                    op.state = Operation::State::in_flight;
-                    prepare_message(*entry, op, ring_.poll_first());
-                    return false;
-                }
-            }
-        }
-        return put_in_line(op);
+        if (direction > UringLanes::out || !lanes || !queued_.empty() || op.only_tries())
+            [[unlikely]]
+            return start_otherwise(op);
+        Operation*& lane = lanes->of[direction];
+        if (lane) [[unlikely]]
+            return start_otherwise(op);
+        if (direction == UringLanes::out && (lanes->sent_in == turns_ || lanes->at_once > 0) &&
+            send_at_once(op, *lanes))
+            return true;
+        io_uring_sqe* const entry = ring_.next_entry();
+        if (!entry) [[unlikely]]
+            return start_otherwise(op);
+        ++count_of(op);
+        lane = &op;
+        op.backend_bits = UringLanes::bit_of(direction);
+        op.state = Operation::State::in_flight;
+        prepare_message(*entry, op, ring_.poll_first());
+        return false;
     }
 
     void cancel(Operation& op) noexcept override {
@@ -90,15 +87,18 @@ public:
         starved_.for_each(end);
         others_.for_each(end);
         lanes_.for_each([&](const UringLanes::Lanes& lanes) {
-            if (lanes.in) end(*lanes.in);
+            if (lanes.of[UringLanes::in]) end(*lanes.of[UringLanes::in]);
         });
     }
 
-    /// (`start` completes nothing but refusals.)
     [[gnu::cold]] void postpone(Operation& op) noexcept override {
         ++count_of(op);
         op.state = Operation::State::in_flight;
         op.backend_bits = postponed;
+        // A row of sends goes on when it is told of this one, which is in the next turn.
+        if (op.code == OpCode::send) {
+            if (UringLanes::Lanes* const lanes = lanes_.find(op.fd)) lanes->sent_in = turns_ + 1;
+        }
         finished_.push_back(op);
     }
     void forget(int) noexcept override {}
@@ -109,6 +109,7 @@ public:
     }
 
     void turn(Nanoseconds timeout) override {
+        ++turns_;
         if (lent_.are_short()) lent_.lend();
         if (!starved_.empty()) [[unlikely]]
             timeout = feed_starved(timeout);
@@ -150,11 +151,47 @@ private:
                 op.offset != current_position);
     }
 
+    /// The rest of `start`.
+    [[gnu::noinline]] bool start_otherwise(Operation& op) noexcept {
+        if (op.only_tries()) [[unlikely]]
+            return try_once(op);
+        if (op.code == OpCode::recv_pooled && !lent_) [[unlikely]] {
+            // Without a ring of buffers it takes its own along, and keeps it while it waits.
+            op.address = buffers_.take();
+            op.result = -ENOMEM;
+            if (!op.address) return true;
+        }
+        ++count_of(op);
+        return put_in_line(op);
+    }
+
+    /// Whoever sends again right after a send has several messages to send: each would wait for a
+    /// turn of its own, and what comes in meanwhile would be faster. So its sends are tried at
+    /// once, also the first ones of the next rows. (One call more for each message is too much for
+    /// those who wait for an answer in between.) False: it is to be submitted.
+    [[gnu::noinline]] bool send_at_once(Operation& op, UringLanes::Lanes& lanes) noexcept {
+        constexpr std::uint32_t most_alone = 16;
+        if (op.expect_wait || (op.flags & MSG_WAITALL)) return false;
+        lanes.at_once = lanes.sent_in == turns_ ? most_alone : lanes.at_once - 1;
+        ++kernel_entries_;
+        const ssize_t sent = ::send(op.fd, op.address, op.length,
+                                    static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
+        const bool waits = sent < 0 && (errno == EAGAIN || is_interruption(errno));
+        op.result = sent >= 0 ? static_cast<int>(sent) : -errno;
+        lanes.sent_in = turns_;
+        if (waits || op.sent_in_part()) {  // full: the kernel waits better
+            lanes.sent_in = 0;
+            lanes.at_once = 0;
+        }
+        return !waits;
+    }
+
     /// It does not wait, so there is nothing that the ring could do better.
     [[gnu::cold, gnu::noinline]] bool try_once(Operation& op) noexcept {
         const UringLanes::Lanes* const lanes = lanes_.find(op.fd);
         const bool receives = op.code == OpCode::recv;
-        Operation* const first = !lanes ? nullptr : receives ? lanes->in : lanes->out;
+        Operation* const first =
+            lanes ? lanes->of[receives ? UringLanes::in : UringLanes::out] : nullptr;
         ++kernel_entries_;
         op.result = !first                                        ? attempt_once(op)
                     : receives && would_wait_for_ever(op, *first) ? -EBUSY
@@ -188,7 +225,7 @@ private:
         }
         // A close has to end others first, which is the batch's work.
         io_uring_sqe* entry = nullptr;
-        if (queued_.empty() && op.code != OpCode::close) entry = ::io_uring_get_sqe(ring_.get());
+        if (queued_.empty() && op.code != OpCode::close) entry = ring_.next_entry();
         if (entry) {
             launch(*entry, op);
         } else {
@@ -240,8 +277,7 @@ private:
         const bool in = (op.backend_bits & lane_in) != 0;
         // A send that was not taken whole goes on before the next one begins.
         if (!in) op.complete(result);
-        UringLanes::Lanes& lanes = *lanes_.find(fd);
-        let_next_go(fd, in ? &lanes.in : &lanes.out);
+        let_next_go(fd, &lanes_.find(fd)->of[in ? UringLanes::in : UringLanes::out]);
         if (in) op.complete(result);
     }
 
@@ -301,8 +337,9 @@ private:
         others_.for_each(end);
         in_vain_.for_each(end);
         const UringLanes::Lanes* const lanes = lanes_.find(close.fd);
-        if (lanes && lanes->in) cancel(*lanes->in);
-        if (lanes && lanes->out) cancel(*lanes->out);
+        for (const unsigned direction : {UringLanes::in, UringLanes::out}) {
+            if (lanes && lanes->of[direction]) cancel(*lanes->of[direction]);
+        }
     }
 
     void prepare(io_uring_sqe& entry, Operation& op) noexcept {
@@ -339,8 +376,10 @@ private:
             // (Whoever is being cancelled is linked.)
             if (itself && cqe->res >= 0 && !op.linked() && held_.empty()) [[likely]] {
                 --count_of(op);
-                Operation*& lane = *lanes_.of(op);
-                if (lane == &op) lane = nullptr;
+                UringLanes::Lanes& lanes = lanes_.at(op);
+                assert(*lanes_.of(op) == &op);
+                lanes.of[op.backend_bits >> 3] = nullptr;
+                if (op.backend_bits == lane_out) lanes.sent_in = turns_;
                 op.more = (cqe->flags & uring_cqe_sock_nonempty) != 0;
                 op.complete(cqe->res);
             } else if (op.backend_bits == (lane_in | pooled) && cqe->res > 0 &&
@@ -478,6 +517,7 @@ private:
         return starved_.empty() ? timeout : 0;
     }
 
+    std::uint64_t turns_ = 1;
     LentBuffers lent_;  // before the ring, whose end it survives
     UringRing ring_;
     UringLanes lanes_;

@@ -37,27 +37,39 @@ struct UringBits {
 /// the table, which never shrinks.
 class UringLanes {
 public:
-    struct Lanes {
-        Operation* in = nullptr;
-        Operation* out = nullptr;
+    /// Of one descriptor; two on a cache line.
+    struct alignas(32) Lanes {
+        Operation* of[2] = {nullptr, nullptr};  // in, out
+        std::uint64_t sent_in = 0;              // the turn in which a send was completed last
+        // Sends to be tried at once although they do not follow another: it has sent in a row.
+        std::uint32_t at_once = 0;
     };
+    enum : unsigned { in, out };
 
     /// Null: nothing was ever asked of this number.
     Lanes* find(int fd) noexcept {
-        const auto index = static_cast<std::size_t>(fd);
-        return index < lanes_.size() ? &lanes_[index] : nullptr;
+        const auto index = static_cast<std::uint32_t>(fd);
+        return index < count_ ? first_ + index : nullptr;
+    }
+    /// The same for the number of an operation that has a lane.
+    Lanes& at(const Operation& op) noexcept { return first_[static_cast<std::uint32_t>(op.fd)]; }
+    static unsigned direction_of(const Operation& op) noexcept {
+        return (op.backend_bits & UringBits::lane_in) != 0 ? in : out;
+    }
+    static constexpr std::uint8_t bit_of(unsigned direction) noexcept {
+        return direction == in ? UringBits::lane_in : UringBits::lane_out;
     }
 
     /// Where the operation's descriptor keeps the one that the kernel has; null for those that may
     /// go side by side (polls, reads at an offset), which the backend lists.
     Operation** choose(Operation& op) noexcept {
-        bool in = false;
+        bool reads = false;
         switch (op.code) {
             case OpCode::recv:
             case OpCode::recv_pooled:
             case OpCode::recvmsg:
             case OpCode::accept:
-                in = true;
+                reads = true;
                 break;
             case OpCode::send:
             case OpCode::sendmsg:
@@ -66,28 +78,24 @@ public:
             case OpCode::read:
             case OpCode::write:
                 if (op.offset != current_position) return nullptr;
-                in = op.code == OpCode::read;
+                reads = op.code == OpCode::read;
                 break;
             default:
                 return nullptr;
         }
-        const auto index = static_cast<std::size_t>(op.fd);
-        if (index >= lanes_.size() && !make(op.fd)) return nullptr;
-        op.backend_bits = in ? UringBits::lane_in : UringBits::lane_out;
-        return in ? &lanes_[index].in : &lanes_[index].out;
+        if (static_cast<std::uint32_t>(op.fd) >= count_ && !make(op.fd)) return nullptr;
+        op.backend_bits = bit_of(reads ? in : out);
+        return of(op);
     }
     /// Of an operation that has one.
-    Operation** of(const Operation& op) noexcept {
-        Lanes& lanes = lanes_[static_cast<std::size_t>(op.fd)];
-        return op.backend_bits & UringBits::lane_in ? &lanes.in : &lanes.out;
-    }
+    Operation** of(const Operation& op) noexcept { return &at(op).of[direction_of(op)]; }
     static bool has_lane(const Operation& op) noexcept {
         return (op.backend_bits & (UringBits::lane_in | UringBits::lane_out)) != 0;
     }
 
     template <class Fn>
     void for_each(Fn fn) {
-        for (std::size_t index = 0; index < lanes_.size(); ++index) fn(lanes_[index]);
+        for (Lanes& lanes : lanes_) fn(lanes);
     }
 
 private:
@@ -98,6 +106,8 @@ private:
         if (fd < 0 || index > largest_tracked) return false;  // EBADF, or a very unusual limit
         try {
             lanes_.resize(std::max(index + 1, lanes_.size() * 2));
+            first_ = lanes_.data();
+            count_ = static_cast<std::uint32_t>(lanes_.size());
         } catch (const std::bad_alloc&) {
             return false;
         }
@@ -105,6 +115,8 @@ private:
     }
 
     std::vector<Lanes> lanes_;
+    Lanes* first_ = nullptr;  // of `lanes_`, at hand
+    std::uint32_t count_ = 0;
 };
 
 }  // namespace weft::detail

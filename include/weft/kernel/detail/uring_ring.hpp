@@ -83,11 +83,21 @@ public:
         return ::io_uring_sq_ready(&ring_) > 0 || ::io_uring_cq_ready(&ring_) > 0 || has_deferred();
     }
 
+    /// Null: the submission queue is full. (io_uring_get_sqe for rings without a thread of the
+    /// kernel's and with entries of the usual size.)
+    io_uring_sqe* next_entry() noexcept {
+        io_uring_sq& queue = ring_.sq;
+        const unsigned tail = queue.sqe_tail;
+        if (tail - *queue.khead >= queue.ring_entries) [[unlikely]]
+            return nullptr;
+        queue.sqe_tail = tail + 1;
+        return &queue.sqes[tail & queue.ring_mask];
+    }
     io_uring_sqe* free_entry() {
-        io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
+        io_uring_sqe* entry = next_entry();
         if (!entry) {
             enter(::io_uring_submit(&ring_));
-            entry = ::io_uring_get_sqe(&ring_);
+            entry = next_entry();
         }
         return entry;  // null: the kernel takes nothing until completions were collected
     }

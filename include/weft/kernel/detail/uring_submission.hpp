@@ -25,14 +25,10 @@ inline constexpr std::uint32_t write_by_hand = 3;  // a pipe: with `write_quietl
 /// (A write may go into the kernel's own hands and raise the signal in any later entry, so the
 /// signal cannot be held back around an entry.)
 [[gnu::cold]] inline std::uint32_t way_to_write(int fd) noexcept {
-    switch (traits_of(fd).kind) {
-        case FileTraits::Kind::socket:
-            return write_as_send;
-        case FileTraits::Kind::pipe:
-            return write_by_hand;
-        default:
-            return write_plain;
-    }
+    const FileTraits file = traits_of(fd);
+    if (file.kind == FileTraits::Kind::socket) return write_as_send;
+    // (The end that is read would never have room.)
+    return file.kind == FileTraits::Kind::pipe && file.writable ? write_by_hand : write_plain;
 }
 
 /// What liburing's functions do, without their going through the entry field by field.
