@@ -245,6 +245,8 @@ class Task(asyncio_tasks._PyTask):
     def _Task__wakeup(self, future):
         ended = future.cancelled() or not isinstance(future, Sleep) and isinstance(
             future.exception(), asyncio.CancelledError)
+        if type(future).__name__ == "_GatheringFuture" and self._must_cancel:
+            ended = False  # Correction: a gather that had failed before the cancel throws that error.
         if self.passed_on_to is future and not ended:
             # Correction: who swallows a cancel that came from its awaiter does not end the awaiter's request.
             self._must_cancel = False
@@ -728,7 +730,7 @@ def at_once(frame, node):
     if op in ("cond", "cwait", "notify"):
         condition = world.conditions[numbers[0]]
         task = asyncio.current_task()
-        if not condition._lock._locked and is_between(condition):
+        if is_between(condition) and (op == "cwait" or not condition._lock._locked):
             world.cut = True
         elif op != "cond" and condition.locked() and world.owners[numbers[0]] is not task:
             world.cut = True  # Known: who waits with somebody else's lock is served in another order.
