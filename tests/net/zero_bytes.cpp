@@ -47,8 +47,8 @@ const std::vector<Entry> entries = {
     CALL(co_await weft::start_server(no_handler, text, 0)),
     CALL(co_await weft::open_unix_connection(text)),
     CALL(co_await weft::start_unix_server(no_handler, text)),
-    CALL(co_await weft::io::open(text, O_RDONLY)),
-    CALL(co_await weft::io::open(std::filesystem::path(text), O_RDONLY)),
+    CALL(static_cast<void>(co_await weft::io::open(text, O_RDONLY))),
+    CALL(static_cast<void>(co_await weft::io::open(std::filesystem::path(text), O_RDONLY))),
 };
 
 Coro<std::string> refusal(const Entry& entry, std::string text) {
