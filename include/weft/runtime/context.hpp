@@ -17,7 +17,7 @@ struct ContextCore {
     ContextCore(const ContextCore&) = delete;
     ContextCore& operator=(const ContextCore&) = delete;
 
-    void release() noexcept {
+    [[gnu::noinline]] void release() noexcept {
         if (--refs == 0) destroy(*this);
     }
 

@@ -423,7 +423,7 @@ private:
         set_.drop_unwanted(fd, *descriptor, ready & ~(served | waited_for));
     }
 
-    void end_all(Descriptor& descriptor) noexcept {
+    [[gnu::noinline]] void end_all(Descriptor& descriptor) noexcept {
         while (!descriptor.waiters.empty()) {
             Operation& op = descriptor.waiters.pop_front();
             finish(op, result_of_cancelled(op));

@@ -500,7 +500,7 @@ private:
     }
 
     /// An operation that took its own buffer along and got nothing gives it back.
-    void keep_or_return(Operation& op, int result) noexcept {
+    [[gnu::noinline]] void keep_or_return(Operation& op, int result) noexcept {
         if (!lent_ && result <= 0) static_cast<Block*>(op.address)->release();
     }
 

@@ -221,7 +221,7 @@ private:
 
     /// Looks at what an entry into the kernel said. None of these answers loses a submission: what
     /// was not taken stays in the queue.
-    void enter(int result) {
+    [[gnu::noinline]] void enter(int result) {
         ++entered_;
         if (result >= 0 || is_interruption(-result)) return;  // (the loop looks at its clock)
         switch (-result) {

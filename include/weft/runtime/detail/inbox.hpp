@@ -69,7 +69,7 @@ public:
     }
 
     /// So many posts of a slab will not be looked at again. Any thread.
-    static void use_up(PostSlab& slab, std::uint32_t posts) noexcept {
+    [[gnu::noinline]] static void use_up(PostSlab& slab, std::uint32_t posts) noexcept {
         if (slab.left.fetch_sub(posts, std::memory_order_acq_rel) != posts) return;
         slab.left.store(PostSlab::count, std::memory_order_relaxed);
         slab.next = returned.load(std::memory_order_relaxed);
