@@ -311,7 +311,7 @@ TEST_CASE("who takes arguments for a callable keeps them as long as its coroutin
           }))
     ENTRY("retry", weft::retry(
                        weft::RetryOptions(2),
-                       [](probe::Alive& alive, Counts* counts) { return looks(alive, counts); },
+                       [](probe::Alive& kept, Counts* its) { return looks(kept, its); },
                        probe::Alive(look->alive), look))
     ENTRY("map_limit",
           weft::map_limit(std::vector<int>{1}, 1, &looks_at, probe::Alive(look->alive), look))
