@@ -12,6 +12,7 @@ namespace weft {
 // base
 class CText;
 class ConstBuffer;
+class ExceptionHandlerOption;
 class Fd;
 class KeyboardInterrupt;
 class MutableBuffer;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "task/async_generator.hpp"
+#include "task/awaitable.hpp"
 #include "task/context_var.hpp"
 #include "task/coro.hpp"
 #include "task/future.hpp"

@@ -3,15 +3,43 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
+#include <utility>
 
+#include "callback.hpp"
 #include "clock.hpp"
+#include "ref.hpp"
 
 namespace weft {
+
+struct ExceptionContext;
 
 enum class BackendKind : unsigned char {
     automatic,  ///< what WEFT_BACKEND says; else io_uring where the kernel allows it, else epoll
     uring,
     epoll,
+};
+
+/// A function that is told of the failures that nobody awaits; options that are copied share it.
+class ExceptionHandlerOption {
+public:
+    ExceptionHandlerOption() noexcept = default;
+    template <class F>
+        requires(!std::is_same_v<std::remove_cvref_t<F>, ExceptionHandlerOption> &&
+                 std::is_invocable_v<std::decay_t<F>&, const ExceptionContext&>)
+    // NOLINTNEXTLINE(google-explicit-constructor): a callable is a handler.
+    ExceptionHandlerOption(F&& handler) : shared_(new Shared(std::forward<F>(handler))) {}
+
+    explicit operator bool() const noexcept { return static_cast<bool>(shared_); }
+    void operator()(const ExceptionContext& context) const { shared_->handler(context); }
+
+private:
+    struct Shared : detail::CountedByThreads<Shared> {
+        template <class F>
+        explicit Shared(F&& f) : handler(std::forward<F>(f)) {}
+        detail::Callback<void(const ExceptionContext&)> handler;
+    };
+    detail::Ref<Shared> shared_;
 };
 
 /// Every field has a default that suits a server.
@@ -46,6 +74,9 @@ struct RunOptions {
     bool virtual_time = false;
     /// Give up with a dump of all tasks when nothing at all happens for this long; 0 is off.
     Duration hang_limit{0};
+    /// Gets the failures that nobody awaits, like `EventLoop::set_exception_handler`; the default
+    /// writes them to stderr.
+    ExceptionHandlerOption exception_handler{};
 };
 
 }  // namespace weft

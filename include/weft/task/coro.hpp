@@ -15,6 +15,22 @@ namespace weft {
 
 namespace detail {
 
+/// For a static_assert in a branch that is taken by mistake.
+template <class...>
+inline constexpr bool always_false = false;
+
+/// What a call gives that a static_assert has refused: it can be awaited and becomes anything, so
+/// that the message stands alone.
+struct Refused {
+    bool await_ready() const noexcept;
+    void await_suspend(std::coroutine_handle<> handle) const noexcept;
+    bool await_cancelled() const noexcept;
+    Refused await_resume() const;
+    Refused operator*() const;
+    template <class T>
+    operator T() const;
+};
+
 template <class T>
 class Promise final : public PromiseBase {
 public:
@@ -105,6 +121,14 @@ public:
     detail::CoroAwaiter<T> operator co_await() && {
         if (!frame_) detail::throw_runtime_error("weft: a coroutine was awaited twice");
         return detail::CoroAwaiter<T>(release());
+    }
+
+    /// Refused, for an await uses it up.
+    template <class Given = T>
+    detail::Refused operator co_await() const& {
+        static_assert(detail::always_false<Given>,
+                      "weft: give the coroutine away: std::move(coro)");
+        return {};
     }
 
     /// False once it was awaited or moved from.

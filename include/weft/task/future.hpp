@@ -359,6 +359,13 @@ Future<T> EventLoop::create_future() {
     return Future<T>(state);
 }
 
+/// A future of the running loop, to be ended by `set_result`, `set_exception` or `cancel`.
+/// Throws:   RuntimeError when no loop runs.
+template <class T = void>
+Future<T> create_future() {
+    return get_running_loop().create_future<T>();
+}
+
 template <class T>
 T EventLoop::run_until_complete(Future<T> future) {
     if (!future) detail::throw_empty_handle();

@@ -13,20 +13,47 @@
 
 #include "../base/std_parts.hpp"
 #include "../runtime/loop.hpp"
+#include "awaitable.hpp"
 #include "coro.hpp"
 #include "future.hpp"
 
 namespace weft {
 
-/// Constructors and not an aggregate: g++ 12 destroys an aggregate temporary twice when it stands
-/// in the same expression as a co_await.
+/// How a task is started: `TaskOptions().name("fetch").eager()`, or `TaskOptions("fetch")`.
+/// (No aggregate: g++ 12 destroys an aggregate temporary twice when it stands in the same
+/// expression as a co_await.)
 struct TaskOptions {
+public:
     TaskOptions() noexcept {}
     explicit TaskOptions(std::string task_name, bool start_eagerly = false) noexcept
-        : name(std::move(task_name)), eager(start_eagerly) {}
+        : name_(std::move(task_name)), eager_(start_eagerly) {}
 
-    std::string name;    ///< shown in dumps and reports; empty: "Task-N"
-    bool eager = false;  ///< run the first step inside create_task
+    /// Shown in dumps and reports; empty: "Task-N".
+    TaskOptions& name(std::string task_name) & noexcept { return set(std::move(task_name)); }
+    TaskOptions&& name(std::string task_name) && noexcept {
+        return std::move(set(std::move(task_name)));
+    }
+    const std::string& name() const noexcept { return name_; }
+
+    /// Run the first step inside create_task.
+    TaskOptions& eager(bool start_eagerly = true) & noexcept { return set(start_eagerly); }
+    TaskOptions&& eager(bool start_eagerly = true) && noexcept {
+        return std::move(set(start_eagerly));
+    }
+    bool is_eager() const noexcept { return eager_; }
+
+private:
+    TaskOptions& set(std::string task_name) noexcept {
+        name_ = std::move(task_name);
+        return *this;
+    }
+    TaskOptions& set(bool start_eagerly) noexcept {
+        eager_ = start_eagerly;
+        return *this;
+    }
+
+    std::string name_;
+    bool eager_ = false;
 };
 
 namespace detail {
@@ -150,54 +177,57 @@ decltype(auto) call_member(Member member, Object& object, Args&&... args) {
     }
 }
 
-template <class A>
-inline constexpr bool is_coro = false;
-template <class T>
-inline constexpr bool is_coro<Coro<T>> = true;
-
-/// For a static_assert in a branch that is taken by mistake.
-template <class...>
-inline constexpr bool always_false = false;
-
-/// What a call gives that a static_assert has refused: it can be awaited and becomes anything, so
-/// that the message stands alone.
-struct Refused {
-    bool await_ready() const noexcept;
-    void await_suspend(std::coroutine_handle<> handle) const noexcept;
-    bool await_cancelled() const noexcept;
-    Refused await_resume() const;
-    Refused operator*() const;
-    template <class T>
-    operator T() const;
-};
-
 template <class Fn, class... Args>
 concept MakesCoroOf = is_coro<std::invoke_result_t<Fn, Args...>>;
-
-/// Keeps a callable and its arguments as long as the coroutine that came out of them.
+/// A function that returns something else to await: an operation, a task.
 template <class Fn, class... Args>
-auto keep_and_call(Fn fn, Args... args) -> std::invoke_result_t<Fn&, Args...> {
+concept MakesAwaitable = Awaitable<std::invoke_result_t<Fn, Args...>>;
+
+/// Keeps a callable and its arguments as long as the coroutine (or what else it awaits) that came
+/// out of them.
+template <class T, class Fn, class... Args>
+Coro<T> keep_and_await(Fn fn, Args... args) {
     if constexpr (std::is_member_pointer_v<Fn>) {
         co_return co_await call_member(fn, args...);
     } else {
         co_return co_await fn(std::move(args)...);
     }
 }
+template <class Fn, class... Args, class... Given>
+auto keep_and_call(Given&&... given) {
+    static_assert(!refers_to_operation<std::invoke_result_t<Fn&, Args...>>,
+                  "weft: the function returns an await of an operation that is gone by then; write "
+                  "wait_for([&] { return lock.acquire(); }, 5s), or a coroutine");
+    using T = AwaitResult<std::invoke_result_t<Fn&, Args...>>;
+    return keep_and_await<T, Fn, Args...>(std::forward<Given>(given)...);
+}
 
-/// The same for copies of what it is given. What is no such call is refused here and not by a
-/// constraint: the message is then the only one.
+/// The same for copies of what it is given; and what can be awaited and moved, as a coroutine. What
+/// is neither is refused here and not by a constraint: the message is then the only one.
 template <class Fn, class... Args>
 auto call_copies(Fn&& fn, Args&&... args) {
     using Kept = std::decay_t<Fn>;
-    if constexpr (MakesCoroOf<Kept&, std::decay_t<Args>...>) {
+    if constexpr (MakesAwaitable<Kept&, std::decay_t<Args>...>) {
         return keep_and_call<Kept, std::decay_t<Args>...>(std::forward<Fn>(fn),
                                                           std::forward<Args>(args)...);
+    } else if constexpr (is_coro<Kept>) {
+        static_assert(always_false<Fn>,
+                      "weft: after a coroutine, create_task takes TaskOptions alone: "
+                      "create_task(coro(), TaskOptions(name))");
+        return Coro<Refused>(nullptr);
+    } else if constexpr (sizeof...(Args) == 0 && Awaitable<Fn>) {
+        if constexpr (std::is_move_constructible_v<Kept>) {
+            return await_owned<Kept>(std::forward<Fn>(fn));
+        } else {
+            static_assert(
+                always_false<Fn>,
+                "weft: an operation lives as long as the co_await it is written in; await "
+                "it in a coroutine: create_task([&]() -> weft::Coro<void> { co_await "
+                "lock.acquire(); })");
+            return Coro<Refused>(nullptr);
+        }
     } else {
-        if constexpr (is_coro<Kept>) {
-            static_assert(always_false<Fn>,
-                          "weft: after a coroutine, create_task takes TaskOptions alone: "
-                          "create_task(coro(), TaskOptions(name))");
-        } else if constexpr (std::is_invocable_v<Kept&, std::decay_t<Args>...>) {
+        if constexpr (std::is_invocable_v<Kept&, std::decay_t<Args>...>) {
             static_assert(always_false<Fn>,
                           "weft: the function given to create_task does not return a Coro");
         } else {
@@ -217,6 +247,25 @@ inline constexpr bool ends_with_options<First, Rest...> =
     sizeof...(Rest) == 0 ? std::is_same_v<std::decay_t<First>, TaskOptions>
                          : ends_with_options<Rest...>;
 
+/// The one way of `create_task(fn, args...)`: `start` is given the coroutine, and TaskOptions if
+/// they come last.
+template <class Start, class Fn, class... Args>
+auto start_call(Start start, Fn&& fn, Args&&... args) {
+    if constexpr (!ends_with_options<Args...> ||
+                  std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>) {
+        return start(call_copies(std::forward<Fn>(fn), std::forward<Args>(args)...));
+    } else {
+        auto all = std::forward_as_tuple(std::forward<Args>(args)...);
+        const auto pick = [&]<std::size_t... I>(std::index_sequence<I...>) {
+            return start(call_copies(std::forward<Fn>(fn),
+                                     std::forward<std::tuple_element_t<I, decltype(all)>>(
+                                         std::get<I>(all))...),
+                         TaskOptions(std::get<sizeof...(Args) - 1>(std::move(all))));
+        };
+        return pick(std::make_index_sequence<sizeof...(Args) - 1>());
+    }
+}
+
 }  // namespace detail
 
 template <class T>
@@ -230,10 +279,10 @@ Task<T> EventLoop::create_task(Coro<T> coro) {
 template <class T>
 Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
     check_open("create_task");
-    auto* const state =
-        detail::make_task(*this, coro, options.name.empty() ? nullptr : &options.name);
+    std::string name = options.name();
+    auto* const state = detail::make_task(*this, coro, options.name().empty() ? nullptr : &name);
     Task<T> task(state);
-    if (options.eager && is_running()) {
+    if (options.is_eager() && is_running()) {
         add_eager(*state);
     } else {
         add(*state);
@@ -257,27 +306,26 @@ Task<T> create_task(Coro<T> coro, TaskOptions options) {
     return get_running_loop().create_task(std::move(coro), std::move(options));
 }
 
-/// Schedules `fn(args...)`, a function that returns a Coro, and keeps copies of `fn` and `args`
-/// until the coroutine has ended: the way to start a lambda with captures. TaskOptions may come
-/// last. To pass a reference use std::ref.
+/// Schedules `fn(args...)`, a function that returns a Coro (or something else to await), and keeps
+/// copies of `fn` and `args` until the coroutine has ended: the way to start a lambda with
+/// captures. TaskOptions may come last. To pass a reference use std::ref. Also schedules the await
+/// of anything that can be moved: `create_task(generator.next())`. An operation cannot:
+/// `create_task([&] { return lock.acquire(); })`.
 template <class Fn, class... Args>
-    requires(!detail::ends_with_options<Args...> ||
-             std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>)
 auto create_task(Fn&& fn, Args&&... args) {
-    return create_task(detail::call_copies(std::forward<Fn>(fn), std::forward<Args>(args)...));
+    return detail::start_call(
+        [](auto coro, auto&&... options) {
+            return create_task(std::move(coro), std::move(options)...);
+        },
+        std::forward<Fn>(fn), std::forward<Args>(args)...);
 }
 template <class Fn, class... Args>
-    requires(detail::ends_with_options<Args...> &&
-             !std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>)
-auto create_task(Fn&& fn, Args&&... args) {
-    auto all = std::forward_as_tuple(std::forward<Args>(args)...);
-    return [&]<std::size_t... I>(std::index_sequence<I...>) {
-        return create_task(detail::call_copies(std::forward<Fn>(fn),
-                                               std::forward<std::tuple_element_t<I, decltype(all)>>(
-                                                   std::get<I>(all))...),
-                           TaskOptions(std::get<sizeof...(Args) - 1>(all)));
-    }
-    (std::make_index_sequence<sizeof...(Args) - 1>());
+auto EventLoop::create_task(Fn&& fn, Args&&... args) {
+    return detail::start_call(
+        [this](auto coro, auto&&... options) {
+            return this->create_task(std::move(coro), std::move(options)...);
+        },
+        std::forward<Fn>(fn), std::forward<Args>(args)...);
 }
 
 /// The task that runs now; empty outside of tasks.

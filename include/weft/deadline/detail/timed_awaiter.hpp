@@ -15,97 +15,10 @@
 #include "../../runtime/ready_await.hpp"
 #include "../../runtime/task_core.hpp"
 #include "../../runtime/timer_heap.hpp"
+#include "../../task/awaitable.hpp"
 #include "../timeout.hpp"
 
 namespace weft::detail {
-
-template <class A>
-concept HasCoAwait = requires(A&& awaitable) {
-    std::forward<A>(awaitable).operator co_await();
-};
-
-/// What `co_await awaitable` would work with: an object made by `operator co_await`, which is then
-/// ours, or the awaiter itself, which stays where it is (awaiters do not move). What a callable
-/// returns is ours in any case.
-template <class A>
-decltype(auto) make_awaiter(A&& awaitable) {
-    if constexpr (HasCoAwait<A>) {
-        return std::forward<A>(awaitable).operator co_await();
-    } else if constexpr (std::is_invocable_v<A>) {
-        if constexpr (HasCoAwait<std::invoke_result_t<A>>) {
-            return std::forward<A>(awaitable)().operator co_await();
-        } else {
-            return std::forward<A>(awaitable)();
-        }
-    } else {
-        return static_cast<std::remove_reference_t<A>&>(awaitable);
-    }
-}
-
-template <class Awaiter>
-bool suspend_in(Awaiter& awaiter, std::coroutine_handle<> handle) {
-    if constexpr (std::is_void_v<decltype(awaiter.await_suspend(handle))>) {
-        awaiter.await_suspend(handle);
-        return true;
-    } else {
-        return awaiter.await_suspend(handle);
-    }
-}
-
-template <class A>
-using AwaiterFrom = decltype(make_awaiter(std::declval<A>()));
-
-/// The awaiter of what a callable returns. Keeps the callable, which is called when it is awaited,
-/// as long: the coroutine that comes out of a lambda refers to its captures.
-template <class Fn>
-class CalledAwaiter {
-public:
-    using Inner = AwaiterFrom<Fn&>;
-
-    template <class F>
-    explicit CalledAwaiter(F&& fn) : fn_(std::forward<F>(fn)) {}
-    CalledAwaiter(const CalledAwaiter&) = delete;
-    CalledAwaiter& operator=(const CalledAwaiter&) = delete;
-    ~CalledAwaiter() {
-        if (called_) std::destroy_at(&inner_);
-    }
-
-    bool await_ready() {
-        ::new (static_cast<void*>(&inner_)) Inner(make_awaiter(fn_));
-        called_ = true;
-        return inner_.await_ready();
-    }
-    bool await_suspend(std::coroutine_handle<> handle) { return suspend_in(inner_, handle); }
-    decltype(auto) await_resume() { return inner_.await_resume(); }
-    bool await_cancelled() const noexcept requires LooksAtCancel<Inner> {
-        return called_ && inner_.await_cancelled();
-    }
-    bool holds_result() const noexcept requires GivesBack<Inner> {
-        return called_ && inner_.holds_result();
-    }
-    void give_back() noexcept requires GivesBack<Inner> { inner_.give_back(); }
-    auto await_object() const requires requires(const Inner& inner) { inner.await_object(); }
-    { return called_ ? inner_.await_object() : std::string(); }
-
-private:
-    Fn fn_;
-    union {
-        Inner inner_;
-    };
-    bool called_ = false;
-};
-
-/// The same as `make_awaiter` for what is awaited later, perhaps somewhere else.
-template <class A>
-decltype(auto) keep_awaiter(A&& awaitable) {
-    if constexpr (!HasCoAwait<A> && std::is_invocable_v<std::decay_t<A>&>) {
-        return CalledAwaiter<std::decay_t<A>>(std::forward<A>(awaitable));
-    } else {
-        return make_awaiter(std::forward<A>(awaitable));
-    }
-}
-template <class A>
-using KeptAwaiter = decltype(keep_awaiter(std::declval<A>()));
 
 /// Made from an awaitable, as `make_awaiter` or `keep_awaiter` does. (Which one, is asked of the
 /// first: the second need not compile for a callable that cannot be copied.)
@@ -138,6 +51,7 @@ class TimedOperation : private Timer {
     using Inner = std::remove_reference_t<Awaiter>;
 
 public:
+    static constexpr bool refers_to_operation = std::is_reference_v<Awaiter>;
     template <class A>
     TimedOperation(A&& awaitable, Nanoseconds delay)
         : Timer(&due, Timer::strikes), inner_(awaiter_for<Awaiter>(std::forward<A>(awaitable))) {
@@ -249,6 +163,7 @@ class TimedBody {
                   "await it in a coroutine and put the deadline around that");
 
 public:
+    static constexpr bool refers_to_operation = std::is_reference_v<Awaiter>;
     template <class A>
     TimedBody(A&& awaitable, Nanoseconds delay)
         : timeout_(delay, Timeout::Kind::delay),

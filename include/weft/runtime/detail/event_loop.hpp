@@ -118,6 +118,9 @@ public:
     Task<T> create_task(Coro<T> coro, TaskOptions options);
     template <class T>
     Task<T> create_task(Coro<T> coro);
+    /// `weft::create_task(fn, args...)` on this loop.
+    template <class Fn, class... Args>
+    auto create_task(Fn&& fn, Args&&... args);
 
     /// The loop's clock: monotonic, or virtual under test.
     TimePoint time() const noexcept { return detail::to_time_point(peek_clock()); }

@@ -33,6 +33,7 @@ namespace weft {
     if (const char* const debug = std::getenv("WEFT_DEBUG"); debug && *debug && *debug != '0') {
         debug_ = true;
     }
+    if (options.exception_handler) set_exception_handler(std::move(options.exception_handler));
     if (options.ignore_sigpipe) {
         struct sigaction action {};
         if (::sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL) {

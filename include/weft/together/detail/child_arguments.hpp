@@ -12,6 +12,7 @@
 
 #include "../../base/outcome.hpp"
 #include "../../base/std_parts.hpp"
+#include "../../task/awaitable.hpp"
 #include "../../task/coro.hpp"
 #include "../../task/future.hpp"
 #include "../../task/task.hpp"
@@ -23,35 +24,6 @@ namespace weft {
 using Void = detail::Void;
 
 namespace detail {
-
-// --- awaitables ---
-
-template <class A>
-concept HasMemberAwait = requires(A&& awaitable) {
-    static_cast<A&&>(awaitable).operator co_await();
-};
-template <class A>
-concept HasFreeAwait = requires(A&& awaitable) {
-    operator co_await(static_cast<A&&>(awaitable));
-};
-
-template <class A>
-decltype(auto) awaiter_of(A&& awaitable) {
-    if constexpr (HasMemberAwait<A>) {
-        return static_cast<A&&>(awaitable).operator co_await();
-    } else if constexpr (HasFreeAwait<A>) {
-        return operator co_await(static_cast<A&&>(awaitable));
-    } else {
-        return static_cast<A&>(awaitable);
-    }
-}
-template <class A>
-concept Awaitable = requires(A&& awaitable) {
-    { awaiter_of(static_cast<A&&>(awaitable)).await_ready() } -> std::convertible_to<bool>;
-    awaiter_of(static_cast<A&&>(awaitable)).await_resume();
-};
-template <class A>
-using AwaitResult = decltype(awaiter_of(std::declval<A>()).await_resume());
 
 // --- kinds of children ---
 
@@ -68,7 +40,7 @@ concept FutureHandle = std::derived_from<A, AnyFuture> && requires {
     typename A::value_type;
 };
 template <class A>
-concept MakesCoro = std::is_invocable_v<A&> && is_coro<std::invoke_result_t<A&>>;
+concept MakesCoro = Awaitable<std::invoke_result_t<A&>>;
 template <class A>
 concept Operation_ = Awaitable<A> && !std::is_move_constructible_v<std::remove_cvref_t<A>>;
 
@@ -80,11 +52,6 @@ template <class A>
 inline constexpr bool is_operation =
     !is_coro<std::remove_cvref_t<A>> && !FutureHandle<std::remove_cvref_t<A>> &&
     !MakesCoro<std::decay_t<A>> && Operation_<A>;
-
-template <class A>
-Coro<AwaitResult<A>> await_owned(A awaitable) {
-    co_return co_await std::move(awaitable);
-}
 
 /// A child in a form that a coroutine can keep: Coro<T>, Future<T> or Borrowed<A>. What is none is
 /// refused here and not by a constraint, and taken for a coroutine: the message is then the only
@@ -110,7 +77,7 @@ auto keep(A&& child) {
     } else {
         static_assert(always_false<A>,
                       "weft: not awaitable: neither a coroutine, a task, a future, an operation "
-                      "nor a function without parameters that returns a coroutine");
+                      "nor a function without parameters that returns one");
         return Coro<Refused>(nullptr);
     }
 }
