@@ -8,7 +8,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -20,7 +19,7 @@
 #include "../runtime/task_core.hpp"
 #include "../runtime/timer_heap.hpp"
 #include "../task/coro.hpp"
-#include "../task/task.hpp"
+#include "detail/timed_call.hpp"
 
 namespace weft {
 namespace detail {
@@ -34,12 +33,22 @@ namespace detail {
 
 template <class Awaiter>
 class TimedBody;
-template <class Fn>
+template <class Fn, class Held>
 class TimeoutAwaiter;
+
+template <class>
+inline constexpr bool is_duration = false;
+template <class Rep, class Period>
+inline constexpr bool is_duration<std::chrono::duration<Rep, Period>> = true;
 
 }  // namespace detail
 
-/// A deadline that is being kept, for the body that runs under it. Made by `timeout`.
+/// A deadline that is being kept, for the body that runs under it. Made by `timeout`; or by whoever
+/// wants to ask it afterwards:
+///
+///     weft::Timeout deadline(5s);
+///     co_await weft::timeout(deadline, &download);
+///     if (deadline.expired()) ...                     // although the body came to its end
 ///
 /// When the deadline passes, the task gets a cancel request like any other: it strikes what the
 /// body awaits, a result that won the race is delivered first, and clean-up may await. Leaving
@@ -47,6 +56,15 @@ class TimeoutAwaiter;
 /// body becomes a TimeoutError only when nobody else has asked the task to end meanwhile.
 class [[nodiscard]] Timeout : private detail::Timer {
 public:
+    /// `delay` counts from the beginning of the body.
+    /// Throws:   std::invalid_argument for a duration that is NaN or too long.
+    template <class Rep, class Period>
+    explicit Timeout(std::chrono::duration<Rep, Period> delay)
+        : Timeout(detail::to_nanoseconds(delay), Kind::delay) {}
+    explicit Timeout(TimePoint when) noexcept
+        : Timeout(detail::to_deadline(when), Kind::deadline) {}
+    /// None, until the body sets one.
+    explicit Timeout(std::nullopt_t) noexcept : Timeout(detail::no_deadline, Kind::deadline) {}
     Timeout(const Timeout&) = delete;
     Timeout& operator=(const Timeout&) = delete;
     ~Timeout() {
@@ -73,7 +91,7 @@ public:
 private:
     template <class Awaiter>
     friend class detail::TimedBody;
-    template <class Fn>
+    template <class Fn, class Held>
     friend class detail::TimeoutAwaiter;
 
     enum class Kind : bool { delay, deadline };
@@ -207,43 +225,27 @@ private:
 
 namespace detail {
 
-/// Calls `fn(timeout)` or `fn()`, whichever it takes.
-template <class Fn>
-auto call_timed(Fn& fn, Timeout& timeout) {
-    if constexpr (std::is_invocable_v<Fn&, Timeout&>) {
-        return fn(timeout);
-    } else {
-        return fn();
-    }
-}
-
-template <class Body>
-struct TimedResult {
-    static_assert(sizeof(Body) == 0, "weft: what timeout calls returns a Coro (see wait_for)");
-    using type = void;
-};
-template <class T>
-struct TimedResult<Coro<T>> {
-    using type = T;
-};
-
 /// Keeps the callable and the deadline; the coroutine is made when it is awaited, and runs like an
 /// awaited Coro does: in place, with no frame of ours around it.
-template <class Fn>
+template <class Fn, class Held = Timeout>
 class [[nodiscard]] [[gnu::warn_unused]] TimeoutAwaiter {
     using Body = decltype(call_timed(std::declval<Fn&>(), std::declval<Timeout&>()));
-    using T = typename TimedResult<Body>::type;
+    using T = typename Body::value_type;
 
 public:
     template <class F>
     TimeoutAwaiter(Nanoseconds time, bool is_deadline, F&& fn)
         : timeout_(time, is_deadline ? Timeout::Kind::deadline : Timeout::Kind::delay),
           fn_(std::forward<F>(fn)) {}
+    template <class F>
+    TimeoutAwaiter(Timeout& deadline, F&& fn) : timeout_(deadline), fn_(std::forward<F>(fn)) {}
     TimeoutAwaiter(const TimeoutAwaiter&) = delete;
     TimeoutAwaiter& operator=(const TimeoutAwaiter&) = delete;
 
     bool await_ready() const noexcept { return false; }
     bool await_suspend(std::coroutine_handle<> handle) {
+        if (timeout_.phase_ != Timeout::Phase::before)
+            throw_runtime_error("weft: a Timeout is used once");
         timeout_.enter();
         Body body = call_timed(fn_, timeout_);
         if (!body) throw_runtime_error("weft: timeout: the coroutine was used already");
@@ -253,7 +255,9 @@ public:
         return true;
     }
     // Asked by a deadline around this one. Our request must be gone before that one counts.
-    bool await_cancelled() const noexcept { return !timeout_.leave() && body_->await_cancelled(); }
+    bool await_cancelled() const noexcept {
+        return !const_cast<Timeout&>(timeout_).leave() && body_->await_cancelled();
+    }
     T await_resume() {
         if (timeout_.leave() && body_->await_cancelled()) [[unlikely]]
             throw_for_deadline(timeout_.lacks_memory_, timeout_.object());
@@ -261,47 +265,16 @@ public:
     }
 
 private:
-    mutable Timeout timeout_;
+    Held timeout_;  // or the caller's
     Fn fn_;
     std::optional<CoroAwaiter<T>> body_;
 };
-
-/// `fn(args...)` or `fn(timeout, args...)`, with both kept until the coroutine has ended.
-template <class Fn, class... Args>
-class BoundCall {
-public:
-    template <class F, class... A>
-        requires(sizeof...(A) == sizeof...(Args))  // not in place of a copy
-    explicit BoundCall(F&& fn, A&&... args)
-        : fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
-
-    auto operator()(Timeout& timeout) {
-        return std::apply(
-            [&](Args&... args) {
-                if constexpr (std::is_invocable_v<Fn&, Timeout&, Args...>) {
-                    return fn_(timeout, std::move(args)...);
-                } else if constexpr (std::is_member_pointer_v<Fn>) {
-                    return call_member(fn_, args...);
-                } else {
-                    return fn_(std::move(args)...);
-                }
-            },
-            args_);
-    }
-
-private:
-    Fn fn_;
-    std::tuple<Args...> args_;
-};
-
-template <class Fn, class... Args>
-using TimedCall = std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
-                                     BoundCall<std::decay_t<Fn>, std::decay_t<Args>...>>;
 
 }  // namespace detail
 
 /// Runs `fn()` or `fn(timeout)`, which returns a Coro, inside the current task, and asks it to end
 /// when `delay` has passed. Arguments may follow: `timeout(1s, &fetch, url)` keeps copies of them.
+/// A coroutine will do too: `timeout(1s, fetch(url))`.
 /// Returns:  what the coroutine returns, also after the deadline.
 /// Throws:   TimeoutError when the deadline ended it; what it throws itself (that of its clean-up
 ///           included); std::invalid_argument for a duration that is NaN or too long;
@@ -309,30 +282,60 @@ using TimedCall = std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
 /// Cancel:   passes through, waits for the clean-up, and wins over a deadline of the same turn.
 /// Lifetime: with g++ 12, name a lambda that captures more than references and numbers.
 template <class Rep, class Period, class Fn, class... Args>
-detail::TimeoutAwaiter<detail::TimedCall<Fn, Args...>> timeout(
+detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>> timeout(
     std::chrono::duration<Rep, Period> delay, Fn&& fn, Args&&... args) {
-    using Call = detail::TimedCall<Fn, Args...>;
-    return detail::TimeoutAwaiter<Call>(detail::to_nanoseconds(delay), false,
-                                        Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+    return detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>>(
+        detail::to_nanoseconds(delay), false,
+        detail::timed_call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+/// The same under a deadline of the caller's, who can ask it afterwards.
+/// Throws:   RuntimeError for one that was used before, too.
+/// Lifetime: `deadline` outlives the await.
+template <class Fn, class... Args>
+detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>, Timeout&> timeout(Timeout& deadline,
+                                                                           Fn&& fn,
+                                                                           Args&&... args) {
+    return detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>, Timeout&>(
+        deadline, detail::timed_call(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 
 /// The same without a deadline, for a body that sets one: `timeout(std::nullopt, fn)`.
 template <class Fn, class... Args>
-detail::TimeoutAwaiter<detail::TimedCall<Fn, Args...>> timeout(std::nullopt_t, Fn&& fn,
-                                                               Args&&... args) {
-    using Call = detail::TimedCall<Fn, Args...>;
-    return detail::TimeoutAwaiter<Call>(detail::no_deadline, true,
-                                        Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>> timeout(std::nullopt_t, Fn&& fn,
+                                                                 Args&&... args) {
+    return detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>>(
+        detail::no_deadline, true,
+        detail::timed_call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+/// Refuses everything else.
+template <class Limit, class... Rest>
+    requires(!detail::is_duration<std::decay_t<Limit>> &&
+             !std::is_same_v<std::decay_t<Limit>, Timeout> &&
+             !std::is_same_v<std::decay_t<Limit>, std::nullopt_t>)
+auto timeout(Limit&&, Rest&&...) {
+    static_assert(detail::always_false<Limit>,
+                  "weft: the limit, a std::chrono::duration, comes first: timeout(5s, coroutine)");
+    return detail::Refused();
 }
 
 /// The same with a point in time on the loop's clock. One that has passed strikes at the body's
 /// first suspension; a body that does not suspend is not struck.
 template <class Fn, class... Args>
-detail::TimeoutAwaiter<detail::TimedCall<Fn, Args...>> timeout_at(TimePoint when, Fn&& fn,
-                                                                  Args&&... args) {
-    using Call = detail::TimedCall<Fn, Args...>;
-    return detail::TimeoutAwaiter<Call>(detail::to_deadline(when), true,
-                                        Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>> timeout_at(TimePoint when, Fn&& fn,
+                                                                    Args&&... args) {
+    return detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>>(
+        detail::to_deadline(when), true,
+        detail::timed_call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+/// Refuses everything else.
+template <class When, class... Rest>
+    requires(!std::is_convertible_v<When, TimePoint>)
+auto timeout_at(When&&, Rest&&...) {
+    static_assert(detail::always_false<When>,
+                  "weft: timeout_at takes a point in time on the loop's clock: "
+                  "timeout_at(weft::get_running_loop().time() + 5s, coroutine)");
+    return detail::Refused();
 }
 
 }  // namespace weft

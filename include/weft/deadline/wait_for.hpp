@@ -24,11 +24,6 @@ public:
     }
 };
 
-template <class>
-inline constexpr bool is_duration = false;
-template <class Rep, class Period>
-inline constexpr bool is_duration<std::chrono::duration<Rep, Period>> = true;
-
 /// Can `wait_for` and its like await it?
 template <class A>
 concept Timeable = requires(KeptAwaiter<A> awaiter) {

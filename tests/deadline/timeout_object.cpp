@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+// timeout takes a coroutine, and a Timeout of the caller's, which can be asked afterwards.
+#include <weft/deadline/timeout.hpp>
+#include <weft/testing/catch.hpp>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "children.hpp"
+#include "probe.hpp"
+
+namespace timeout_object_test {
+
+using namespace children;
+using weft::Timeout;
+
+WEFT_TEST_CASE("timeout takes a coroutine as it is", "[timeout]") {
+    const int value = co_await weft::timeout(2s, gives(1, 1s));
+    REQUIRE(value == 1);
+    bool late = false;
+    try {
+        co_await weft::timeout(1s, gives(1, 2s));
+    } catch (const weft::TimeoutError&) {
+        late = true;
+    }
+    REQUIRE(late);
+    const int by_point =
+        co_await weft::timeout_at(weft::get_running_loop().time() + 2s, gives(2, 1s));
+    REQUIRE(by_point == 2);
+    const int without = co_await weft::timeout(std::nullopt, gives(3, 1s));
+    REQUIRE(without == 3);
+    auto used = gives(4, 1s);
+    auto taken = std::move(used);
+    bool refused = false;
+    try {
+        co_await weft::timeout(1s, std::move(used));
+    } catch (const weft::RuntimeError&) {
+        refused = true;
+    }
+    REQUIRE(refused);
+}
+
+WEFT_TEST_CASE("a Timeout of the caller's tells afterwards whether it expired", "[timeout]") {
+    Timeout kept(2s);
+    const int value = co_await weft::timeout(kept, gives(1, 1s));
+    REQUIRE(value == 1);
+    REQUIRE_FALSE(kept.expired());
+
+    Timeout missed(1s);
+    bool late = false;
+    try {
+        co_await weft::timeout(missed, gives(1, 2s));
+    } catch (const weft::TimeoutError&) {
+        late = true;
+    }
+    REQUIRE(late);
+    REQUIRE(missed.expired());
+
+    Timeout swallowed(1s);
+    auto body = []() -> weft::Coro<int> {
+        int result = 0;
+        try {
+            co_await weft::sleep(1h);
+        } catch (const weft::CancelledError&) {
+            result = 7;
+        }
+        co_return result;
+    };
+    const int partial = co_await weft::timeout(swallowed, body);
+    REQUIRE(partial == 7);
+    REQUIRE(swallowed.expired());
+
+    Timeout at(weft::get_running_loop().time() + 1s);
+    REQUIRE(at.when() == weft::get_running_loop().time() + 1s);
+    Timeout none(std::nullopt);
+    auto sets_one = [](Timeout& own) -> weft::Coro<void> {
+        own.reschedule(weft::get_running_loop().time() + 1s);
+        co_await weft::sleep(1h);
+    };
+    late = false;
+    try {
+        co_await weft::timeout(none, sets_one);
+    } catch (const weft::TimeoutError&) {
+        late = true;
+    }
+    REQUIRE(late);
+    REQUIRE(none.expired());
+    REQUIRE(weft::current_task().cancelling() == 0);
+}
+
+WEFT_TEST_CASE("a Timeout is used once", "[timeout]") {
+    Timeout deadline(2s);
+    co_await weft::timeout(deadline, gives(1, 1s));
+    std::string text;
+    try {
+        co_await weft::timeout(deadline, gives(1, 1s));
+    } catch (const weft::RuntimeError& error) {
+        text = error.what();
+    }
+    REQUIRE(text == "weft: a Timeout is used once");
+}
+
+WEFT_TEST_CASE("arguments go along with a Timeout of the caller's", "[timeout]") {
+    Timeout deadline(2s);
+    auto body = [](Timeout& own, int number) -> weft::Coro<int> {
+        co_await weft::sleep(1s);
+        co_return own.expired() ? 0 : number;
+    };
+    const int value = co_await weft::timeout(deadline, body, 4);
+    REQUIRE(value == 4);
+}
+
+}  // namespace timeout_object_test
