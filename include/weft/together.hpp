@@ -8,6 +8,8 @@
 #include "together/gather.hpp"
 #include "together/race.hpp"
 #include "together/race_all.hpp"
+#include "together/select.hpp"
+#include "together/settle.hpp"
 #include "together/settled.hpp"
 #include "together/shield.hpp"
 #include "together/staggered_race.hpp"

@@ -204,6 +204,8 @@ class [[nodiscard]] GeneratorCall {
 public:
     explicit GeneratorCall(Frame frame) noexcept : frame_(frame) {}
     Awaiter operator co_await() const noexcept { return Awaiter(frame_); }
+    /// A cancel ends the whole generator: `race` refuses to do that to a loser.
+    static constexpr bool cancel_ends_its_object = true;
 
 private:
     Frame frame_;

@@ -68,6 +68,24 @@ inline std::size_t winner_of(Children& children, const char* all_failed) {
     throw ExceptionGroup(all_failed, std::move(errors));
 }
 
+/// A race is refused that would end more than the call that loses.
+template <class A>
+inline constexpr bool is_lost_for_good = false;
+template <class A>
+    requires(std::remove_cvref_t<A>::cancel_ends_its_object)
+inline constexpr bool is_lost_for_good<A> = true;
+template <class A>
+    requires(!requires { std::remove_cvref_t<A>::cancel_ends_its_object; } &&
+             std::is_invocable_v<std::decay_t<A>&>)
+inline constexpr bool is_lost_for_good<A> =
+    is_lost_for_good<std::invoke_result_t<std::decay_t<A>&>>;
+template <class... A>
+constexpr void check_racers() {
+    static_assert(!(is_lost_for_good<A> || ...),
+                  "weft: a race cancels its losers, and that would end the generator; let them go "
+                  "on: auto next = create_task(generator.next()); co_await select(next, ...)");
+}
+
 inline constexpr const char* nobody_won = "every child of a race failed";
 
 template <class... K>
@@ -118,6 +136,9 @@ Coro<Winner<Stored<T>>> race_range(R range) {
 ///     auto winner = co_await weft::race(ask(mirror), ask(other_mirror));
 ///     use(*winner, winner.index());
 ///
+/// A generator's `next()` is no child of a race, for losing would end the generator: see `select`,
+/// whose losers go on.
+///
 /// Success comes in the order of completion. A loser may be done in the same instant. What an
 /// operation on an object of this library was granted goes back then, as if it had not been: an
 /// item to the front of its queue, a permit or lock to whoever is next, news to the next `recv`.
@@ -135,6 +156,7 @@ Coro<Winner<Stored<T>>> race_range(R range) {
 template <class... A>
     requires(sizeof...(A) > 0)
 auto race(A&&... children) {
+    detail::check_racers<A...>();
     return detail::in_place_if_borrowing<A...>(
         detail::race_each(detail::keep(std::forward<A>(children))...));
 }

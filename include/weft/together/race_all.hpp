@@ -10,6 +10,7 @@
 #include "detail/child_arguments.hpp"
 #include "detail/children.hpp"
 #include "gather.hpp"
+#include "race.hpp"
 #include "settled.hpp"
 
 namespace weft {
@@ -57,6 +58,7 @@ Coro<std::tuple<Settled<Stored<ResultOf<K>>>...>> race_and_settle(K... kept) {
 template <class... A>
     requires(sizeof...(A) > 0)
 auto race_all(A&&... children) {
+    detail::check_racers<A...>();
     return detail::in_place_if_borrowing<A...>(
         detail::race_and_settle(detail::keep(std::forward<A>(children))...));
 }

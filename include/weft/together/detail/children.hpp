@@ -81,6 +81,7 @@ enum class ChildRule : std::uint8_t {
     watch_first,
     watch_error,
     watch_next,  // as_completed: one after the other
+    first_end,   // select: operations are cancelled and awaited, others left alone
 };
 
 /// Lives in the frame of the coroutine that waits: add the children, `begin`, `co_await wait()`,
@@ -207,7 +208,7 @@ private:
         decisive_ = &node;
         if (rule_ == ChildRule::first_error_cancels || rule_ == ChildRule::first_success_cancels) {
             cancel_rest(Which::all);
-        } else if (rule_ == ChildRule::first_error && borrowed_ > 0) {
+        } else if (borrowed_ > 0) {
             // What is written into the await itself cannot outlive it.
             cancel_rest(Which::borrowed);
         }
@@ -222,6 +223,7 @@ private:
             case ChildRule::first_success_cancels:
                 return bit(State::value);
             case ChildRule::watch_first:
+            case ChildRule::first_end:
                 return bit(State::value) | bit(State::exception) | bit(State::cancelled);
             case ChildRule::watch_error:
                 return bit(State::exception);
@@ -236,6 +238,7 @@ private:
     bool fulfilled() const noexcept {
         if (pending_ == 0 || (stop_ && !stop_->counted)) return true;
         if (rule_ == ChildRule::watch_next) return !ended_.empty();
+        if (rule_ == ChildRule::first_end && asked_) return borrowed_ == 0;
         if (!decisive_ || borrowed_ > 0 || asked_) return false;
         return rule_ == ChildRule::first_error || only_watches();
     }
@@ -267,6 +270,12 @@ private:
 
     /// Our task is asked to end (see Suspension::cancel).
     TaskCore* cancel(TaskCore& task) noexcept {
+        if (rule_ == ChildRule::first_end && borrowed_ > 0) {
+            asked_ = true;
+            deciding_ &= ~bit(State::cancelled);
+            cancel_rest(Which::borrowed);
+            return nullptr;
+        }
         if (only_watches() || passing_on_) {  // passing on: a child waits for us, in a circle
             let_go();
             return nullptr;
