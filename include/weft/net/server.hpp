@@ -116,10 +116,18 @@ Coro<Server> start_server(ConnectionHandler handler, std::string host, std::uint
                           ServerOptions options);
 Coro<Server> start_unix_server(ConnectionHandler handler, std::string path, ServerOptions options);
 
+// What is none is refused here and not by a constraint: the message is then the only one.
 template <class Handler>
-concept HandlesConnections = std::is_invocable_r_v < Coro<void>,
-        std::decay_t<Handler>
-&, Stream > ;
+ConnectionHandler as_handler(Handler& handler) {
+    if constexpr (std::is_invocable_r_v<Coro<void>, Handler&, Stream>) {
+        return ConnectionHandler(std::move(handler));
+    } else {
+        static_assert(always_false<Handler>,
+                      "weft: the handler of a server takes a Stream and returns a Coro<void>: "
+                      "[](weft::Stream client) -> weft::Coro<void> { ... }");
+        return ConnectionHandler();
+    }
+}
 
 }  // namespace detail
 
@@ -131,11 +139,9 @@ concept HandlesConnections = std::is_invocable_r_v < Coro<void>,
 /// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
 /// Lifetime: the handler lives as long as the server, and as its last connection.
 template <class Handler>
-    requires(detail::HandlesConnections<Handler>)
 Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
                           ServerOptions options = {}) {
-    return detail::start_server(detail::ConnectionHandler(std::move(handler)), std::move(host),
-                                port, options);
+    return detail::start_server(detail::as_handler(handler), std::move(host), port, options);
 }
 
 /// The same on a Unix socket. A leading zero byte in `path` means an abstract name. A socket's file
@@ -143,10 +149,8 @@ Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
 /// Throws:   std::system_error (socket, bind, listen; EADDRINUSE when somebody listens there, or the
 ///           file is no socket); CancelledError.
 template <class Handler>
-    requires(detail::HandlesConnections<Handler>)
 Coro<Server> start_unix_server(Handler handler, std::string path, ServerOptions options = {}) {
-    return detail::start_unix_server(detail::ConnectionHandler(std::move(handler)), std::move(path),
-                                     options);
+    return detail::start_unix_server(detail::as_handler(handler), std::move(path), options);
 }
 
 #if WEFT_BODIES
