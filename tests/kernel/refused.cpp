@@ -171,7 +171,7 @@ TEST_CASE("a file operation that no thread can be made for is EAGAIN, not a canc
             co_return failed.what;
         });
     });
-    CHECK(contains(text, "fsync: "));
+    CHECK(contains(text, "fsync fd "));
     CHECK(contains(text, std::strerror(EAGAIN)));
 }
 
