@@ -109,13 +109,14 @@ private:
     std::size_t expected_;
 };
 
-/// No separator within the stream's limit. Nothing was consumed: the data is still readable.
+/// No separator, or no end, within a limit. Nothing was consumed: the data is still readable.
 class LimitOverrunError : public std::runtime_error {
 public:
-    /// `call` is what the message begins with: "recv fd 7".
-    [[gnu::cold]] explicit LimitOverrunError(std::size_t limit, std::string_view call = {})
+    /// `call` is what the message begins with ("recv fd 7"), `missing` what was not found.
+    [[gnu::cold]] explicit LimitOverrunError(std::size_t limit, std::string_view call = {},
+                                             std::string_view missing = "no separator")
         : std::runtime_error(
-              detail::concat({call, call.empty() ? "" : ": ", "no separator within the limit of ",
+              detail::concat({call, call.empty() ? "" : ": ", missing, " within the limit of ",
                               detail::decimal(static_cast<long long>(limit)), " bytes"})) {}
 };
 

@@ -2,96 +2,31 @@
 // Stream: a connected socket, both directions, with reads that understand lines and lengths.
 #pragma once
 
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <new>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "../base/buffer.hpp"
-#include "../base/config.hpp"
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
 #include "../base/owned.hpp"
-#include "../base/std_parts.hpp"
 #include "../task/coro.hpp"
 #include "address.hpp"
 #include "chunk.hpp"
+#include "detail/long_reads.hpp"
 #include "detail/stream_reads.hpp"
-#include "io.hpp"
+#include "detail/stream_write.hpp"
 
 namespace weft {
 namespace detail {
-
 struct ServerState;
-
-/// Sends all of it, however many calls the socket wants; the task sleeps through them.
-class [[nodiscard]] [[gnu::warn_unused]] StreamWrite final : public OperationWait {
-public:
-    StreamWrite(StreamState& stream, ConstBuffer from) noexcept
-        : OperationWait(OpCode::send), stream_(&stream), left_(from.size()) {
-        on_complete = &part_sent;
-        fd = stream.fd.get();
-        address = const_cast<void*>(from.data());
-        length = transfer_length(left_);
-        flags = MSG_WAITALL;  // io_uring then continues a short send by itself
-    }
-    bool await_ready() const noexcept { return left_ == 0; }
-    bool await_suspend(std::coroutine_handle<> handle) {
-        if (OperationWait::await_suspend(handle)) return true;
-        while (continues()) {
-            if (!task_->loop->start(*this)) {
-                task_->waiting_on = this;
-                return true;
-            }
-        }
-        return false;
-    }
-    void await_resume() const {
-        check_leftover();
-        if (left_ > 0) checked();
-    }
-
-private:
-    static void part_sent(Operation& op) noexcept {
-        auto& self = static_cast<StreamWrite&>(op);
-        while (self.continues()) [[unlikely]] {
-                if (!self.task_->loop->start(self)) return;
-            }
-        self.task_->loop->wake(*self.task_);
-    }
-
-    /// Books what was sent. True: the rest is to be sent now.
-    bool continues() noexcept {
-        if (result < 0) [[unlikely]]
-            return false;
-        const auto sent = static_cast<std::size_t>(result);
-        stream_->written += sent;
-        left_ -= sent;
-        if (left_ == 0) [[likely]]
-            return false;
-        address = static_cast<char*>(address) + sent;
-        length = transfer_length(left_);
-        expect_wait = true;
-        // Never the number as it was: the stream may be closed by now, and somebody else's.
-        const int number = stream_->fd.get();
-        if (!asked_ && number >= 0) {
-            fd = number;
-            return true;
-        }
-        result = -ECANCELED;
-        return false;
-    }
-
-    StreamState* stream_;
-    std::size_t left_;
-};
-
 }  // namespace detail
 
 /// A connected stream socket. One task may read while others write: each write goes out whole, and
@@ -135,20 +70,40 @@ public:
     /// Throws:   IncompleteReadError with what there was when the peer closed before;
     ///           std::system_error (recv); CancelledError; RuntimeError while another task reads.
     /// Cancel:   lossless: what was received stays readable.
-    Coro<void> read_exactly(MutableBuffer buffer) { return read_into(state(), buffer); }
-    Coro<std::string> read_exactly(std::size_t count) { return read_count(state(), count); }
+    Coro<void> read_exactly(MutableBuffer buffer) { return detail::read_into(state(), buffer); }
+    Coro<std::string> read_exactly(std::size_t count) { return detail::read_count(state(), count); }
 
     /// Reads through the next '\n', which is included. Empty: the peer closed after a whole line.
     /// Throws:   IncompleteReadError (the peer closed inside a line), LimitOverrunError (the data
     ///           stays readable); std::system_error (recv); CancelledError; RuntimeError while
     ///           another task reads so.
     /// Cancel:   lossless: what was received stays readable.
-    Coro<std::string> read_line() { return read_through(state(), "\n"); }
+    Coro<std::string> read_line() {
+        return detail::read_through(state(), detail::Separators("\n"));
+    }
 
-    /// Reads through the next `separator`, which is included. Like `read_line` otherwise.
-    /// Lifetime: `separator`'s text outlives the await.
-    Coro<std::string> read_until(std::string_view separator) {
-        return read_through(state(), separator);
+    /// Reads through the next separator, which is included. Of several (eight at most) that one
+    /// counts which ends first: `read_until("\r\n", "\n")`. Like `read_line` otherwise.
+    /// Lifetime: the separators' texts outlive the await.
+    template <class... Text>
+        requires(sizeof...(Text) <= detail::Separators::most &&
+                 (std::is_convertible_v<const Text&, std::string_view> && ...))
+    Coro<std::string> read_until(const Text&... separators) {
+        return detail::read_through(state(), detail::Separators(separators...));
+    }
+
+    /// Reads until the peer closes.
+    /// Throws:   LimitOverrunError when that is more than `limit` bytes (they stay readable);
+    ///           std::system_error (recv); CancelledError; RuntimeError while another task reads
+    ///           so.
+    /// Cancel:   lossless: what was received stays readable.
+    Coro<std::string> read_all(std::size_t limit) { return detail::read_to_end(state(), limit); }
+
+    /// Reads what there is, without waiting.
+    /// Returns:  bytes read, 0 when the peer has closed; nothing when nothing has arrived.
+    /// Throws:   std::system_error (recv); RuntimeError while another task reads.
+    std::optional<std::size_t> try_read(MutableBuffer buffer) {
+        return detail::try_read(state(), buffer);
     }
 
     /// Writes all of it; suspends while the peer does not keep up.
@@ -168,7 +123,7 @@ public:
 
     /// Ends waiting reads and writes (ECANCELED) and closes. Idempotent.
     /// Cancel:   runs to its end all the same.
-    Coro<void> close() { return close_now(state()); }
+    Coro<void> close() { return detail::close_stream(state()); }
     bool is_closed() const noexcept { return !state_ || !state_->fd; }
 
     /// Bytes sent by the writes that have ended. (A write that waits is counted when the kernel
@@ -191,91 +146,7 @@ private:
         return *state_;
     }
 
-    static constexpr std::size_t chunk = 4096;
-    static constexpr std::size_t most_ahead = 64 * 1024;
-
-    // Static, on the state: the Stream itself may move while one of these waits.
-
-    static Coro<void> close_now(detail::StreamState& stream);
-    static Coro<void> read_into(detail::StreamState& stream, MutableBuffer into);
-    static Coro<std::string> read_count(detail::StreamState& stream, std::size_t count);
-    static Coro<std::string> read_through(detail::StreamState& stream, std::string_view separator);
-    static Coro<void> fill(detail::StreamState& stream, std::size_t count);
-    /// A read of several receives whose stream is closed between two of them ends like one that
-    /// waits.
-    static void go_on(const detail::StreamState& stream);
-    [[noreturn, gnu::cold]] static void throw_incomplete(detail::StreamState& stream,
-                                                         std::size_t count);
-    [[noreturn, gnu::cold]] static void throw_overrun(const detail::StreamState& stream);
-
     detail::Owned<detail::StreamState> state_;
 };
-
-#if WEFT_BODIES
-WEFT_INLINE Coro<void> Stream::close_now(detail::StreamState& stream) {
-    if (stream.fd) co_await io::close(std::move(stream.fd));
-}
-
-WEFT_INLINE Coro<void> Stream::read_into(detail::StreamState& stream, MutableBuffer into) {
-    co_await fill(stream, into.size());
-    if (into.size() == 0) co_return;
-    std::memcpy(into.data(), stream.buffer.view().data(), into.size());
-    stream.buffer.consume(into.size());
-}
-
-WEFT_INLINE Coro<std::string> Stream::read_count(detail::StreamState& stream, std::size_t count) {
-    co_await fill(stream, count);
-    co_return stream.take(count);
-}
-
-WEFT_INLINE void Stream::go_on(const detail::StreamState& stream) {
-    if (!stream.fd) [[unlikely]]
-        detail::throw_system_error(ECANCELED, "recv on a stream that was closed meanwhile");
-}
-
-[[gnu::noinline]] WEFT_INLINE void Stream::throw_incomplete(detail::StreamState& stream,
-                                                            std::size_t count) {
-    throw IncompleteReadError(stream.take(stream.buffer.size()), count,
-                              detail::fd_text("recv", stream.fd.get()));
-}
-[[gnu::noinline]] WEFT_INLINE void Stream::throw_overrun(const detail::StreamState& stream) {
-    throw LimitOverrunError(stream.limit, detail::fd_text("recv", stream.fd.get()));
-}
-
-WEFT_INLINE Coro<void> Stream::fill(detail::StreamState& stream, std::size_t count) {
-    for (bool began = false; stream.buffer.size() < count; began = true) {
-        if (began) go_on(stream);
-        // Memory for what comes, and not for what a peer has announced.
-        const std::size_t missing = count - stream.buffer.size();
-        const std::size_t room = std::min(missing, std::max(stream.buffer.size(), most_ahead));
-        const bool alive = co_await detail::StreamFill(stream, std::max(room, chunk));
-        if (!alive) throw_incomplete(stream, count);
-    }
-}
-
-WEFT_INLINE Coro<std::string> Stream::read_through(detail::StreamState& stream,
-                                                   std::string_view separator) {
-    if (separator.empty()) detail::throw_runtime_error("read_until: the separator is empty");
-    std::size_t searched = 0;
-    for (bool began = false;; began = true) {
-        const std::string_view data = stream.buffer.view();
-        const std::size_t at = data.find(separator, searched);
-        if (at != std::string_view::npos) {
-            if (at > stream.limit) throw_overrun(stream);
-            co_return stream.take(at + separator.size());
-        }
-        // (What may be the first part of a separator does not count.)
-        if (data.size() - std::min(data.size(), separator.size() - 1) > stream.limit)
-            throw_overrun(stream);
-        if (began) go_on(stream);
-        // A separator may be cut in two by the end of what has arrived.
-        searched = data.size() - std::min(data.size(), separator.size() - 1);
-        const bool alive = co_await detail::StreamFill(stream, chunk);
-        if (alive) continue;
-        if (stream.buffer.size() == 0) co_return std::string();
-        throw_incomplete(stream, 0);
-    }
-}
-#endif
 
 }  // namespace weft

@@ -2,11 +2,15 @@
 // StreamRead, StreamFill, ChunkRead: what the reads of a stream wait on, and the state they share.
 #pragma once
 
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,6 +25,7 @@
 #include "../../kernel/buffer_pool.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../runtime/task_core.hpp"
+#include "../../task/coro.hpp"
 #include "../chunk.hpp"
 #include "../io.hpp"
 #include "chunk_source.hpp"
@@ -298,6 +303,40 @@ private:
     block->fill(static_cast<std::uint32_t>(count));
     stream_->buffer.consume(count);
     return Chunk(block);
+}
+#endif
+
+std::optional<std::size_t> try_read(StreamState& stream, MutableBuffer into);
+Coro<void> close_stream(StreamState& stream);
+
+#if WEFT_BODIES
+WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuffer into) {
+    stream.refuse_second_reader();
+    if (const std::size_t count = std::min(stream.buffer.size(), into.size()); count > 0) {
+        std::memcpy(into.data(), stream.buffer.view().data(), count);
+        stream.buffer.consume(count);
+        return count;
+    }
+    if (stream.chunks) {
+        ChunkSource& chunks = *stream.chunks;
+        if (chunks.has_data()) return chunks.take(into.data(), into.size());
+        // (The receive stands: what has arrived has come here, or will with the next turn.)
+        if (!chunks.has_end()) return std::nullopt;
+        const int end = chunks.take_end();
+        if (end < 0) throw_system_error(-end, fd_text("recv", stream.fd.get()));
+        return 0;
+    }
+    for (;;) {
+        const ssize_t count = ::recv(stream.fd.get(), into.data(), into.size(), MSG_DONTWAIT);
+        stream.drained = count < 0 || static_cast<std::size_t>(count) < into.size();
+        if (count >= 0) return static_cast<std::size_t>(count);
+        if (errno == EAGAIN) return std::nullopt;
+        if (errno != EINTR) throw_system_error(errno, fd_text("recv", stream.fd.get()));
+    }
+}
+
+WEFT_INLINE Coro<void> close_stream(StreamState& stream) {
+    if (stream.fd) co_await io::close(std::move(stream.fd));
 }
 #endif
 

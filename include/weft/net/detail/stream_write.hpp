@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// StreamWrite: what a write to a stream waits on.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <coroutine>
+#include <cstddef>
+
+#include "../../base/buffer.hpp"
+#include "../../kernel/operation.hpp"
+#include "../../runtime/loop.hpp"
+#include "operation_wait.hpp"
+#include "stream_reads.hpp"
+
+namespace weft::detail {
+
+/// Sends all of it, however many calls the socket wants; the task sleeps through them.
+class [[nodiscard]] [[gnu::warn_unused]] StreamWrite final : public OperationWait {
+public:
+    StreamWrite(StreamState& stream, ConstBuffer from) noexcept
+        : OperationWait(OpCode::send), stream_(&stream), left_(from.size()) {
+        on_complete = &part_sent;
+        fd = stream.fd.get();
+        address = const_cast<void*>(from.data());
+        length = transfer_length(left_);
+        flags = MSG_WAITALL;  // io_uring then continues a short send by itself
+    }
+    bool await_ready() const noexcept { return left_ == 0; }
+    bool await_suspend(std::coroutine_handle<> handle) {
+        if (OperationWait::await_suspend(handle)) return true;
+        while (continues()) {
+            if (!task_->loop->start(*this)) {
+                task_->waiting_on = this;
+                return true;
+            }
+        }
+        return false;
+    }
+    void await_resume() const {
+        check_leftover();
+        if (left_ > 0) checked();
+    }
+
+private:
+    static void part_sent(Operation& op) noexcept {
+        auto& self = static_cast<StreamWrite&>(op);
+        while (self.continues()) [[unlikely]] {
+                if (!self.task_->loop->start(self)) return;
+            }
+        self.task_->loop->wake(*self.task_);
+    }
+
+    /// Books what was sent. True: the rest is to be sent now.
+    bool continues() noexcept {
+        if (result < 0) [[unlikely]]
+            return false;
+        const auto sent = static_cast<std::size_t>(result);
+        stream_->written += sent;
+        left_ -= sent;
+        if (left_ == 0) [[likely]]
+            return false;
+        address = static_cast<char*>(address) + sent;
+        length = transfer_length(left_);
+        expect_wait = true;
+        // Never the number as it was: the stream may be closed by now, and somebody else's.
+        const int number = stream_->fd.get();
+        if (!asked_ && number >= 0) {
+            fd = number;
+            return true;
+        }
+        result = -ECANCELED;
+        return false;
+    }
+
+    StreamState* stream_;
+    std::size_t left_;
+};
+
+}  // namespace weft::detail
