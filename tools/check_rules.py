@@ -116,6 +116,22 @@ def overrides_are_inline_from_the_start(name, lines):
             yield number, "an override that is defined further down is declared `inline`"
 
 
+AWAITER = re.compile(r": (?:public|private) .*\b\w*(?:Suspension|Wait)\b")
+ASKS_FOR_LEFTOVERS = re.compile(
+    r"\b(?:check_leftover|take_leftover|finish_wait|finish_detachable|finish|checked|check|transferred|taken|has_item"
+    r"|was_put)\(")
+
+
+def awaiters_end_leftovers(name, lines):
+    """What waits asks first whether its task is a leftover, itself or through what it derives from: see
+    runtime/detail/leftover.hpp."""
+    text = "\n".join(lines)
+    for number, line in enumerate(lines, 1):
+        if " await_resume()" in line and AWAITER.search(text) and not ASKS_FOR_LEFTOVERS.search(text):
+            yield number, "an await_resume() that does not ask check_leftover()"
+            return
+
+
 def finished(name, lines):
     for number, line in enumerate(lines, 1):
         if match := UNFINISHED.search(line):
@@ -183,6 +199,7 @@ RULES = [
     (HEADER_FILES, assertions_only_look),
     (HEADER_FILES, overrides_are_inline_from_the_start),
     (HEADER_FILES, labels_have_lines_of_their_own),
+    (HEADER_FILES, awaiters_end_leftovers),
     (ALL_SOURCES, finished),
     (ALL_SOURCES, directives_have_lines_of_their_own),
     (ALL_SOURCES, tests_have_a_namespace_of_their_own),

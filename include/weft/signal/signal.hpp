@@ -83,6 +83,7 @@ public:
     bool await_cancelled() const noexcept { return result_ == 0; }
     [[gnu::cold]] int await_resume() {
         leave();
+        check_leftover();
         if (result_ == 0) task_->loop->throw_cancelled();
         return result_;
     }
@@ -125,6 +126,7 @@ public:
     }
     bool await_cancelled() const noexcept { return result_ == 0 && stream_; }
     [[gnu::cold]] int await_resume() {
+        check_leftover();
         if (result_ != 0) return result_;
         if (!stream_)
             throw_runtime_error("SignalStream: it was destroyed while a task waited in next()");

@@ -36,6 +36,7 @@ public:
     }
     bool await_cancelled() const noexcept { return cancelled_; }
     void await_resume() const {
+        check_leftover();
         if (cancelled_) task_->loop->throw_cancelled();
     }
     TaskCore* cancel() noexcept override {

@@ -192,6 +192,7 @@ WEFT_INLINE void ThreadWait::job_ended() noexcept {
 }
 
 WEFT_INLINE void ThreadWait::check() {
+    check_leftover();
     if (cancelled_) task_->loop->throw_cancelled();
     if (job_->place == ThreadJob::Place::outside)
         throw_runtime_error(
