@@ -19,6 +19,34 @@
 
 namespace weft {
 namespace detail {
+template <class Fn>
+class CleanUpAwaiter;
+template <class Fn, class... Args>
+class KeptCall;
+}  // namespace detail
+
+/// Runs `fn(args...)`, which returns a Coro (or something else to await), to its end although the
+/// task is cancelled, or a deadline around it has passed: say goodbye, flush, roll back. Cancels
+/// that arrive meanwhile are held and strike at the next suspension after it. `limit` bounds it:
+/// when that much time has passed the body is cancelled like by `move_on_after`. A limit <= 0 runs
+/// nothing.
+///
+/// C++ allows no co_await in a handler: catch, keep the exception, leave the handler, clean up,
+/// rethrow; or let `async_with` do that.
+/// Returns:  whether it came to its end in time (for void); std::optional with the result.
+/// Throws:   what it throws; std::invalid_argument for a duration that is NaN or too long;
+///           std::bad_alloc when there is no memory for the timer, which ends the body too.
+/// Cancel:   held. The body runs in a task of its own (`current_task` tells), which `run` leaves
+///           alone when it cancels the tasks that are left; closing the loop ends it.
+template <class Rep, class Period, class Fn, class... Args>
+auto clean_up(std::chrono::duration<Rep, Period> limit, Fn&& fn, Args&&... args) {
+    using Call = std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
+                                    detail::KeptCall<std::decay_t<Fn>, std::decay_t<Args>...>>;
+    return detail::CleanUpAwaiter<Call>(detail::to_nanoseconds(limit),
+                                        Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+namespace detail {
 
 /// Awaits what somebody else owns, and leaves the looking at the result to him.
 template <class Awaiter>
@@ -134,26 +162,4 @@ private:
 };
 
 }  // namespace detail
-
-/// Runs `fn(args...)`, which returns a Coro (or something else to await), to its end although the
-/// task is cancelled, or a deadline around it has passed: say goodbye, flush, roll back. Cancels
-/// that arrive meanwhile are held and strike at the next suspension after it. `limit` bounds it:
-/// when that much time has passed the body is cancelled like by `move_on_after`. A limit <= 0 runs
-/// nothing.
-///
-/// C++ allows no co_await in a handler: catch, keep the exception, leave the handler, clean up,
-/// rethrow; or let `async_with` do that.
-/// Returns:  whether it came to its end in time (for void); std::optional with the result.
-/// Throws:   what it throws; std::invalid_argument for a duration that is NaN or too long;
-///           std::bad_alloc when there is no memory for the timer, which ends the body too.
-/// Cancel:   held. The body runs in a task of its own (`current_task` tells), which `run` leaves
-///           alone when it cancels the tasks that are left; closing the loop ends it.
-template <class Rep, class Period, class Fn, class... Args>
-auto clean_up(std::chrono::duration<Rep, Period> limit, Fn&& fn, Args&&... args) {
-    using Call = std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
-                                    detail::KeptCall<std::decay_t<Fn>, std::decay_t<Args>...>>;
-    return detail::CleanUpAwaiter<Call>(detail::to_nanoseconds(limit),
-                                        Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
-}
-
 }  // namespace weft

@@ -14,28 +14,8 @@
 
 namespace weft {
 namespace detail {
-
 template <class Awaiter>
-class [[nodiscard]] [[gnu::warn_unused]] MoveOnAwaiter final : public TimedAwaiter<Awaiter> {
-    using T = std::remove_cvref_t<decltype(std::declval<Awaiter&>().await_resume())>;
-
-public:
-    using TimedAwaiter<Awaiter>::TimedAwaiter;
-
-    auto await_resume() {
-        const bool timed_out = this->timed_out();
-        if (timed_out && this->lacks_memory()) [[unlikely]]
-            throw std::bad_alloc();
-        if constexpr (std::is_void_v<T>) {
-            if (!timed_out) this->result();
-            return !timed_out;
-        } else {
-            if (timed_out) return std::optional<T>();
-            return std::optional<T>(this->result());
-        }
-    }
-};
-
+class MoveOnAwaiter;
 }  // namespace detail
 
 /// Awaits a Coro, a Task, a Future or one operation, `limit` at most; like `wait_for`, but without
@@ -75,4 +55,28 @@ auto move_on_after(Limit limit, A&&) {
     }
 }
 
+namespace detail {
+
+template <class Awaiter>
+class [[nodiscard]] [[gnu::warn_unused]] MoveOnAwaiter final : public TimedAwaiter<Awaiter> {
+    using T = std::remove_cvref_t<decltype(std::declval<Awaiter&>().await_resume())>;
+
+public:
+    using TimedAwaiter<Awaiter>::TimedAwaiter;
+
+    auto await_resume() {
+        const bool timed_out = this->timed_out();
+        if (timed_out && this->lacks_memory()) [[unlikely]]
+            throw std::bad_alloc();
+        if constexpr (std::is_void_v<T>) {
+            if (!timed_out) this->result();
+            return !timed_out;
+        } else {
+            if (timed_out) return std::optional<T>();
+            return std::optional<T>(this->result());
+        }
+    }
+};
+
+}  // namespace detail
 }  // namespace weft

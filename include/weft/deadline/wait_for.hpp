@@ -13,16 +13,7 @@ namespace weft {
 namespace detail {
 
 template <class Awaiter>
-class [[nodiscard]] [[gnu::warn_unused]] WaitForAwaiter final : public TimedAwaiter<Awaiter> {
-public:
-    using TimedAwaiter<Awaiter>::TimedAwaiter;
-
-    decltype(auto) await_resume() {
-        if (this->timed_out()) [[unlikely]]
-            throw_for_deadline(this->lacks_memory(), this->object());
-        return this->result();
-    }
-};
+class WaitForAwaiter;
 
 /// Can `wait_for` and its like await it?
 template <class A>
@@ -71,4 +62,19 @@ auto wait_for(A&&, Limit limit) {
     }
 }
 
+namespace detail {
+
+template <class Awaiter>
+class [[nodiscard]] [[gnu::warn_unused]] WaitForAwaiter final : public TimedAwaiter<Awaiter> {
+public:
+    using TimedAwaiter<Awaiter>::TimedAwaiter;
+
+    decltype(auto) await_resume() {
+        if (this->timed_out()) [[unlikely]]
+            throw_for_deadline(this->lacks_memory(), this->object());
+        return this->result();
+    }
+};
+
+}  // namespace detail
 }  // namespace weft

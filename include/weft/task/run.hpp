@@ -59,6 +59,46 @@ private:
     EventLoop loop_;
 };
 
+/// Runs a coroutine on a loop of its own and returns its result: what `main` calls.
+/// When it ends, nothing else runs any more but for its own end: tasks that are left are cancelled
+/// before any of them runs again, see CancelledError at their await, whatever that has brought, and
+/// are awaited. Callbacks that were scheduled and have not run do not run; what other threads have
+/// posted does. (So what a leftover task does on its way out, destructors included, must not touch
+/// what was the main coroutine's: it is gone. Tasks in a `task_group` are not left over.)
+/// A loop belongs to the process that made it. In the child of a fork(2) none runs, and one that
+/// the parent had is refused: the step that has forked may `exec`, `_exit` or `weft::run` something
+/// of its own, and if it goes on to its next suspension or to its end, the run throws RuntimeError
+/// there, in the child alone. Other tasks do not run there, nor do their frames end. (vfork and
+/// posix_spawn do not share any of this.)
+/// Ctrl-C cancels it, see RunOptions::handle_sigint.
+/// Throws:   what the coroutine throws; KeyboardInterrupt; RuntimeError when a loop already runs on
+///           this thread; std::system_error when no backend can be had.
+template <class T>
+T run(Coro<T> main, RunOptions options = {}) {
+    Runner runner(std::move(options));
+    // (Caught, so that clean-up comes first even where nobody else catches: then nothing is
+    // unwound.)
+    try {
+        return runner.run(std::move(main));
+    } catch (...) {
+        runner.close();
+        throw;
+    }
+}
+
+/// The same for a function that returns a Coro; `fn` is kept until its coroutine has ended.
+template <class Fn>
+    requires(std::is_invocable_v<std::decay_t<Fn>&>)
+decltype(auto) run(Fn&& fn, RunOptions options = {}) {
+    Runner runner(std::move(options));
+    try {
+        return runner.run(std::forward<Fn>(fn));
+    } catch (...) {
+        runner.close();
+        throw;
+    }
+}
+
 #if WEFT_BODIES
 [[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::Runner(RunOptions options)
     : name_(options.name.empty() ? "main" : options.name),
@@ -105,45 +145,5 @@ private:
     signals.throw_if_stopped();
 }
 #endif
-
-/// Runs a coroutine on a loop of its own and returns its result: what `main` calls.
-/// When it ends, nothing else runs any more but for its own end: tasks that are left are cancelled
-/// before any of them runs again, see CancelledError at their await, whatever that has brought, and
-/// are awaited. Callbacks that were scheduled and have not run do not run; what other threads have
-/// posted does. (So what a leftover task does on its way out, destructors included, must not touch
-/// what was the main coroutine's: it is gone. Tasks in a `task_group` are not left over.)
-/// A loop belongs to the process that made it. In the child of a fork(2) none runs, and one that
-/// the parent had is refused: the step that has forked may `exec`, `_exit` or `weft::run` something
-/// of its own, and if it goes on to its next suspension or to its end, the run throws RuntimeError
-/// there, in the child alone. Other tasks do not run there, nor do their frames end. (vfork and
-/// posix_spawn do not share any of this.)
-/// Ctrl-C cancels it, see RunOptions::handle_sigint.
-/// Throws:   what the coroutine throws; KeyboardInterrupt; RuntimeError when a loop already runs on
-///           this thread; std::system_error when no backend can be had.
-template <class T>
-T run(Coro<T> main, RunOptions options = {}) {
-    Runner runner(std::move(options));
-    // (Caught, so that clean-up comes first even where nobody else catches: then nothing is
-    // unwound.)
-    try {
-        return runner.run(std::move(main));
-    } catch (...) {
-        runner.close();
-        throw;
-    }
-}
-
-/// The same for a function that returns a Coro; `fn` is kept until its coroutine has ended.
-template <class Fn>
-    requires(std::is_invocable_v<std::decay_t<Fn>&>)
-decltype(auto) run(Fn&& fn, RunOptions options = {}) {
-    Runner runner(std::move(options));
-    try {
-        return runner.run(std::forward<Fn>(fn));
-    } catch (...) {
-        runner.close();
-        throw;
-    }
-}
 
 }  // namespace weft

@@ -14,6 +14,35 @@
 
 namespace weft {
 namespace detail {
+class SleepAwaiter;
+template <class T>
+class SleepWithResult;
+class YieldAwaiter;
+}  // namespace detail
+
+/// Suspends for at least `delay`; a delay <= 0 lets everything else that is ready run once. Where
+/// nothing else runs it ends some 15 to 60 us after its time, which is how long a sleeping core
+/// takes to be woken; below 2 us the loop does not fall asleep and it ends within a microsecond.
+/// Throws:   std::invalid_argument for a duration that is NaN or longer than 146 years;
+///           CancelledError.
+/// Cancel:   at once; the timer is removed.
+template <class Rep, class Period>
+detail::SleepAwaiter sleep(std::chrono::duration<Rep, Period> delay);
+
+/// The same, and then `result`: a stand-in for what takes that long.
+template <class Rep, class Period, class T>
+detail::SleepWithResult<std::decay_t<T>> sleep(std::chrono::duration<Rep, Period> delay,
+                                               T&& result);
+
+/// Suspends until the loop's clock (`EventLoop::time`) shows `when`.
+/// Cancel:   at once; the timer is removed.
+detail::SleepAwaiter sleep_until(TimePoint when);
+
+/// Lets everything else that is ready run once.
+/// Cancel:   delivered when the task runs again.
+detail::YieldAwaiter yield() noexcept;
+
+namespace detail {
 
 /// Until the next turn.
 class [[nodiscard]] [[gnu::warn_unused]] YieldAwaiter {
@@ -114,18 +143,11 @@ private:
 
 }  // namespace detail
 
-/// Suspends for at least `delay`; a delay <= 0 lets everything else that is ready run once. Where
-/// nothing else runs it ends some 15 to 60 us after its time, which is how long a sleeping core
-/// takes to be woken; below 2 us the loop does not fall asleep and it ends within a microsecond.
-/// Throws:   std::invalid_argument for a duration that is NaN or longer than 146 years;
-///           CancelledError.
-/// Cancel:   at once; the timer is removed.
 template <class Rep, class Period>
 detail::SleepAwaiter sleep(std::chrono::duration<Rep, Period> delay) {
     return detail::SleepAwaiter(detail::to_nanoseconds(delay), detail::SleepAwaiter::Kind::delay);
 }
 
-/// The same, and then `result`: a stand-in for what takes that long.
 template <class Rep, class Period, class T>
 detail::SleepWithResult<std::decay_t<T>> sleep(std::chrono::duration<Rep, Period> delay,
                                                T&& result) {
@@ -133,14 +155,10 @@ detail::SleepWithResult<std::decay_t<T>> sleep(std::chrono::duration<Rep, Period
                                                     std::forward<T>(result));
 }
 
-/// Suspends until the loop's clock (`EventLoop::time`) shows `when`.
-/// Cancel:   at once; the timer is removed.
 inline detail::SleepAwaiter sleep_until(TimePoint when) {
     return detail::SleepAwaiter(detail::to_deadline(when), detail::SleepAwaiter::Kind::deadline);
 }
 
-/// Lets everything else that is ready run once.
-/// Cancel:   delivered when the task runs again.
 inline detail::YieldAwaiter yield() noexcept { return detail::YieldAwaiter(); }
 
 }  // namespace weft

@@ -156,7 +156,7 @@ template <class T>
     ContextCore* const context = loop.context_here();
     if (context || name) [[unlikely]]
         give_extras(state, context, name);
-    // What a clean-up starts belongs to it.
+    // `run` spares a `clean_up` when it cancels what is left, and the tasks that its body starts.
     const TaskCore* const maker = loop.current_task();
     if (maker && maker->in_clean_up) [[unlikely]]
         state->in_clean_up = true;

@@ -52,81 +52,12 @@ struct RaceResult {
 template <class... K>
 using RaceOf = RaceResult<Stored<typename Child<K>::Result>...>;
 
-/// After the wait: the winner's place. Throws when there is none.
-inline std::size_t winner_of(Children& children, const char* all_failed) {
-    children.check_started();
-    if (ChildNode* const winner = children.decisive()) {
-        return static_cast<std::size_t>(winner - &children.node(0));
-    }
-    if (children.struck()) children.loop().throw_cancelled();
-    std::vector<std::exception_ptr> errors;
-    errors.reserve(children.size());
-    for (std::size_t i = 0; i < children.size(); ++i) {
-        std::exception_ptr error = children.node(i).error();
-        errors.push_back(error ? std::move(error) : std::make_exception_ptr(CancelledError()));
-    }
-    throw ExceptionGroup(all_failed, std::move(errors));
-}
-
-/// A race is refused that would end more than the call that loses.
-template <class A>
-inline constexpr bool is_lost_for_good = false;
-template <class A>
-    requires(std::remove_cvref_t<A>::cancel_ends_its_object)
-inline constexpr bool is_lost_for_good<A> = true;
-template <class A>
-    requires(!requires { std::remove_cvref_t<A>::cancel_ends_its_object; } &&
-             std::is_invocable_v<std::decay_t<A>&>)
-inline constexpr bool is_lost_for_good<A> =
-    is_lost_for_good<std::invoke_result_t<std::decay_t<A>&>>;
-template <class... A>
-constexpr void check_racers() {
-    static_assert(!(is_lost_for_good<A> || ...),
-                  "weft: a race cancels its losers, and that would end the generator; let them go "
-                  "on: auto next = create_task(generator.next()); co_await select(next, ...)");
-}
-
-inline constexpr const char* nobody_won = "every child of a race failed";
-
 template <class... K>
-Coro<typename RaceOf<K...>::Type> race_each(K... kept) {
-    std::tuple<Child<K>...> parts;
-    Children children(get_running_loop(), sizeof...(K), ChildRule::first_success_cancels);
-    const auto start = [&]<std::size_t... I>(std::index_sequence<I...>) {
-        (start_child(children, std::get<I>(parts), kept), ...);
-    };
-    start(std::index_sequence_for<K...>());
-    children.begin();
-    co_await children.wait();
-    const std::size_t won = winner_of(children, nobody_won);
-    // The losers' results go with `children` and `parts`.
-    using Result = typename RaceOf<K...>::Type;
-    std::optional<Result> result;
-    const auto take = [&]<std::size_t I>() {
-        if constexpr (RaceOf<K...>::uniform) {
-            result.emplace(won, std::get<I>(parts).take(children.node(I)));
-        } else {
-            result.emplace(std::in_place_index<I>, std::get<I>(parts).take(children.node(I)));
-        }
-    };
-    const auto find = [&]<std::size_t... I>(std::index_sequence<I...>) {
-        ((I == won ? take.template operator()<I>() : void()), ...);
-    };
-    find(std::index_sequence_for<K...>());
-    co_return std::move(*result);
-}
-
+Coro<typename RaceOf<K...>::Type> race_each(K... kept);
 template <class R, class T = typename Child<KeptElement<R>>::Result>
-Coro<Winner<Stored<T>>> race_range(R range) {
-    const std::size_t count = count_of(range);
-    if (count == 0) throw std::invalid_argument("weft: a race of nobody");
-    Children children(get_running_loop(), count, ChildRule::first_success_cancels);
-    start_range(children, range);
-    children.begin();
-    co_await children.wait();
-    const std::size_t won = winner_of(children, nobody_won);
-    co_return Winner<Stored<T>>(won, Child<KeptElement<R>>::take(children.node(won)));
-}
+Coro<Winner<Stored<T>>> race_range(R range);
+template <class... A>
+constexpr void check_racers();
 
 }  // namespace detail
 
@@ -168,4 +99,83 @@ auto race(R&& range) {
     return detail::race_range(detail::keep_range(std::forward<R>(range)));
 }
 
+namespace detail {
+
+/// A race is refused that would end more than the call that loses.
+template <class A>
+inline constexpr bool is_lost_for_good = false;
+template <class A>
+    requires(std::remove_cvref_t<A>::cancel_ends_its_object)
+inline constexpr bool is_lost_for_good<A> = true;
+template <class A>
+    requires(!requires { std::remove_cvref_t<A>::cancel_ends_its_object; } &&
+             std::is_invocable_v<std::decay_t<A>&>)
+inline constexpr bool is_lost_for_good<A> =
+    is_lost_for_good<std::invoke_result_t<std::decay_t<A>&>>;
+template <class... A>
+constexpr void check_racers() {
+    static_assert(!(is_lost_for_good<A> || ...),
+                  "weft: a race cancels its losers, and that would end the generator; let them go "
+                  "on: auto next = create_task(generator.next()); co_await select(next, ...)");
+}
+
+/// After the wait: the winner's place. Throws when there is none.
+inline std::size_t winner_of(Children& children, const char* all_failed) {
+    children.check_started();
+    if (ChildNode* const winner = children.decisive()) {
+        return static_cast<std::size_t>(winner - &children.node(0));
+    }
+    if (children.struck()) children.loop().throw_cancelled();
+    std::vector<std::exception_ptr> errors;
+    errors.reserve(children.size());
+    for (std::size_t i = 0; i < children.size(); ++i) {
+        std::exception_ptr error = children.node(i).error();
+        errors.push_back(error ? std::move(error) : std::make_exception_ptr(CancelledError()));
+    }
+    throw ExceptionGroup(all_failed, std::move(errors));
+}
+
+inline constexpr const char* nobody_won = "every child of a race failed";
+
+template <class... K>
+Coro<typename RaceOf<K...>::Type> race_each(K... kept) {
+    std::tuple<Child<K>...> parts;
+    Children children(get_running_loop(), sizeof...(K), ChildRule::first_success_cancels);
+    const auto start = [&]<std::size_t... I>(std::index_sequence<I...>) {
+        (start_child(children, std::get<I>(parts), kept), ...);
+    };
+    start(std::index_sequence_for<K...>());
+    children.begin();
+    co_await children.wait();
+    const std::size_t won = winner_of(children, nobody_won);
+    // The losers' results go with `children` and `parts`.
+    using Result = typename RaceOf<K...>::Type;
+    std::optional<Result> result;
+    const auto take = [&]<std::size_t I>() {
+        if constexpr (RaceOf<K...>::uniform) {
+            result.emplace(won, std::get<I>(parts).take(children.node(I)));
+        } else {
+            result.emplace(std::in_place_index<I>, std::get<I>(parts).take(children.node(I)));
+        }
+    };
+    const auto find = [&]<std::size_t... I>(std::index_sequence<I...>) {
+        ((I == won ? take.template operator()<I>() : void()), ...);
+    };
+    find(std::index_sequence_for<K...>());
+    co_return std::move(*result);
+}
+
+template <class R, class T>
+Coro<Winner<Stored<T>>> race_range(R range) {
+    const std::size_t count = count_of(range);
+    if (count == 0) throw std::invalid_argument("weft: a race of nobody");
+    Children children(get_running_loop(), count, ChildRule::first_success_cancels);
+    start_range(children, range);
+    children.begin();
+    co_await children.wait();
+    const std::size_t won = winner_of(children, nobody_won);
+    co_return Winner<Stored<T>>(won, Child<KeptElement<R>>::take(children.node(won)));
+}
+
+}  // namespace detail
 }  // namespace weft

@@ -15,27 +15,8 @@
 
 namespace weft {
 namespace detail {
-
 template <class... K>
-Coro<std::tuple<Settled<Stored<ResultOf<K>>>...>> race_and_settle(K... kept) {
-    std::tuple<Child<K>...> parts;
-    Children children(get_running_loop(), sizeof...(K), ChildRule::first_success_cancels);
-    const auto start = [&]<std::size_t... I>(std::index_sequence<I...>) {
-        (start_child(children, std::get<I>(parts), kept), ...);
-    };
-    start(std::index_sequence_for<K...>());
-    children.begin();
-    co_await children.wait();
-    children.check_started();
-    if (!children.decisive() && children.struck()) children.loop().throw_cancelled();
-    const auto collect = [&]<std::size_t... I>(std::index_sequence<I...>) {
-        // In braces: evaluated in order.
-        return std::tuple<Settled<Stored<ResultOf<K>>>...>{settle<ResultOf<K>>(
-            children.node(I), [&] { return std::get<I>(parts).take(children.node(I)); })...};
-    };
-    co_return collect(std::index_sequence_for<K...>());
-}
-
+Coro<std::tuple<Settled<Stored<ResultOf<K>>>...>> race_and_settle(K... kept);
 }  // namespace detail
 
 /// Like `race`: runs the children at the same time, and the first success cancels the others, which
@@ -63,4 +44,27 @@ auto race_all(A&&... children) {
         detail::race_and_settle(detail::keep(std::forward<A>(children))...));
 }
 
+namespace detail {
+
+template <class... K>
+Coro<std::tuple<Settled<Stored<ResultOf<K>>>...>> race_and_settle(K... kept) {
+    std::tuple<Child<K>...> parts;
+    Children children(get_running_loop(), sizeof...(K), ChildRule::first_success_cancels);
+    const auto start = [&]<std::size_t... I>(std::index_sequence<I...>) {
+        (start_child(children, std::get<I>(parts), kept), ...);
+    };
+    start(std::index_sequence_for<K...>());
+    children.begin();
+    co_await children.wait();
+    children.check_started();
+    if (!children.decisive() && children.struck()) children.loop().throw_cancelled();
+    const auto collect = [&]<std::size_t... I>(std::index_sequence<I...>) {
+        // In braces: evaluated in order.
+        return std::tuple<Settled<Stored<ResultOf<K>>>...>{settle<ResultOf<K>>(
+            children.node(I), [&] { return std::get<I>(parts).take(children.node(I)); })...};
+    };
+    co_return collect(std::index_sequence_for<K...>());
+}
+
+}  // namespace detail
 }  // namespace weft

@@ -12,6 +12,30 @@
 
 namespace weft {
 namespace detail {
+template <class T>
+class ShieldAwaiter;
+}  // namespace detail
+
+/// Waits for a task or future, or for a coroutine that it starts as a task, now. A cancel of the
+/// task that awaits the shield ends the wait alone.
+///
+///     co_await weft::shield(save(document));
+///
+/// Returns:  the result of the inner one.
+/// Throws:   what it throws; CancelledError when it was cancelled, or its awaiter.
+/// Cancel:   ends the wait. The inner one runs on: its result is dropped, and its exception is
+///           reported like that of every task whose handle was dropped. Keep a handle to wait for
+///           it later: at its end the loop cancels what still runs.
+template <class A>
+auto shield(A&& inner) {
+    auto future = ensure_future(std::forward<A>(inner));
+    using T = typename decltype(future)::value_type;
+    if (!future) detail::throw_empty_handle();
+    future.core()->add_ref();
+    return detail::ShieldAwaiter<T>(future.core());
+}
+
+namespace detail {
 
 template <class T>
 class [[nodiscard]] [[gnu::warn_unused]] ShieldAwaiter final : public FutureWait {
@@ -52,24 +76,4 @@ private:
 };
 
 }  // namespace detail
-
-/// Waits for a task or future, or for a coroutine that it starts as a task, now. A cancel of the
-/// task that awaits the shield ends the wait alone.
-///
-///     co_await weft::shield(save(document));
-///
-/// Returns:  the result of the inner one.
-/// Throws:   what it throws; CancelledError when it was cancelled, or its awaiter.
-/// Cancel:   ends the wait. The inner one runs on: its result is dropped, and its exception is
-///           reported like that of every task whose handle was dropped. Keep a handle to wait for
-///           it later: at its end the loop cancels what still runs.
-template <class A>
-auto shield(A&& inner) {
-    auto future = ensure_future(std::forward<A>(inner));
-    using T = typename decltype(future)::value_type;
-    if (!future) detail::throw_empty_handle();
-    future.core()->add_ref();
-    return detail::ShieldAwaiter<T>(future.core());
-}
-
 }  // namespace weft

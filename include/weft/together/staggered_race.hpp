@@ -19,8 +19,32 @@
 
 namespace weft {
 namespace detail {
-
 template <class R, class T = typename Child<KeptElement<R>>::Result>
+Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> delay);
+}  // namespace detail
+
+/// Starts the attempts of a range (coroutines, or callables that return one) one by one: the next
+/// one when the latest has failed, or when `delay` has passed since its start. The first success
+/// wins; attempts that run are then cancelled and awaited, the others never start.
+/// Returns:  a `Winner<T>`: result and place of the first success.
+/// Throws:   when all fail, an ExceptionGroup of their errors, in their order;
+///           std::invalid_argument when there are none, or for a duration that is NaN or too long.
+/// Cancel:   cancels the attempts that run and waits for them, like `race`.
+/// Source:   RFC 8305, section 5; asyncio's staggered_race.
+template <detail::ChildRange R, class Rep, class Period>
+auto staggered_race(R&& attempts, std::chrono::duration<Rep, Period> delay) {
+    return detail::race_staggered(detail::keep_range(std::forward<R>(attempts)),
+                                  std::optional(detail::to_nanoseconds(delay)));
+}
+/// The same without a delay: an attempt starts when the one before it has failed.
+template <detail::ChildRange R>
+auto staggered_race(R&& attempts) {
+    return detail::race_staggered(detail::keep_range(std::forward<R>(attempts)), std::nullopt);
+}
+
+namespace detail {
+
+template <class R, class T>
 Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> delay) {
     using Attempt = KeptElement<R>;
     const std::size_t count = count_of(attempts);
@@ -54,24 +78,4 @@ Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> de
 }
 
 }  // namespace detail
-
-/// Starts the attempts of a range (coroutines, or callables that return one) one by one: the next
-/// one when the latest has failed, or when `delay` has passed since its start. The first success
-/// wins; attempts that run are then cancelled and awaited, the others never start.
-/// Returns:  a `Winner<T>`: result and place of the first success.
-/// Throws:   when all fail, an ExceptionGroup of their errors, in their order;
-///           std::invalid_argument when there are none, or for a duration that is NaN or too long.
-/// Cancel:   cancels the attempts that run and waits for them, like `race`.
-/// Source:   RFC 8305, section 5; asyncio's staggered_race.
-template <detail::ChildRange R, class Rep, class Period>
-auto staggered_race(R&& attempts, std::chrono::duration<Rep, Period> delay) {
-    return detail::race_staggered(detail::keep_range(std::forward<R>(attempts)),
-                                  std::optional(detail::to_nanoseconds(delay)));
-}
-/// The same without a delay: an attempt starts when the one before it has failed.
-template <detail::ChildRange R>
-auto staggered_race(R&& attempts) {
-    return detail::race_staggered(detail::keep_range(std::forward<R>(attempts)), std::nullopt);
-}
-
 }  // namespace weft

@@ -40,32 +40,6 @@ public:
 
 namespace detail {
 
-template <class Handle>
-Coro<WaitResult<Handle>> wait_for_some(std::vector<Handle> tasks, ReturnWhen when,
-                                       std::optional<Nanoseconds> timeout) {
-    tasks = each_once(std::move(tasks));
-    if (tasks.empty()) throw std::invalid_argument("weft: wait for nothing");
-    const ChildRule rule = when == first_completed   ? ChildRule::watch_first
-                           : when == first_exception ? ChildRule::watch_error
-                                                     : ChildRule::watch_all;
-    EventLoop& loop = get_running_loop();
-    Children children(loop, tasks.size(), rule);
-    for (const Handle& task : tasks) {
-        check_child(task, loop);
-        task.core()->add_ref();
-        children.add(task.core());
-    }
-    children.begin();
-    if (timeout) children.arm(deadline_after(loop.read_clock(), *timeout));
-    co_await children.wait();
-    // As of now, and not of the moment that decided: more may be done since.
-    WaitResult<Handle> result;
-    for (Handle& task : tasks) {
-        (task.done() ? result.done : result.pending).push_back(std::move(task));
-    }
-    co_return result;
-}
-
 template <class R>
 concept HandleRange = requires(R& range) {
     range.begin();
@@ -74,14 +48,10 @@ concept HandleRange = requires(R& range) {
 &&std::derived_from<std::remove_cv_t<ElementOf<R>>, AnyFuture>;
 
 template <class R>
-auto handles_of(R&& range) {
-    using Handle = std::remove_cv_t<ElementOf<std::remove_reference_t<R>>>;
-    if constexpr (std::is_same_v<R, std::vector<Handle>>) {
-        return std::move(range);
-    } else {
-        return std::vector<Handle>(range.begin(), range.end());
-    }
-}
+auto handles_of(R&& range);
+template <class Handle>
+Coro<WaitResult<Handle>> wait_for_some(std::vector<Handle> tasks, ReturnWhen when,
+                                       std::optional<Nanoseconds> timeout);
 
 }  // namespace detail
 
@@ -111,4 +81,43 @@ auto wait(R&& tasks, std::chrono::duration<Rep, Period> timeout) {
     return wait(std::forward<R>(tasks), all_completed, timeout);
 }
 
+namespace detail {
+
+template <class Handle>
+Coro<WaitResult<Handle>> wait_for_some(std::vector<Handle> tasks, ReturnWhen when,
+                                       std::optional<Nanoseconds> timeout) {
+    tasks = each_once(std::move(tasks));
+    if (tasks.empty()) throw std::invalid_argument("weft: wait for nothing");
+    const ChildRule rule = when == first_completed   ? ChildRule::watch_first
+                           : when == first_exception ? ChildRule::watch_error
+                                                     : ChildRule::watch_all;
+    EventLoop& loop = get_running_loop();
+    Children children(loop, tasks.size(), rule);
+    for (const Handle& task : tasks) {
+        check_child(task, loop);
+        task.core()->add_ref();
+        children.add(task.core());
+    }
+    children.begin();
+    if (timeout) children.arm(deadline_after(loop.read_clock(), *timeout));
+    co_await children.wait();
+    // As of now, and not of the moment that decided: more may be done since.
+    WaitResult<Handle> result;
+    for (Handle& task : tasks) {
+        (task.done() ? result.done : result.pending).push_back(std::move(task));
+    }
+    co_return result;
+}
+
+template <class R>
+auto handles_of(R&& range) {
+    using Handle = std::remove_cv_t<ElementOf<std::remove_reference_t<R>>>;
+    if constexpr (std::is_same_v<R, std::vector<Handle>>) {
+        return std::move(range);
+    } else {
+        return std::vector<Handle>(range.begin(), range.end());
+    }
+}
+
+}  // namespace detail
 }  // namespace weft
