@@ -366,6 +366,8 @@ private:
         // told before it.
         if (finished_.empty() && descriptor->waiters.has_one() && (ready & EPOLLIN)) [[likely]] {
             Operation& op = descriptor->waiters.front();
+            if (op.code == OpCode::poll) [[unlikely]]
+                return arrived_for_poll(fd, *descriptor, op, event.events);
             if (op.code == OpCode::recv_pooled) {
                 int result = filled_ < most_filled ? receive_chunk(op, *descriptor) : -EAGAIN;
                 if (result == would_block) [[unlikely]]
@@ -392,6 +394,16 @@ private:
             }
         }
         arrived_for_several(fd, *descriptor, ready);
+    }
+
+    /// Nobody else could have taken meanwhile what the event tells of.
+    [[gnu::noinline]] void arrived_for_poll(int fd, Descriptor& descriptor, Operation& op,
+                                            std::uint32_t events) noexcept {
+        const std::uint32_t wanted = EpollSet::poll_mask(op) | EPOLLERR | EPOLLHUP;
+        if ((events & wanted) == 0) return arrived_for_several(fd, descriptor, events);
+        op.unlink();
+        if (events & ~wanted) set_.drop_unwanted(fd, descriptor, events & ~wanted);
+        finish(op, static_cast<int>(events & wanted));
     }
 
     [[gnu::noinline]] void arrived_for_several(int fd, Descriptor& of,
