@@ -154,13 +154,18 @@ const Way ways[] = {
          (void)co_await weft::timeout(1h, [&] { return number_from(*on.future); });
      },
      [](Stage& on) { on.future->set_result(1); }},
-    {"clean_up",
+    // A clean-up comes to its end and holds the cancel until the next suspension.
+    {"after a clean_up",
      [](Stage& on) -> Coro<void> {
          co_await weft::clean_up(1h, [&] { return number_from(*on.future); });
+         co_await weft::yield();
      },
      [](Stage& on) { on.future->set_result(1); }},
-    {"clean_up that goes on",
-     [](Stage&) -> Coro<void> { co_await weft::clean_up(1h, [] { return weft::sleep(1s); }); },
+    {"after a clean_up that goes on",
+     [](Stage&) -> Coro<void> {
+         co_await weft::clean_up(1h, [] { return weft::sleep(1s); });
+         co_await weft::yield();
+     },
      [](Stage&) {}},
     {"read",
      [](Stage& on) -> Coro<void> {

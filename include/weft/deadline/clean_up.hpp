@@ -116,12 +116,9 @@ public:
         // The await could not even begin; the awaiter knows nothing of it.
         if (task_.core()->state == FutureCore::State::exception) [[unlikely]]
             task_.result();
-        const bool is_leftover = take_leftover();
-        auto result = timed_->await_resume();
-        // It was not interrupted, and its failure is not lost; but there is no step after it.
-        if (is_leftover) [[unlikely]]
-            get_running_loop().throw_cancelled();
-        return result;
+        // A leftover's cancel was held too, and strikes at the next suspension.
+        static_cast<void>(take_leftover());
+        return timed_->await_resume();
     }
 
     // The request stays pending in our task and strikes at its next suspension.
