@@ -33,7 +33,6 @@ private:
     pid_t maker_ = 0;
 };
 
-#if WEFT_BODIES
 /// A C string, since the kernel takes no longer paths than leave room for the zero byte.
 [[gnu::cold]] inline const char* path_of(const Address& address) noexcept {
     return address.family() == AF_UNIX
@@ -41,6 +40,17 @@ private:
                : "";
 }
 
+/// A file that a server has left behind which was killed: nobody listens there.
+/// Returns:  whether it is gone now.
+[[gnu::cold]] inline bool remove_if_left_over(const Address& address) {
+    const char* const path = path_of(address);
+    struct stat file;
+    if (*path == '\0' || ::lstat(path, &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
+    const Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!probe || ::connect(probe.get(), address.data(), address.size()) == 0) return false;
+    return errno == ECONNREFUSED && ::unlink(path) == 0;
+}
+#if WEFT_BODIES
 [[gnu::cold]] WEFT_INLINE UnixPath::UnixPath(const Address& address) noexcept {
     struct stat file;
     if (::lstat(path_of(address), &file) != 0 || !S_ISSOCK(file.st_mode)) return;
@@ -57,17 +67,6 @@ private:
         ::unlink(address_.sun_path);
     }
     address_.sun_path[0] = '\0';
-}
-
-/// A file that a server has left behind which was killed: nobody listens there.
-/// Returns:  whether it is gone now.
-[[gnu::cold]] inline bool remove_if_left_over(const Address& address) {
-    const char* const path = path_of(address);
-    struct stat file;
-    if (*path == '\0' || ::lstat(path, &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
-    const Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!probe || ::connect(probe.get(), address.data(), address.size()) == 0) return false;
-    return errno == ECONNREFUSED && ::unlink(path) == 0;
 }
 #endif
 
