@@ -171,7 +171,7 @@ private:
     /// those who wait for an answer in between.) False: it is to be submitted.
     [[gnu::noinline]] bool send_at_once(Operation& op, UringLanes::Lanes& lanes) noexcept {
         constexpr std::uint32_t most_alone = 16;
-        if (op.expect_wait || (op.flags & MSG_WAITALL)) return false;
+        if (op.expect_wait) return false;
         lanes.at_once = lanes.sent_in == turns_ ? most_alone : lanes.at_once - 1;
         ++kernel_entries_;
         const ssize_t sent = ::send(op.fd, op.address, op.length,
