@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "../base/config.hpp"
 #include "../base/error.hpp"
 
 namespace weft {
@@ -20,7 +21,11 @@ struct ExceptionContext {
 
 namespace detail {
 
-[[gnu::cold]] inline std::string text_of(const std::exception_ptr& exception) {
+[[gnu::cold]] std::string text_of(const std::exception_ptr& exception);
+[[gnu::cold]] void print_report(const ExceptionContext& context) noexcept;
+
+#if WEFT_BODIES
+[[gnu::cold]] WEFT_INLINE std::string text_of(const std::exception_ptr& exception) {
     if (!exception) return {};
     try {
         std::rethrow_exception(exception);
@@ -34,7 +39,7 @@ namespace detail {
 }
 
 // stdio, not streams: <iostream> would cost every user's compile more than this whole file.
-[[gnu::cold]] inline void print_report(const ExceptionContext& context) noexcept {
+[[gnu::cold]] WEFT_INLINE void print_report(const ExceptionContext& context) noexcept {
     try {
         const bool named = !context.task_name.empty();
         const std::string line =
@@ -45,6 +50,7 @@ namespace detail {
         std::fputs("weft: out of memory while reporting an error\n", stderr);
     }
 }
+#endif
 
 }  // namespace detail
 }  // namespace weft

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "../base/callback.hpp"
+#include "../base/config.hpp"
 #include "../base/frame_allocator.hpp"
 #include "../base/outcome.hpp"
 #include "../runtime/loop.hpp"
@@ -148,8 +149,10 @@ inline void end_future(FutureCore& core, FutureCore::State state) noexcept {
 }
 
 /// A future that is not a task ends as cancelled; whoever awaits it sees the message.
-[[gnu::cold, gnu::noinline]] inline void end_cancelled(FutureCore& core,
-                                                       std::string_view message) noexcept {
+[[gnu::cold]] void end_cancelled(FutureCore& core, std::string_view message) noexcept;
+#if WEFT_BODIES
+[[gnu::noinline]] WEFT_INLINE void end_cancelled(FutureCore& core,
+                                                 std::string_view message) noexcept {
     if (!message.empty()) {
         try {
             core.typed->set_cancelled(
@@ -160,6 +163,7 @@ inline void end_future(FutureCore& core, FutureCore::State state) noexcept {
     }
     end_future(core, FutureCore::State::cancelled);
 }
+#endif
 
 /// asyncio's rule: cancelling whoever awaits a future cancels the future.
 inline bool cancel_future(FutureCore& core, std::string_view message) {

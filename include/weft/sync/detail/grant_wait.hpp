@@ -8,6 +8,7 @@
 #include <new>
 #include <string>
 
+#include "../../base/config.hpp"
 #include "../../base/error.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../runtime/ready_await.hpp"
@@ -130,27 +131,28 @@ template <class Queue>
         throw_runtime_error("weft: tasks of two event loops wait for the same object");
 }
 
-[[gnu::cold]] inline void GrantWait::throw_not_granted() const {
+#if WEFT_BODIES
+[[gnu::cold]] WEFT_INLINE void GrantWait::throw_not_granted() const {
     if (await_cancelled()) task_->loop->throw_cancelled();
     throw RuntimeError(std::string("weft: the ") + what() +
                        " was destroyed while a task waited for it");
 }
 
-[[gnu::cold]] inline void GrantWait::abandon(Abandoned& told) noexcept {
+[[gnu::cold]] WEFT_INLINE void GrantWait::abandon(Abandoned& told) noexcept {
     task_->loop->check_thread(what());
     if (state_ == State::queued) task_->loop->wake(*task_);
     state_ = State::abandoned;
     told.count(*this);
 }
 
-[[gnu::cold]] inline void Abandoned::count(const GrantWait& waiter) noexcept {
+[[gnu::cold]] WEFT_INLINE void Abandoned::count(const GrantWait& waiter) noexcept {
     if (waiter.task().must_cancel) return;  // it leaves in any case
     ++waiters;
     last = &waiter;
 }
 
 /// Not one by one: a thousand waiters are one mistake.
-[[gnu::cold]] inline void Abandoned::report() const noexcept {
+[[gnu::cold]] WEFT_INLINE void Abandoned::report() const noexcept {
     if (waiters == 0 || !last->task().loop->debug()) return;
     EventLoop& loop = *last->task().loop;
     try {
@@ -164,5 +166,6 @@ template <class Queue>
         loop.call_exception_handler({"an object was destroyed with waiters", nullptr, {}});
     }
 }
+#endif
 
 }  // namespace weft::detail
