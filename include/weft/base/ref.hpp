@@ -17,6 +17,8 @@ public:
     void release() const noexcept {
         if (--refs_ == 0) delete static_cast<const Self*>(this);
     }
+    /// Does anybody else hold it? (To be asked by who holds it.)
+    bool is_shared() const noexcept { return refs_ > 1; }
 
 protected:
     Counted() noexcept = default;

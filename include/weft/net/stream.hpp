@@ -16,7 +16,7 @@
 #include "../base/buffer.hpp"
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
-#include "../base/owned.hpp"
+#include "../base/ref.hpp"
 #include "../task/coro.hpp"
 #include "address.hpp"
 #include "chunk.hpp"
@@ -38,6 +38,16 @@ class Stream {
 public:
     /// Takes over a connected socket.
     explicit Stream(Fd socket) : state_(new detail::StreamState(std::move(socket))) {}
+    Stream(Stream&&) noexcept = default;
+    Stream& operator=(Stream&& other) noexcept {
+        if (this != &other) {
+            let_go();
+            state_ = std::move(other.state_);
+        }
+        return *this;
+    }
+    /// Closes. Reads and writes that wait are ended (ECANCELED).
+    ~Stream() { let_go(); }
 
     /// Reads at least one byte, at most `buffer.size()`.
     /// Returns:  bytes read; 0 means the peer closed.
@@ -70,8 +80,10 @@ public:
     /// Throws:   IncompleteReadError with what there was when the peer closed before;
     ///           std::system_error (recv); CancelledError; RuntimeError while another task reads.
     /// Cancel:   lossless: what was received stays readable.
-    Coro<void> read_exactly(MutableBuffer buffer) { return detail::read_into(state(), buffer); }
-    Coro<std::string> read_exactly(std::size_t count) { return detail::read_count(state(), count); }
+    Coro<void> read_exactly(MutableBuffer buffer) { return detail::read_into(shared(), buffer); }
+    Coro<std::string> read_exactly(std::size_t count) {
+        return detail::read_count(shared(), count);
+    }
 
     /// Reads through the next '\n', which is included. Empty: the peer closed after a whole line.
     /// Throws:   IncompleteReadError (the peer closed inside a line), LimitOverrunError (the data
@@ -79,7 +91,7 @@ public:
     ///           another task reads so.
     /// Cancel:   lossless: what was received stays readable.
     Coro<std::string> read_line() {
-        return detail::read_through(state(), detail::Separators("\n"));
+        return detail::read_through(shared(), detail::Separators("\n"));
     }
 
     /// Reads through the next separator, which is included. Of several (eight at most) that one
@@ -89,7 +101,7 @@ public:
         requires(sizeof...(Text) <= detail::Separators::most &&
                  (std::is_convertible_v<const Text&, std::string_view> && ...))
     Coro<std::string> read_until(const Text&... separators) {
-        return detail::read_through(state(), detail::Separators(separators...));
+        return detail::read_through(shared(), detail::Separators(separators...));
     }
 
     /// Reads until the peer closes.
@@ -97,7 +109,7 @@ public:
     ///           std::system_error (recv); CancelledError; RuntimeError while another task reads
     ///           so.
     /// Cancel:   lossless: what was received stays readable.
-    Coro<std::string> read_all(std::size_t limit) { return detail::read_to_end(state(), limit); }
+    Coro<std::string> read_all(std::size_t limit) { return detail::read_to_end(shared(), limit); }
 
     /// Reads what there is, without waiting.
     /// Returns:  bytes read, 0 when the peer has closed; nothing when nothing has arrived.
@@ -123,7 +135,7 @@ public:
 
     /// Ends waiting reads and writes (ECANCELED) and closes. Idempotent.
     /// Cancel:   runs to its end all the same.
-    Coro<void> close() { return detail::close_stream(state()); }
+    Coro<void> close() { return detail::close_stream(shared()); }
     bool is_closed() const noexcept { return !state_ || !state_->fd; }
 
     /// Bytes sent by the writes that have ended. (A write that waits is counted when the kernel
@@ -146,7 +158,15 @@ private:
         return *state_;
     }
 
-    detail::Owned<detail::StreamState> state_;
+    detail::Ref<detail::StreamState> shared() const {
+        return detail::Ref<detail::StreamState>::to(state());
+    }
+    void let_go() noexcept {
+        if (state_ && state_->is_shared()) [[unlikely]]
+            state_->abandon();
+    }
+
+    detail::Ref<detail::StreamState> state_;
 };
 
 }  // namespace weft

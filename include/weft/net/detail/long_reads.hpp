@@ -11,6 +11,7 @@
 #include "../../base/buffer.hpp"
 #include "../../base/config.hpp"
 #include "../../base/error.hpp"
+#include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../task/coro.hpp"
 #include "stream_reads.hpp"
@@ -27,12 +28,12 @@ struct Separators {
     std::string_view texts[most];
 };
 
-// On the state: the Stream itself may move while one of these waits.
+// On the state, which each of these holds: the Stream itself may move or go while it waits.
 
-Coro<void> read_into(StreamState& stream, MutableBuffer into);
-Coro<std::string> read_count(StreamState& stream, std::size_t count);
-Coro<std::string> read_through(StreamState& stream, Separators separators);
-Coro<std::string> read_to_end(StreamState& stream, std::size_t limit);
+Coro<void> read_into(Ref<StreamState> held, MutableBuffer into);
+Coro<std::string> read_count(Ref<StreamState> held, std::size_t count);
+Coro<std::string> read_through(Ref<StreamState> held, Separators separators);
+Coro<std::string> read_to_end(Ref<StreamState> held, std::size_t limit);
 
 #if WEFT_BODIES
 inline constexpr std::size_t smallest_receive = 4096;
@@ -66,14 +67,16 @@ inline Coro<void> fill(StreamState& stream, std::size_t count) {
     }
 }
 
-WEFT_INLINE Coro<void> read_into(StreamState& stream, MutableBuffer into) {
+WEFT_INLINE Coro<void> read_into(Ref<StreamState> held, MutableBuffer into) {
+    StreamState& stream = *held;
     co_await fill(stream, into.size());
     if (into.size() == 0) co_return;
     std::memcpy(into.data(), stream.buffer.view().data(), into.size());
     stream.buffer.consume(into.size());
 }
 
-WEFT_INLINE Coro<std::string> read_count(StreamState& stream, std::size_t count) {
+WEFT_INLINE Coro<std::string> read_count(Ref<StreamState> held, std::size_t count) {
+    StreamState& stream = *held;
     co_await fill(stream, count);
     co_return stream.take(count);
 }
@@ -100,7 +103,8 @@ inline FoundSeparator find_separator(std::string_view data, std::size_t searched
     return first;
 }
 
-WEFT_INLINE Coro<std::string> read_through(StreamState& stream, Separators separators) {
+WEFT_INLINE Coro<std::string> read_through(Ref<StreamState> held, Separators separators) {
+    StreamState& stream = *held;
     std::size_t longest = 0;
     for (const std::string_view each : separators.texts) longest = std::max(longest, each.size());
     if (longest == 0) throw_runtime_error("read_until: the separator is empty");
@@ -126,7 +130,8 @@ WEFT_INLINE Coro<std::string> read_through(StreamState& stream, Separators separ
     }
 }
 
-WEFT_INLINE Coro<std::string> read_to_end(StreamState& stream, std::size_t limit) {
+WEFT_INLINE Coro<std::string> read_to_end(Ref<StreamState> held, std::size_t limit) {
+    StreamState& stream = *held;
     for (bool began = false;; began = true) {
         if (stream.buffer.size() > limit) throw_overrun(stream, limit, "no end");
         if (began) go_on(stream);

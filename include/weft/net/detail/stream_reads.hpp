@@ -21,6 +21,7 @@
 #include "../../base/fd.hpp"
 #include "../../base/intrusive_list.hpp"
 #include "../../base/owned.hpp"
+#include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../kernel/buffer_pool.hpp"
 #include "../../runtime/loop.hpp"
@@ -67,13 +68,16 @@ private:
 
 struct ServedTag {};
 
-/// What a stream is made of; on the heap, so that a Stream may move while a read waits.
-/// In the list of the server that has accepted it, if one has.
-struct StreamState : ListNode<ServedTag> {
+/// What a stream is made of; on the heap, so that a Stream may move while a read waits, and held by
+/// everybody who waits, so that it may go as well. In the list of the server that has accepted it,
+/// if one has.
+struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
     StreamState(const StreamState&) = delete;
     StreamState& operator=(const StreamState&) = delete;
     ~StreamState();
+    /// The Stream goes while somebody waits: ends the waits and closes, like `Stream::close`.
+    void abandon() noexcept;
 
     std::string take(std::size_t count) {
         std::string text(buffer.view().substr(0, count));
@@ -119,7 +123,7 @@ public:
 
 protected:
     StreamReceive(StreamState& stream, MutableBuffer into) noexcept
-        : OperationWait(OpCode::recv), stream_(&stream) {
+        : OperationWait(OpCode::recv), stream_(Ref<StreamState>::to(stream)) {
         fd = stream.fd.get();
         address = into.data();
         length = transfer_length(into.size());
@@ -140,7 +144,7 @@ protected:
     }
     void take_chunk();
 
-    StreamState* stream_;
+    Ref<StreamState> stream_;
 
 private:
     bool wait_for_chunk(std::coroutine_handle<> handle);
@@ -213,7 +217,8 @@ private:
 /// Waits for the stream's next chunk.
 class [[nodiscard]] [[gnu::warn_unused]] ChunkRead final : public Suspension {
 public:
-    explicit ChunkRead(StreamState& stream) noexcept : stream_(&stream), fd_(stream.fd.get()) {}
+    explicit ChunkRead(StreamState& stream) noexcept
+        : stream_(Ref<StreamState>::to(stream)), fd_(stream.fd.get()) {}
     bool await_ready() const {
         stream_->refuse_second_reader();
         return stream_->chunks->has_data() || stream_->buffer.size() > 0 ||
@@ -259,7 +264,7 @@ private:
     /// Left by a read_line or its like.
     [[gnu::cold]] Chunk buffered();
 
-    StreamState* stream_;
+    Ref<StreamState> stream_;
     TaskCore* task_ = nullptr;
     bool asked_ = false;
     int fd_;  // for messages: the stream may be closed by then
@@ -269,6 +274,32 @@ private:
 [[gnu::noinline]] WEFT_INLINE StreamState::~StreamState() {
     if (linked()) unlink();
     if (chunks) ChunkSource::let_go(chunks, fd);
+}
+
+/// Closes a number that others still use: they are ended first, and the number is free only then.
+class DetachedClose final : Operation {
+public:
+    /// Throws:   std::bad_alloc, and `socket` is as it was.
+    [[gnu::cold]] static void begin(EventLoop& loop, Fd& socket) {
+        auto* const close = new DetachedClose;
+        close->fd = socket.release();
+        if (loop.start(*close)) delete close;
+    }
+
+private:
+    DetachedClose() noexcept : Operation(OpCode::close, &completed) { background = true; }
+    static void completed(Operation& op) noexcept { delete static_cast<DetachedClose*>(&op); }
+};
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamState::abandon() noexcept {
+    EventLoop* const loop = EventLoop::running();
+    if (!fd || !loop) return;  // (Without a loop nobody waits: its frames are being destroyed.)
+    try {
+        DetachedClose::begin(*loop, fd);
+    } catch (const std::bad_alloc&) {
+        // Ends the waits too; the number is freed with the last of them.
+        ::shutdown(fd.get(), SHUT_RDWR);
+    }
 }
 
 [[gnu::noinline]] WEFT_INLINE void StreamReceive::take_chunk() {
@@ -307,7 +338,7 @@ private:
 #endif
 
 std::optional<std::size_t> try_read(StreamState& stream, MutableBuffer into);
-Coro<void> close_stream(StreamState& stream);
+Coro<void> close_stream(Ref<StreamState> stream);
 
 #if WEFT_BODIES
 WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuffer into) {
@@ -335,8 +366,8 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
     }
 }
 
-WEFT_INLINE Coro<void> close_stream(StreamState& stream) {
-    if (stream.fd) co_await io::close(std::move(stream.fd));
+WEFT_INLINE Coro<void> close_stream(Ref<StreamState> stream) {
+    if (stream->fd) co_await io::close(std::move(stream->fd));
 }
 #endif
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 
 #include "../../base/buffer.hpp"
+#include "../../base/ref.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../runtime/loop.hpp"
 #include "operation_wait.hpp"
@@ -20,7 +21,7 @@ namespace weft::detail {
 class [[nodiscard]] [[gnu::warn_unused]] StreamWrite final : public OperationWait {
 public:
     StreamWrite(StreamState& stream, ConstBuffer from) noexcept
-        : OperationWait(OpCode::send), stream_(&stream), left_(from.size()) {
+        : OperationWait(OpCode::send), stream_(Ref<StreamState>::to(stream)), left_(from.size()) {
         on_complete = &part_sent;
         fd = stream.fd.get();
         address = const_cast<void*>(from.data());
@@ -74,7 +75,7 @@ private:
         return false;
     }
 
-    StreamState* stream_;
+    Ref<StreamState> stream_;
     std::size_t left_;
 };
 
