@@ -119,6 +119,7 @@ class Timeout;
 // together
 class TaskGroup;
 enum class ReturnWhen : unsigned char;
+struct Eager;
 struct ReturnExceptions;
 template <class Handle>
 class AsCompleted;

@@ -60,7 +60,8 @@ template <class Make>
 Coro<int> awaited_elsewhere(Make make) {
     auto handed_on = make(std::string(100, 'x') + "!");
     trample();
-    if constexpr (is_coro<decltype(handed_on)>) {
+    if constexpr (is_coro<decltype(handed_on)> ||
+                  weft::detail::BecomesCoro<decltype(handed_on)>) {
         auto value = co_await std::move(handed_on);
         co_return number(value);
     } else {
@@ -278,7 +279,8 @@ Coro<void> awaits_and_drops(Make make, Counts* counts) {
     {
         auto handed_on = make(counts);
         trample();
-        if constexpr (is_coro<decltype(handed_on)>) {
+        if constexpr (is_coro<decltype(handed_on)> ||
+                  weft::detail::BecomesCoro<decltype(handed_on)>) {
             (void)co_await std::move(handed_on);
         } else {
             (void)co_await handed_on;

@@ -53,6 +53,16 @@ public:
         return allocate_fresh(size);
     }
 
+    /// Null: there is none.
+    void* take_idle(std::size_t size) noexcept {
+        if (size > largest) return nullptr;
+        Block*& head = free_[class_of(size)];
+        Block* const block = head;
+        if (block) [[likely]]
+            head = block->next;
+        return block;
+    }
+
     void release(void* memory, std::size_t size) noexcept {
         if (size > largest || closed_) [[unlikely]] {
             frame_upstream.release(memory, upstream_size(size));
@@ -112,6 +122,16 @@ inline void* allocate_frame(std::size_t size) {
     return frame_upstream.allocate(FrameCache::upstream_size(size));
 #else
     return frame_cache.allocate(size);
+#endif
+}
+
+/// For who must not make a call on his way: null where `allocate_frame` would make one.
+inline void* take_idle_frame(std::size_t size) noexcept {
+#if WEFT_ASAN
+    static_cast<void>(size);
+    return nullptr;
+#else
+    return frame_cache.take_idle(size);
 #endif
 }
 

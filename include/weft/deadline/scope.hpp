@@ -72,8 +72,8 @@ using AcquiredBy =
 ///           released. In the body: passes through, then the release runs. In the release: held.
 template <class Acquire, class Body, class Release>
 auto async_with(Acquire acquire, Body body, Release release, Duration limit = default_release_limit)
-    -> std::invoke_result_t<Body&, detail::AcquiredBy<Acquire>&> {
-    using T = typename std::invoke_result_t<Body&, detail::AcquiredBy<Acquire>&>::value_type;
+    -> detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&> {
+    using T = typename detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&>::value_type;
     detail::AcquiredBy<Acquire> resource =
         co_await detail::AwaiterOwner<Acquire>(std::move(acquire));
     detail::Outcome<T> outcome;
@@ -112,7 +112,7 @@ auto async_with(Acquire acquire, Body body, Release release, Duration limit = de
 template <class Acquire, class Body>
     requires AsyncClosable<detail::AcquiredBy<Acquire>>
 auto async_with(Acquire acquire, Body body)
-    -> std::invoke_result_t<Body&, detail::AcquiredBy<Acquire>&> {
+    -> detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&> {
     return async_with(std::move(acquire), std::move(body),
                       &detail::close_resource<detail::AcquiredBy<Acquire>>);
 }

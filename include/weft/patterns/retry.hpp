@@ -120,7 +120,7 @@ private:
 /// Cancel:   ends the call or the pause, and is never taken for a failure to try again after, nor
 ///           is a failure of the clean-up that it led to.
 template <class Fn, class... Args>
-auto retry(RetryOptions options, Fn fn, Args... args) -> std::invoke_result_t<Fn&, Args&...> {
+auto retry(RetryOptions options, Fn fn, Args... args) -> detail::CoroOfCall<Fn&, Args&...> {
     detail::Backoff pauses(options);
     for (int calls = 1;; ++calls) {
         std::exception_ptr failure;

@@ -8,6 +8,7 @@
 #include "detail/loop_callbacks.hpp"
 #if WEFT_BODIES
 #include "detail/loop_cancel.hpp"
+#include "detail/loop_groups.hpp"
 #include "detail/loop_life.hpp"
 #include "detail/loop_reports.hpp"
 #include "detail/loop_turn.hpp"

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <string>
+#include <utility>
 
 #include "../base/intrusive_list.hpp"
 #include "../base/outcome.hpp"
@@ -35,7 +36,7 @@ struct WaitInfo {
 /// 1. `await_suspend` calls `EventLoop::suspend(handle, *this)` and starts the operation.
 /// 2. When the operation ends, whoever ended it calls `EventLoop::wake(task)`; from then on the
 ///    task waits on nothing and its resumption is certain. (Or it links the task into the ready
-///    queue and leaves the rest to `resumed()`, see Gate.)
+///    queue and leaves the rest to `resumed()`, having marked its handle: see Gate.)
 /// 3. `cancel()` may come any time between 1 and 2, any number of times, and asks for an end. It
 ///    leads to 2 exactly like a completion does, now or later. It must not resume anything. When
 ///    what is awaited is a task it only returns that one, and the loop goes on with it: a chain of
@@ -152,17 +153,6 @@ private:
     FutureWaiter* last_ = nullptr;
 };
 
-/// What most tasks do not have.
-struct TaskExtras {
-    std::uint32_t id = 0;
-    std::string name;
-    std::string cancel_message;
-    ContextRef context{};
-    /// In debug mode, of a task that drives an operation (of a race, a gather): the one that awaits
-    /// it, and outlives it.
-    TaskCore* on_behalf_of = nullptr;
-};
-
 struct FutureCore {
     // The values are those of OutcomeKind.
     enum class State : std::uint8_t { pending, value, exception, cancelled };
@@ -172,6 +162,10 @@ struct FutureCore {
         void (*destroy)(FutureCore&) noexcept;
         std::exception_ptr (*exception)(const FutureCore&) noexcept;
         void (*set_cancelled)(FutureCore&, std::exception_ptr) noexcept;
+        // Of a task whose value needs no destructor: the size of its block, and where in it the
+        // core begins. Else 0.
+        std::uint32_t plain_size = 0;
+        std::uint32_t core_offset = 0;
     };
 
     FutureCore(EventLoop& on, const Typed& table) noexcept : loop(&on), typed(&table) {}
@@ -193,9 +187,12 @@ struct FutureCore {
     bool must_cancel : 1 = false;  // a cancel was requested and not delivered yet
     bool delivered : 1 = false;    // CancelledError was thrown into the body
     bool in_clean_up : 1 = false;  // spared when `run` cancels the tasks that are left
-    bool is_left : 1 = false;      // the end of the loop has found it, and it has not run since
-    std::uint8_t unused : 1 = 0;   // set, so that making one is a store and not a read and a store
-    std::uint16_t cancel_requests = 0;
+    bool has_extras : 1 = false;
+    bool listed : 1 = false;  // has suspended once, and is in its list: see EventLoop::tasks_
+    std::uint16_t cancel_requests : 15 = 0;
+    std::uint16_t is_left : 1 =
+        false;  // the end of the loop has found it, and it has not run since
+    static constexpr std::uint16_t most_cancel_requests = 0x7fff;
     EventLoop* loop;
     const Typed* typed;
     WaiterList waiters;
@@ -204,7 +201,25 @@ protected:
     ~FutureCore() = default;
 };
 
+/// What most tasks do not have.
+struct TaskExtras {
+    std::uint32_t id = 0;
+    std::string name;
+    std::string cancel_message;
+    ContextRef context{};
+    /// In debug mode, of a task that drives an operation (of a race, a gather): the one that awaits
+    /// it, and outlives it.
+    TaskCore* on_behalf_of = nullptr;
+    /// Of a child that was started with `TaskGroup::start`, with a reference: what says so.
+    FutureCore* ready = nullptr;
+
+    ~TaskExtras() {
+        if (ready) ready->release();
+    }
+};
+
 struct AllTasksTag {};
+struct GroupCore;
 
 /// What a wake-up and a step touch stands together, here and at the beginning of FutureCore: with a
 /// thousand tasks each line of memory more costs as much as the step.
@@ -220,29 +235,46 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
           FutureCore(on, table),
           ListNode<AllTasksTag>(Unset()),  // the loop takes it at once
           root(frame),
-          label_(std::uintptr_t{number} << 1 | 1) {
+          label_(number) {
         is_task = true;
         refs = 2;  // the loop's, until the task is done, and the first handle's
     }
 
+    /// Whether what it starts may have to begin with something of its: a context, a clean-up.
+    bool hands_on() const noexcept {
+        if (!has_extras && !in_clean_up) [[likely]]
+            return false;
+        return in_clean_up || extras()->context.get() != nullptr;
+    }
+    /// Done, with a value, and nothing else is to be destroyed.
+    bool ended_plainly() const noexcept { return state == State::value && !has_extras; }
+
     /// Null for most tasks.
     TaskExtras* extras() const noexcept {
-        return label_ & 1 ? nullptr : reinterpret_cast<TaskExtras*>(label_);
+        return has_extras ? reinterpret_cast<TaskExtras*>(label_) : nullptr;
     }
     [[gnu::cold]] TaskExtras& make_extras() {
-        if (label_ & 1) label_ = reinterpret_cast<std::uintptr_t>(new TaskExtras{id(), {}, {}});
+        if (!has_extras) {
+            label_ = reinterpret_cast<std::uintptr_t>(new TaskExtras{id(), {}, {}});
+            has_extras = true;
+        }
         return *extras();
     }
     std::uint32_t id() const noexcept {
-        return label_ & 1 ? static_cast<std::uint32_t>(label_ >> 1) : extras()->id;
+        return has_extras ? extras()->id : static_cast<std::uint32_t>(label_);
     }
     [[gnu::cold]] std::string name() const {
         const TaskExtras* const extra = extras();
         return extra && !extra->name.empty() ? extra->name : concat({"Task-", decimal(id())});
     }
 
-    bool started() const noexcept { return !is_marked(); }
-    void start() noexcept { coroutine = root; }
+    /// It has suspended once.
+    bool started() const noexcept { return !is_unstarted(); }
+    /// Where it was left standing, for one that a gate has let through (or was to).
+    void pass_gate() noexcept {
+        coroutine = frame_at(address_of(coroutine) & ~gate_mark);
+        if (waiting_on) std::exchange(waiting_on, nullptr)->resumed();
+    }
 
     /// How its coroutine ended; empty until then. The outcome follows this object immediately
     /// (TaskState sees to that), since its type is not known here and a table would cost a call.
@@ -251,16 +283,47 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
                                                      sizeof(TaskCore));
     }
 
+    /// Null: it is no group's child. Kept in the promise of its first frame, where its end finds
+    /// it.
+    GroupCore* owner() const noexcept {
+        return reinterpret_cast<GroupCore*>(after_end(root) & ~task_is_over);
+    }
+    void set_owner(GroupCore* group) noexcept {
+        after_end(root) = reinterpret_cast<std::uintptr_t>(group) | task_is_over;
+    }
+
+    /// It has ended and goes through the ready queue once more: its group, if that is still there.
+    void set_ended(GroupCore* group) noexcept {
+        coroutine = frame_at(reinterpret_cast<std::uintptr_t>(group) | marks);
+    }
+    GroupCore* group_to_tell() const noexcept {
+        return reinterpret_cast<GroupCore*>(address_of(coroutine) & ~marks);
+    }
+
     std::coroutine_handle<> root;  // its first frame, which goes when the coroutine ends
 
 protected:
     ~TaskCore() {
-        if (!(label_ & 1)) [[unlikely]]
+        if (has_extras) [[unlikely]]
             delete extras();
     }
 
 private:
-    std::uintptr_t label_;  // odd: the task's number, shifted; even: its extras
+    std::uintptr_t label_;  // its extras, or else the task's number
+};
+
+/// The part of a task group, or of a gather, that the end of a child needs. A child is in its list
+/// by the node with which other tasks are in the loop's, from its making to its end, or until the
+/// group was told of it.
+struct GroupCore : ListNode<> {
+    using Tell = void (*)(GroupCore& group, TaskCore& child, ReadyNode::Verb) noexcept;
+    explicit GroupCore(Tell tell_end) noexcept : tell(tell_end) {}
+
+    IntrusiveList<TaskCore, AllTasksTag> members;
+    TaskCore* joiner = nullptr;  // the parent, while it waits for the children
+    /// `ended`: a child has, with something else than a plain value. `run` and `drop`: the turn of
+    /// such a child has come, see `EventLoop::tell_group_later`.
+    Tell tell;
 };
 
 }  // namespace detail

@@ -159,13 +159,13 @@ protected:
 inline void GateWait::wait(std::coroutine_handle<> handle) {
     if (get_running_loop().debug()) [[unlikely]]
         return wait_checked(handle);
-    if (stop_here(handle)) gate_->push_back(*this);
+    if (stop_here(ReadyNode::at_gate(handle))) gate_->push_back(*this);
 }
 
 // Out of line as a whole, see QueueWait.
 [[gnu::cold, gnu::noinline]] inline void GateWait::wait_checked(std::coroutine_handle<> handle) {
     check_same_loop(*gate_);
-    if (stop_here(handle)) gate_->push_back(*this);
+    if (stop_here(ReadyNode::at_gate(handle))) gate_->push_back(*this);
 }
 
 inline void GateWait::resumed() noexcept {

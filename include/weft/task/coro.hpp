@@ -77,7 +77,7 @@ public:
     bool await_ready() noexcept { return false; }
     template <class Parent>
     bool await_suspend(std::coroutine_handle<Parent> parent) {
-        child_.promise().set_outcome(outcome_);
+        child_.promise().set_in_place(outcome_);
         // Only the loop resumes, so nothing can happen to `parent` or to us meanwhile.
         if (answers_at_once(child_, parent)) return false;
         child_.promise().set_continuation(parent);
@@ -109,6 +109,11 @@ public:
 
     explicit Coro(Frame frame) noexcept : frame_(frame) {}
     Coro(Coro&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    /// What derives from this has no frame yet, and gets one where a Coro is asked for: the block
+    /// that `task_group` and `gather` return.
+    template <class Block,
+              std::enable_if_t<std::is_same_v<typename Block::coro_type, Coro>, int> = 0>
+    Coro(Block&& block) : Coro(std::move(block).to_coro()) {}
     Coro& operator=(Coro&& other) noexcept {
         std::swap(frame_, other.frame_);
         return *this;
@@ -150,4 +155,24 @@ inline Coro<void> detail::Promise<void>::get_return_object() noexcept {
     return Coro<void>(std::coroutine_handle<Promise>::from_promise(*this));
 }
 
+namespace detail {
+
+/// What becomes a coroutine where one is asked for, see AwaitBlock.
+template <class A>
+concept BecomesCoro = requires {
+    typename A::coro_type;
+};
+template <class A>
+struct CoroTypeOf {
+    using Type = A;
+};
+template <BecomesCoro A>
+struct CoroTypeOf<A> {
+    using Type = typename A::coro_type;
+};
+/// The coroutine that a call returns, or that what it returns becomes.
+template <class Fn, class... Args>
+using CoroOfCall = typename CoroTypeOf<std::invoke_result_t<Fn, Args...>>::Type;
+
+}  // namespace detail
 }  // namespace weft

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Future<T>: a shared handle to a result that comes later.
+// Long because: the awaiters of a future and its handle are one protocol.
 #pragma once
 
 #include <coroutine>
@@ -27,15 +28,19 @@ class FutureWait : public Suspension, protected FutureWaiter {
 public:
     bool await_ready() const noexcept { return core_->done(); }
     void await_suspend(std::coroutine_handle<> handle) {
-        TaskCore* const task = core_->loop->current_task();
-        if (core_->loop != EventLoop::running() || !task || task == core_) [[unlikely]]
+        EventLoop* const loop = EventLoop::running();
+        if (core_->loop != loop) [[unlikely]]
+            refuse(*core_);
+        TaskCore* const task = loop->current_task();
+        // (A cast of a pointer would look for null first.)
+        if (!task || &static_cast<FutureCore&>(*task) == core_) [[unlikely]]
             refuse(*core_);
         task->coroutine = handle;
         task->waiting_on = this;
         target = task;
         core_->waiters.push_back(*this);
         if (task->must_cancel) [[unlikely]]
-            core_->loop->pass_on_cancel(*task);
+            loop->pass_on_cancel(*task);
     }
     WaitInfo describe() const noexcept override {
         return {core_->is_task ? "task" : "future", -1, core_};
@@ -45,10 +50,12 @@ public:
 protected:
     // Takes over a reference.
     explicit FutureWait(FutureCore* core) noexcept : FutureWaiter(nullptr), core_(core) {}
-    ~FutureWait() {
+    /// What is derived, and final, calls `leave_list` in its destructor and releases the future. A
+    /// destructor here that did so would first write this class's table into an object that goes.
+    ~FutureWait() = default;
+    void leave_list() noexcept {
         if (next) [[unlikely]]  // the frame is destroyed while it waits
             core_->waiters.erase(*this);
-        core_->release();
     }
 
     TaskCore* task() const noexcept { return static_cast<TaskCore*>(target); }
@@ -77,6 +84,14 @@ template <class T, bool Take, FutureIs Is = FutureIs::unknown>
 class [[nodiscard]] FutureAwaiter final : public FutureWait {
 public:
     explicit FutureAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
+    [[gnu::always_inline]] ~FutureAwaiter() {
+        leave_list();
+        if constexpr (Is == FutureIs::task) {
+            TaskState<T>::release(static_cast<TaskState<T>&>(*core_));
+        } else {
+            core_->release();
+        }
+    }
 
     TaskCore* cancel() noexcept override {
         if (core_->is_task) return static_cast<TaskCore*>(core_);
@@ -96,7 +111,6 @@ public:
         Outcome<T>& outcome = this->outcome();
         if (core_->state != FutureCore::State::value) [[unlikely]]
             throw_end(outcome);
-        core_->retrieved = true;
         if constexpr (!Take || std::is_void_v<T> || std::is_reference_v<T>) {
             return outcome.value();
         } else {
@@ -142,6 +156,10 @@ private:
 class [[nodiscard]] [[gnu::warn_unused]] DoneAwaiter final : public FutureWait {
 public:
     explicit DoneAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
+    ~DoneAwaiter() {
+        leave_list();
+        core_->release();
+    }
 
     TaskCore* cancel() noexcept override {
         leave();
@@ -355,7 +373,7 @@ private:
 template <class T>
 Future<T> EventLoop::create_future() {
     auto* const state = new detail::FutureState<T>(*this);
-    state->debug = debug_;
+    state->debug = debug();
     return Future<T>(state);
 }
 

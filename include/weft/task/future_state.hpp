@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "../base/callback.hpp"
@@ -95,12 +96,16 @@ inline constexpr FutureCore::Typed typed_half{
     },
     [](FutureCore& core, std::exception_ptr error) noexcept {
         static_cast<State&>(core).outcome.set_cancelled(std::move(error));
-    }};
+    },
+    State::plain_size(), State::core_offset()};
 
 template <class T>
 struct FutureState final : FutureCore, Recycled {
     explicit FutureState(EventLoop& on) noexcept : FutureCore(on, typed_half<FutureState>) {}
     bool has_plain_value() const noexcept { return outcome.kind() == OutcomeKind::value; }
+    // What tasks have.
+    static constexpr std::uint32_t core_offset() noexcept { return 0; }
+    static constexpr std::uint32_t plain_size() noexcept { return 0; }
     Outcome<T> outcome;
 };
 
@@ -121,13 +126,33 @@ template <class T>
 struct TaskState final : Padding<padding_of_task<T>>, TaskCore, Recycled {
     TaskState(EventLoop& on, std::uint32_t number, std::coroutine_handle<> frame) noexcept
         : TaskCore(on, typed_half<TaskState>, number, frame) {
+        static_assert(plain_size() == 0 || plain_size() == sizeof(TaskState));
         assert(static_cast<void*>(static_cast<OutcomeBase*>(&outcome)) ==
                static_cast<void*>(static_cast<TaskCore*>(this) + 1));
     }
-    /// Nothing but its value is to be destroyed.
-    bool has_plain_value() const noexcept {
-        return outcome.kind() == OutcomeKind::value && !extras();
+    bool has_plain_value() const noexcept { return ended_plainly(); }
+    /// `FutureCore::release` for who knows the type.
+    [[gnu::always_inline]] static void release(TaskState& state) noexcept {
+        if (--state.refs != 0) return;
+        // (Its loop has a reference until it is done, and then nobody waits.)
+        if (!state.ended_plainly()) [[unlikely]]
+            return destroy_with_last_words<TaskState>(state);
+        if constexpr (plain_size() > 0) {
+            release_frame(&state, plain_size());
+        } else {
+            delete &state;
+        }
     }
+
+    /// Its size, if nothing of it has a destructor that does anything once it has ended plainly,
+    /// and so it can be given back without knowing its type; else 0.
+    static constexpr std::uint32_t plain_size() noexcept {
+        constexpr bool trivial =
+            std::is_void_v<T> || std::is_reference_v<T> || std::is_trivially_destructible_v<T>;
+        if (!trivial || alignof(TaskState) > __STDCPP_DEFAULT_NEW_ALIGNMENT__) return 0;
+        return core_offset() + sizeof(TaskCore) + sizeof(Outcome<T>);
+    }
+    static constexpr std::uint32_t core_offset() noexcept { return padding_of_task<T>; }
     Outcome<T> outcome;
 };
 

@@ -153,15 +153,50 @@ template <class T>
         throw_runtime_error("create_task: the coroutine was used already");
     auto* const state = new TaskState<T>(loop, loop.next_task_id(), frame);
     coro.release();
-    ContextCore* const context = loop.context_here();
-    if (context || name) [[unlikely]]
-        give_extras(state, context, name);
-    // `run` spares a `clean_up` when it cancels what is left, and the tasks that its body starts.
     const TaskCore* const maker = loop.current_task();
-    if (maker && maker->in_clean_up) [[unlikely]]
-        state->in_clean_up = true;
-    frame.promise().set_outcome(state->outcome);
-    frame.promise().set_root();
+    if (!maker || maker->hands_on() || name) [[unlikely]] {
+        ContextCore* const context = loop.context_here();
+        if (context || name) give_extras(state, context, name);
+        // `run` spares a `clean_up` when it cancels what is left, and the tasks that its body
+        // starts.
+        if (maker && maker->in_clean_up) state->in_clean_up = true;
+    }
+    frame.promise().set_root(state->outcome);
+    return state;
+}
+
+/// The task, if it takes nothing over from its maker and an idle block is there for it. Else null,
+/// and nothing has happened. Most tasks are made here: no call is made on the way, so that no
+/// register need be saved.
+template <class T>
+[[gnu::always_inline]] inline TaskState<T>* make_plainly(EventLoop* loop, Coro<T>& coro) noexcept {
+    if constexpr (alignof(TaskState<T>) > __STDCPP_DEFAULT_NEW_ALIGNMENT__) {
+        return nullptr;
+    } else {
+        if (!loop || !coro) return nullptr;
+        const TaskCore* const maker = loop->current_task();
+        if (!maker || maker->hands_on()) return nullptr;
+        void* const room = take_idle_frame(sizeof(TaskState<T>));
+        if (!room) return nullptr;
+        const auto frame = coro.release();
+        auto* const state = ::new (room) TaskState<T>(*loop, loop->next_task_id(), frame);
+        frame.promise().set_root(state->outcome);
+        return state;
+    }
+}
+/// The same, and it is scheduled.
+template <class T>
+[[gnu::always_inline]] inline TaskState<T>* begin_plainly(EventLoop* loop, Coro<T>& coro) noexcept {
+    auto* const state = make_plainly(loop, coro);
+    if (state) loop->add(*state);
+    return state;
+}
+template <class T>
+[[gnu::noinline]] TaskState<T>* begin_task(Coro<T>& coro) {
+    // A loop that runs is this thread's and open.
+    EventLoop& loop = get_running_loop();
+    auto* const state = make_task(loop, coro);
+    loop.add(*state);
     return state;
 }
 
@@ -178,7 +213,7 @@ decltype(auto) call_member(Member member, Object& object, Args&&... args) {
 }
 
 template <class Fn, class... Args>
-concept MakesCoroOf = is_coro<std::invoke_result_t<Fn, Args...>>;
+concept MakesCoroOf = is_coro<CoroOfCall<Fn, Args...>>;
 /// A function that returns something else to await: an operation, a task.
 template <class Fn, class... Args>
 concept MakesAwaitable = Awaitable<std::invoke_result_t<Fn, Args...>>;
@@ -210,7 +245,9 @@ auto call_copies(Fn&& fn, Args&&... args) {
     if constexpr (MakesAwaitable<Kept&, std::decay_t<Args>...>) {
         return keep_and_call<Kept, std::decay_t<Args>...>(std::forward<Fn>(fn),
                                                           std::forward<Args>(args)...);
-    } else if constexpr (is_coro<Kept>) {
+    } else if constexpr (BecomesCoro<Kept> && std::is_same_v<Fn, Kept> && sizeof...(Args) == 0) {
+        return std::move(fn).to_coro();
+    } else if constexpr (is_coro<Kept> || BecomesCoro<Kept>) {
         static_assert(always_false<Fn>,
                       "weft: after a coroutine, create_task takes TaskOptions alone: "
                       "create_task(coro(), TaskOptions(name))");
@@ -294,12 +331,10 @@ Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
 /// `TaskOptions::eager`, now.
 /// Throws:   RuntimeError when no loop runs or it is closed (the coroutine is then destroyed).
 template <class T>
-Task<T> create_task(Coro<T> coro) {
-    // A loop that runs is this thread's and open.
-    EventLoop& loop = get_running_loop();
-    auto* const state = detail::make_task(loop, coro);
-    loop.add(*state);
-    return Task<T>(state);
+[[gnu::always_inline]] inline Task<T> create_task(Coro<T> coro) {
+    if (auto* const state = detail::begin_plainly(EventLoop::running(), coro)) [[likely]]
+        return Task<T>(state);
+    return Task<T>(detail::begin_task(coro));
 }
 template <class T>
 Task<T> create_task(Coro<T> coro, TaskOptions options) {

@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "../task/coro.hpp"
+#include "detail/await_block.hpp"
 #include "detail/child_arguments.hpp"
 #include "detail/child_range.hpp"
 #include "detail/children.hpp"
+#include "detail/gather_awaiter.hpp"
 #include "settled.hpp"
 
 namespace weft {
@@ -21,6 +23,13 @@ struct ReturnExceptions {
     explicit constexpr ReturnExceptions() noexcept = default;
 };
 inline constexpr ReturnExceptions return_exceptions{};
+
+/// `gather(eager, ...)`, `all(eager, ...)`: the children take their first step where they are
+/// started, like asyncio's eager tasks.
+struct Eager {
+    explicit constexpr Eager() noexcept = default;
+};
+inline constexpr Eager eager{};
 
 namespace detail {
 
@@ -109,6 +118,30 @@ Coro<std::vector<Settled<Stored<T>>>> settle_range(R range) {
     co_return results;
 }
 
+/// Coroutines alone need no frame around them; others may be held by somebody else, or be
+/// operations that are written into the call.
+template <ChildRule rule, Start start, class... T>
+auto gather_kept(Coro<T>... coros) {
+    using Awaiter = GatherAwaiter<rule, start, T...>;
+    return AwaitBlock<typename Awaiter::Result, Awaiter, Coro<T>...>(std::move(coros)...);
+}
+template <ChildRule rule, Start start, class... K>
+    requires(!(is_coro<K> && ...))
+auto gather_kept(K... kept) {
+    static_assert(start == Start::queued,
+                  "weft: eager children are coroutines, or functions that return one");
+    if constexpr (rule == ChildRule::all_end) {
+        return settle_each(std::move(kept)...);
+    } else {
+        return gather_each(rule, std::move(kept)...);
+    }
+}
+template <ChildRule rule, Start start, class... A>
+auto gather_all(A&&... children) {
+    return in_place_if_borrowing<A...>(
+        gather_kept<rule, start>(keep(std::forward<A>(children))...));
+}
+
 }  // namespace detail
 
 /// Runs the children at the same time and waits for all of them. A child is a coroutine, a task or
@@ -130,8 +163,18 @@ Coro<std::vector<Settled<Stored<T>>>> settle_range(R range) {
 ///           of them was granted goes back then; `gather(return_exceptions, ...)` returns all.
 template <class... A>
 auto gather(A&&... children) {
-    return detail::in_place_if_borrowing<A...>(detail::gather_each(
-        detail::ChildRule::first_error, detail::keep(std::forward<A>(children))...));
+    return detail::gather_all<detail::ChildRule::first_error, detail::Start::queued>(
+        std::forward<A>(children)...);
+}
+/// The same with eager children, which are coroutines or functions that return one: each takes its
+/// first step when its turn to be started comes, one after the other, before the gather waits. One
+/// that ends in that step costs no turn of the loop; so what branches into a tree goes down one
+/// branch after the other, and needs memory for the depth of the tree and not for its breadth. They
+/// nest like calls: the depth of the stack is that of the tree.
+template <class... A>
+auto gather(Eager, A&&... children) {
+    return detail::gather_all<detail::ChildRule::first_error, detail::Start::in_place>(
+        std::forward<A>(children)...);
 }
 
 /// The same for a range of coroutines, tasks, futures or callables, which is moved or copied.
@@ -147,8 +190,13 @@ auto gather(R&& range) {
 /// Cancel:   cancels every child, waits for them, and throws (unless none gave in).
 template <class... A>
 auto gather(ReturnExceptions, A&&... children) {
-    return detail::in_place_if_borrowing<A...>(
-        detail::settle_each(detail::keep(std::forward<A>(children))...));
+    return detail::gather_all<detail::ChildRule::all_end, detail::Start::queued>(
+        std::forward<A>(children)...);
+}
+template <class... A>
+auto gather(Eager, ReturnExceptions, A&&... children) {
+    return detail::gather_all<detail::ChildRule::all_end, detail::Start::in_place>(
+        std::forward<A>(children)...);
 }
 /// Returns:  a vector of `Settled<T>`.
 template <detail::ChildRange R>
@@ -163,8 +211,13 @@ auto gather(ReturnExceptions, R&& range) {
 /// Cancel:   cancels every child and waits for them, like `gather`.
 template <class... A>
 auto all(A&&... children) {
-    return detail::in_place_if_borrowing<A...>(detail::gather_each(
-        detail::ChildRule::first_error_cancels, detail::keep(std::forward<A>(children))...));
+    return detail::gather_all<detail::ChildRule::first_error_cancels, detail::Start::queued>(
+        std::forward<A>(children)...);
+}
+template <class... A>
+auto all(Eager, A&&... children) {
+    return detail::gather_all<detail::ChildRule::first_error_cancels, detail::Start::in_place>(
+        std::forward<A>(children)...);
 }
 template <detail::ChildRange R>
 auto all(R&& range) {

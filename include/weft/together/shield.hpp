@@ -42,6 +42,10 @@ class [[nodiscard]] [[gnu::warn_unused]] ShieldAwaiter final : public FutureWait
 public:
     // Takes over a reference.
     explicit ShieldAwaiter(FutureCore* core) noexcept : FutureWait(core) {}
+    ~ShieldAwaiter() {
+        leave_list();
+        core_->release();
+    }
 
     void await_suspend(std::coroutine_handle<> handle) {
         const TaskCore* const task = core_->loop->current_task();

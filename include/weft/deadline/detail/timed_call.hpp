@@ -19,9 +19,9 @@ namespace detail {
 template <class Fn>
 auto call_timed(Fn& fn, Timeout& timeout) {
     if constexpr (std::is_invocable_v<Fn&, Timeout&>) {
-        return fn(timeout);
+        return static_cast<CoroOfCall<Fn&, Timeout&>>(fn(timeout));
     } else {
-        return fn();
+        return static_cast<CoroOfCall<Fn&>>(fn());
     }
 }
 
@@ -84,11 +84,14 @@ auto timed_call(Fn&& fn, Args&&... args) {
     if constexpr (NamedCoro<Fn> && sizeof...(Args) == 0) {
         static_assert(always_false<Fn>, "weft: give the coroutine away: std::move(coro)");
         return RefusedCall();
+    } else if constexpr (BecomesCoro<Kept> && std::is_same_v<Fn, Kept> && sizeof...(Args) == 0) {
+        return GivenCoro<typename Kept::value_type>(std::move(fn).to_coro());
     } else if constexpr (is_coro<Kept> && sizeof...(Args) == 0) {
         return GivenCoro<typename Kept::value_type>(std::forward<Fn>(fn));
     } else if constexpr (std::is_invocable_v<Kept&, Timeout&, std::decay_t<Args>...> ||
                          std::is_invocable_v<Kept&, std::decay_t<Args>...>) {
-        if constexpr (is_coro<ResultUnder<Kept, std::decay_t<Args>...>>) {
+        using Result = typename CoroTypeOf<ResultUnder<Kept, std::decay_t<Args>...>>::Type;
+        if constexpr (is_coro<Result>) {
             return TimedCall<Fn, Args...>(std::forward<Fn>(fn), std::forward<Args>(args)...);
         } else {
             static_assert(always_false<Fn>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // EventLoop, the class: what a loop can do and what it keeps. What it does stands in loop_*.hpp
 // beside this, a header for each part; include ../loop.hpp, which has them all.
-// Long because: it is one class, and its bodies stand elsewhere already.
+// Long because: it is the declaration of one class; no body of more than a few lines stands here.
 #pragma once
 
 #include <pthread.h>
@@ -19,6 +19,7 @@
 #include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../kernel/backend.hpp"
+#include "../go_on.hpp"
 #include "../handle.hpp"
 #include "../remote.hpp"
 #include "../report.hpp"
@@ -79,7 +80,7 @@ public:
     /// One turn that sleeps unless `future` is done by then: a step of `run_until_complete`.
     void run_once(const detail::FutureCore& future);
     /// Ends the run after the current turn.
-    void stop() noexcept { stopping_ = true; }
+    void stop() noexcept { special_.stopping = true; }
     bool is_running() const noexcept { return running_; }
     bool is_closed() const noexcept { return closed_; }
     /// Cancels every task and waits for its clean-up (a task that refuses to end is destroyed where
@@ -148,8 +149,8 @@ public:
         handler_replaced_ = true;
     }
     void call_exception_handler(const ExceptionContext& context) noexcept;
-    void set_debug(bool on) noexcept { debug_ = on; }
-    bool debug() const noexcept { return debug_; }
+    void set_debug(bool on) noexcept { special_.debug = on; }
+    bool debug() const noexcept { return special_.debug; }
     /// In debug mode a step longer than this is reported.
     Duration slow_callback_duration{std::chrono::milliseconds(100)};
     const BackendInfo& backend_info() const noexcept { return backend_->info(); }
@@ -178,7 +179,13 @@ public:
     }
     template <class Visit>
     void for_each_task(Visit&& visit) {
-        tasks_.for_each(std::forward<Visit>(visit));
+        tasks_.for_each(visit);
+        groups_.for_each([&](detail::GroupCore& group) {
+            group.members.for_each([&](detail::TaskCore& child) {
+                if (child.listed && !child.done()) visit(child);
+            });
+        });
+        for_each_unlisted(visit);
     }
 
     /// The running task, or a RuntimeError that says what was awaited outside of one.
@@ -228,12 +235,18 @@ public:
     /// From now on the loop runs only so that its tasks can end. Cancels them like `cancel_all`,
     /// and before any of them runs again: see `check_leftover`. Does nothing the second time.
     void begin_end(bool in_clean_up_too) noexcept;
-    void add(detail::TaskCore& task) noexcept {
-        tasks_.push_back(task);
-        ready_.push(task);
-    }
+    /// The ready queue has it until its first step; see `tasks_`.
+    void add(detail::TaskCore& task) noexcept { ready_.push(task); }
     /// The first step inside the caller's.
     void add_eager(detail::TaskCore& task);
+    /// The same for an awaiter: in the middle of a coroutine there is no Interlude to make.
+    inline void run_in_place(detail::TaskCore& task);
+    /// From here on the group's list has it. (An eager one may be done, or in ours.)
+    void adopt(detail::GroupCore& group, detail::TaskCore& task) noexcept;
+    /// The group goes before its child. (Its parent's frame was destroyed where it stood.)
+    void disown(detail::TaskCore& task) noexcept;
+    /// By the group, of a child that has ended: it is told in that child's turn.
+    void tell_group_later(detail::TaskCore& task, detail::GroupCore& group) noexcept;
     std::uint32_t next_task_id() noexcept { return ++last_task_id_; }
     void complete(detail::FutureCore& future, detail::FutureCore::State state) noexcept;
     static void report_unretrieved(detail::FutureCore& future) noexcept;
@@ -241,6 +254,7 @@ public:
     /// Hands an operation to the backend. True: complete at once, do not suspend. The budget keeps
     /// a socket that always has data from starving everybody else.
     bool start(detail::Operation& op) noexcept {
+        special_.world = true;
         if (!backend_->start(op)) return false;
         if (budget_step_ != step_) {
             budget_step_ = step_;
@@ -253,7 +267,10 @@ public:
     void cancel(detail::Operation& op) noexcept { backend_->cancel(op); }
     void forget(int fd) noexcept { backend_->forget(fd); }
     /// Somebody waits for an operation that is counted as a background one.
-    void count_waiter() noexcept { backend_->count_waiter(); }
+    void count_waiter() noexcept {
+        special_.world = true;
+        backend_->count_waiter();
+    }
     void discount_waiter() noexcept { backend_->discount_waiter(); }
 
     /// Now, read at most once a step: for deadlines that a step sets.
@@ -270,13 +287,14 @@ public:
         return virtual_time_ ? virtual_now_ : detail::monotonic_now();
     }
     void arm(detail::Timer& timer, detail::Nanoseconds deadline) {
+        special_.world = true;
         timers_.insert(timer, deadline);
     }
     void disarm(detail::Timer& timer) noexcept { timers_.remove(timer); }
     std::size_t armed_timers() const noexcept { return timers_.size(); }
 
     void check_thread(const char* call) const {
-        if (debug_) [[unlikely]]
+        if (debug()) [[unlikely]]
             refuse_other_thread(call);
     }
     void check_open(const char* call) const {
@@ -299,22 +317,39 @@ private:
     TimerHandle call_at_deadline(detail::Nanoseconds deadline, F&& fn);
 
     static void wake_elsewhere(detail::TaskCore& task) noexcept;
-    void run_turns(const detail::FutureCore::State& end);
+    void run_turns();
     void turn(bool hurry);
     void meet_the_world(bool hurry);
     /// Neither the kernel, nor a timer, nor another thread has anything for this turn.
-    bool nothing_else() const noexcept {
-        return backend_->outstanding() == 0 && timers_.empty() && inbox_->empty();
-    }
+    bool nothing_else() const noexcept { return !special_.world && inbox_->empty(); }
     /// This turn must not sleep.
-    bool in_a_hurry() const noexcept { return stopping_ || !ready_.empty() || !inbox_->empty(); }
+    bool in_a_hurry() const noexcept {
+        return special_.stopping || !ready_.empty() || !inbox_->empty();
+    }
     void run_ready();
     inline void run_chain(detail::ReadyNode* node);
-    inline void run_node(detail::ReadyNode& node);
+    [[nodiscard]] inline detail::TaskCore* run_node(detail::ReadyNode& node);
     void run_watched(detail::ReadyNode* node);
-    inline void run_task(detail::TaskCore& task);
-    inline void finish(detail::TaskCore& task, detail::FutureCore::State state) noexcept;
+    [[nodiscard]] inline detail::TaskCore* run_task(detail::TaskCore& task,
+                                                    std::coroutine_handle<> at);
+    [[nodiscard]] inline detail::TaskCore* run_first_step(detail::TaskCore& task);
+    inline void list(detail::TaskCore& task) noexcept;
+    static void tell_group_now(detail::TaskCore& task, detail::ReadyNode::Verb verb) noexcept;
+    [[nodiscard]] inline detail::TaskCore* leave_group(detail::TaskCore& task,
+                                                       detail::GroupCore& group) noexcept;
+    [[nodiscard]] inline detail::TaskCore* finish(detail::TaskCore& task,
+                                                  detail::FutureCore::State state,
+                                                  detail::GroupCore* owner) noexcept;
+    [[nodiscard]] inline detail::TaskCore* finish(detail::TaskCore& task,
+                                                  std::uintptr_t over) noexcept;
     void end_unfinished(detail::TaskCore& task) noexcept;
+    void end_first_step(detail::TaskCore& task, std::uintptr_t over) noexcept;
+    void queue(detail::TaskCore* heir) noexcept {
+        if (heir) ready_.push(*heir);
+    }
+    template <class Visit>
+    void for_each_unlisted(Visit&& visit);
+    bool has_tasks() noexcept;
     void tell_all(detail::FutureCore& future) noexcept;
     void tell(detail::FutureWaiter& waiter) noexcept;
     void report_swallowed(const detail::TaskCore& task) noexcept;
@@ -352,6 +387,20 @@ private:
     void leave_to_parent() noexcept;
     void report_slow(detail::Nanoseconds began, const std::string& who) noexcept;
 
+    /// While a step is interrupted by the first one of an eager task: whose it is.
+    struct Interrupted {
+        explicit Interrupted(EventLoop& on) noexcept
+            : loop(on), task(on.current_), outer(std::exchange(on.interrupted_, this)) {}
+        Interrupted(const Interrupted&) = delete;
+        Interrupted& operator=(const Interrupted&) = delete;
+        ~Interrupted() {
+            loop.interrupted_ = outer;
+            loop.current_ = task;
+        }
+        EventLoop& loop;
+        detail::TaskCore* task;
+        const Interrupted* outer;
+    };
     struct RunScope;
     struct EndOfRun;
     struct WakeUp : detail::Operation {
@@ -377,17 +426,29 @@ private:
     static constexpr int inline_budget_per_step = 64;
     static constexpr int ready_awaits_per_step = 128;
 
+    /// What makes a turn more than a walk through the ready queue. A quiet turn looks at all of it
+    /// as one word.
+    struct Special {
+        bool any() const noexcept { return __builtin_bit_cast(std::uint32_t, *this) != 0; }
+        bool debug = false;
+        bool stopping = false;
+        bool over = false;  // the run ends with this turn
+        /// Operations are outstanding, or timers armed. Set by whoever begins one, and cleared only
+        /// at the end of a turn that has found none: so false means none, and true is looked into.
+        bool world = false;
+    };
+
     detail::ReadyQueue ready_;
-    detail::ReadyNode* rest_ = nullptr;          // of the chain that is being run
+    detail::ReadyNode* rest_ = nullptr;  // of the chain that is being run
+    const Interrupted* interrupted_ = nullptr;
     detail::ReadyNode* before_woken_ = nullptr;  // while timers fire, see fire_timers
     detail::TaskCore* current_ = nullptr;
+    Special special_;
     std::uint64_t step_ = 1;  // counts steps; what is cached for a step carries its number
     std::uint64_t budget_step_ = 0;
     std::uint64_t time_step_ = 0;
     int inline_budget_ = 0;
-    bool debug_ = false;
     bool virtual_time_ = false;
-    bool stopping_ = false;
     bool running_ = false;
     bool ending_ = false;
     bool closed_ = false;
@@ -401,7 +462,13 @@ private:
     WakeUp wake_up_{detail::OpCode::read, &wake_up_arrived};
     PostBatch posts_{*this};
     LateTimers late_timers_{*this};
+    /// A task that is not done is found in one place: the ready queue or the chain that is being
+    /// run, from its making to its first step; `current_` in that step, or one of `interrupted_`;
+    /// this list, from then on, or its group's, if it is a group's child. (Most tasks end in their
+    /// first step and are never listed. A child is linked in its group's list from the beginning,
+    /// but looked for there only when it is `listed`.)
     detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> tasks_;
+    detail::IntrusiveList<detail::GroupCore> groups_;  // those that have had a listed child
     std::uint32_t last_task_id_ = 0;
     detail::CancelWays cancel_ways_;
     detail::Nanoseconds virtual_now_ = 0;
@@ -415,6 +482,34 @@ private:
     pthread_t thread_ = ::pthread_self();
     EventLoop* next_live_ = nullptr;
 };
+
+[[gnu::always_inline]] inline void EventLoop::run_in_place(detail::TaskCore& task) {
+    const Interrupted interrupted(*this);
+    current_ = &task;
+    const std::uintptr_t over = detail::run_step(task.root);
+    // Most end here and have nobody to tell; the caller has a handle.
+    if (over == detail::task_is_over && task.waiters.empty() && !debug() && task.refs > 1)
+        [[likely]] {
+        task.state = static_cast<detail::FutureCore::State>(task.outcome_kind());
+        --task.refs;
+        return;
+    }
+    end_first_step(task, over);
+}
+
+/// The tasks that `tasks_` does not have: see there.
+template <class Visit>
+void EventLoop::for_each_unlisted(Visit&& visit) {
+    if (current_ && !current_->listed) visit(*current_);
+    for (const Interrupted* at = interrupted_; at; at = at->outer) {
+        if (at->task && !at->task->listed) visit(*at->task);
+    }
+    for (detail::ReadyNode* node : {rest_, ready_.first()}) {
+        for (; node; node = node->next_ready) {
+            if (node->is_unstarted()) visit(static_cast<detail::TaskCore&>(*node));
+        }
+    }
+}
 
 // (Here, to become part of whoever throws: a frame more to unwind costs 0.4 us.)
 inline void EventLoop::throw_cancelled() {

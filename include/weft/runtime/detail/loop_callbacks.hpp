@@ -29,6 +29,7 @@ TimerHandle EventLoop::call_at_deadline(detail::Nanoseconds deadline, F&& fn) {
         new detail::ScheduledCall(*this, std::forward<F>(fn)));
     if (detail::ContextCore* const context = context_here()) [[unlikely]]
         call->context = detail::ContextRef(context);
+    special_.world = true;
     timers_.insert(*call, deadline);
     return TimerHandle(*call.release());
 }

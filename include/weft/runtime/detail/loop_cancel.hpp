@@ -25,7 +25,7 @@ WEFT_INLINE bool EventLoop::cancel(detail::TaskCore& task, std::string_view mess
 }
 
 WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
-    if (task.cancel_requests < UINT16_MAX) ++task.cancel_requests;
+    if (task.cancel_requests < task.most_cancel_requests) ++task.cancel_requests;
     task.must_cancel = true;
 }
 
@@ -79,7 +79,7 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 
 [[gnu::cold]] WEFT_INLINE void EventLoop::cancel_all(bool in_clean_up_too) noexcept {
     // To follow every chain of tasks from each of its members would take quadratic time.
-    tasks_.for_each([in_clean_up_too](detail::TaskCore& task) {
+    for_each_task([in_clean_up_too](detail::TaskCore& task) {
         if (task.in_clean_up && !in_clean_up_too) return;
         request_cancel(task);
         if (task.waiting_on) task.waiting_on->cancel();
@@ -101,7 +101,7 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 [[gnu::cold]] WEFT_INLINE void EventLoop::begin_end(bool in_clean_up_too) noexcept {
     if (std::exchange(ending_, true)) return;
     drop_callbacks();
-    tasks_.for_each([in_clean_up_too](detail::TaskCore& task) {
+    for_each_task([in_clean_up_too](detail::TaskCore& task) {
         task.is_left = in_clean_up_too || !task.in_clean_up;
     });
     cancel_all(in_clean_up_too);
@@ -113,34 +113,39 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 /// could still await them.
 [[gnu::cold]] WEFT_INLINE void EventLoop::cancel_latecomers(std::uint32_t newest_before,
                                                             std::uint32_t newest_started) noexcept {
-    const auto is_clean_up = [](const detail::TaskCore& task) {
-        return task.in_clean_up && !task.waiters.empty();
+    // Somebody waits for it: the one that awaits it, or its group.
+    const auto is_awaited = [](const detail::TaskCore& task) {
+        return !task.waiters.empty() || task.owner();
     };
     const auto end = [this](detail::TaskCore& task) {
         request_cancel(task);
         pass_on_cancel(task);
     };
     // (The first one that is looked at says yes, as a rule.)
-    const bool some_clean_up = tasks_.any_of([&](const detail::TaskCore& task) {
-        return task.cancel_requests > 0 || is_clean_up(task);
-    });
+    const auto cleans_up = [&](const detail::TaskCore& task) {
+        return task.cancel_requests > 0 || (task.in_clean_up && is_awaited(task));
+    };
+    bool some_clean_up = tasks_.any_of(cleans_up);
     if (!some_clean_up) {
-        return tasks_.for_each([&](detail::TaskCore& task) {
-            if (task.id() <= newest_started) end(task);
+        for_each_task([&](const detail::TaskCore& task) {
+            some_clean_up = some_clean_up || cleans_up(task);
         });
     }
-    tasks_.for_each_from_back([&](detail::TaskCore& task) {
+    if (some_clean_up && newest_before == newest_started) return;  // nobody has begun
+    for_each_task([&](detail::TaskCore& task) {
         const std::uint32_t id = task.id();
-        if (id <= newest_before) return false;
-        const bool is_forgotten = task.refs == 1 && task.waiters.empty();
-        if (id <= newest_started && is_forgotten && task.cancel_requests == 0) end(task);
-        return true;
+        if (id > newest_started) return;
+        if (some_clean_up) {
+            const bool is_forgotten = task.refs == 1 && !is_awaited(task);
+            if (id <= newest_before || !is_forgotten || task.cancel_requests > 0) return;
+        }
+        end(task);
     });
 }
 
 /// Ends every wait of one task for another. True: there were some.
 [[gnu::cold]] WEFT_INLINE bool EventLoop::let_go_of_tasks() noexcept {
-    tasks_.for_each([](detail::TaskCore& task) { let_go(task); });
+    for_each_task([](detail::TaskCore& task) { let_go(task); });
     return !ready_.empty();
 }
 

@@ -22,16 +22,16 @@
 namespace weft {
 
 [[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(RunOptions options)
-    : debug_(options.debug),
-      virtual_time_(options.virtual_time),
+    : virtual_time_(options.virtual_time),
       backend_(detail::choose_backend(options.backend, options.ring_entries)),
       inbox_(new detail::Inbox),
       // Virtual time starts at a round number, for readable failures.
       virtual_now_(1'000'000'000'000),
       busy_poll_(detail::to_nanoseconds(options.busy_poll)),
       hang_limit_(detail::to_nanoseconds(options.hang_limit)) {
+    special_.debug = options.debug;
     if (const char* const debug = std::getenv("WEFT_DEBUG"); debug && *debug && *debug != '0') {
-        debug_ = true;
+        special_.debug = true;
     }
     if (options.exception_handler) set_exception_handler(std::move(options.exception_handler));
     if (options.ignore_sigpipe) {
@@ -64,11 +64,14 @@ namespace weft {
     // Not destroyed: it would wait for its helper thread, and ends with the process.
     static_cast<void>(backend_.release());
     backend_.reset(new detail::ForkedBackend());
+    special_.world = true;  // no turn goes without that backend
     inbox_->leave_to_parent();
     // The step that has forked goes on in the child too; what else the turn has made ready does
     // not.
-    tasks_.for_each([this](detail::TaskCore& task) {
-        if (&task != current_) task.coroutine = std::noop_coroutine();
+    for_each_task([this](detail::TaskCore& task) {
+        if (&task == current_) return;
+        task.coroutine = std::noop_coroutine();
+        task.waiting_on = nullptr;
     });
 }
 
@@ -103,7 +106,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     // (The one timer is the patience below.)
     const auto over = [this] {
         const bool stuck = backend_->outstanding() == 0 && timers_.size() == 1 && inbox_->empty();
-        return tasks_.empty() || (stuck && let_go_of_tasks());
+        return !has_tasks() || (stuck && let_go_of_tasks());
     };
     // A timer, so that a sleeping loop notices the end of its patience too.
     detail::Timer patience([](detail::Timer&) noexcept {});
@@ -111,7 +114,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     // Virtual time stands still while anything runs.
     constexpr int most_virtual_turns = 100'000;
     std::uint32_t newest = last_task_id_;
-    for (int turns = 0; !tasks_.empty() && !stopping_ && patience.armed(); ++turns) {
+    for (int turns = 0; has_tasks() && !special_.stopping && patience.armed(); ++turns) {
         if (virtual_time_ && turns == most_virtual_turns) break;
         const std::uint32_t newest_to_start = last_task_id_;
         run_watched(ready_.take_all());
@@ -120,7 +123,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         meet_the_world(in_a_hurry() || over());
     }
     if (patience.armed()) disarm(patience);
-    return tasks_.empty();
+    return !has_tasks();
 }
 
 [[gnu::cold]] WEFT_INLINE void EventLoop::close() {
@@ -135,7 +138,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     // after so many cancels swallows them all.
     constexpr int rounds = 64;
     begin_end(true);
-    for (int round = 0; round < rounds && !tasks_.empty(); ++round) {
+    for (int round = 0; round < rounds && has_tasks(); ++round) {
         cancel_all(true);
         if (round > 0) let_go_of_tasks();
         drain_cancels();
@@ -171,7 +174,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
 
 /// The kernel lets go of all memory that is not its own.
 [[gnu::cold]] WEFT_INLINE void EventLoop::end_operations() {
-    tasks_.for_each([](detail::TaskCore& task) {
+    for_each_task([](detail::TaskCore& task) {
         if (task.waiting_on) task.waiting_on->cancel();
     });
     if (wake_up_.state != detail::Operation::State::idle) backend_->cancel(wake_up_);
@@ -184,18 +187,25 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
 /// The end of whatever has not ended: frames are destroyed where they stand, callbacks are dropped
 /// unrun. Destructors may schedule more; it goes the same way.
 [[gnu::cold]] WEFT_INLINE void EventLoop::drop_everything() noexcept {
-    while (!tasks_.empty() || !ready_.empty() || !timers_.empty()) {
+    while (has_tasks() || !ready_.empty() || !timers_.empty()) {
+        // Parents and children go as they come: each stands alone from here on.
+        while (!groups_.empty()) {
+            groups_.pop_front().members.for_each([this](detail::TaskCore& child) {
+                if (child.listed && !child.done()) disown(child);
+            });
+        }
         // Kept until the ready queue is empty: a task's end wakes others that are to end too.
         detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag> ended;
-        while (!tasks_.empty()) {
-            detail::TaskCore& task = tasks_.front();
-            if (task.started()) {
-                call_exception_handler(
-                    {"a task refused to end and was destroyed", nullptr, task.name()});
-            }
+        const auto end_and_keep = [&](detail::TaskCore& task) {
             task.add_ref();
             end_unfinished(task);
             ended.push_back(task);
+        };
+        while (!tasks_.empty()) {
+            detail::TaskCore& task = tasks_.front();
+            call_exception_handler(
+                {"a task refused to end and was destroyed", nullptr, task.name()});
+            end_and_keep(task);
         }
         before_woken_ = ready_.last();
         while (!timers_.empty()) {
@@ -207,6 +217,11 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
             if (node->is_callback()) {
                 auto& callback = static_cast<detail::CallbackNode&>(*node);
                 callback.act(callback, detail::ReadyNode::Verb::drop);
+            } else if (node->is_unstarted()) {
+                end_and_keep(static_cast<detail::TaskCore&>(*node));
+            } else if (node->is_ended()) {
+                tell_group_now(static_cast<detail::TaskCore&>(*node),
+                               detail::ReadyNode::Verb::drop);
             }
             node = next;
         }

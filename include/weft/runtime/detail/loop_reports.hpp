@@ -114,8 +114,8 @@ namespace detail {
 
 [[gnu::cold]] WEFT_INLINE std::string EventLoop::dump() const {
     std::string text;
-    auto& tasks = const_cast<EventLoop*>(this)->tasks_;  // for_each visits without changing
-    tasks.for_each([&](detail::TaskCore& task) {
+    auto& loop = const_cast<EventLoop&>(*this);  // which visits without changing
+    loop.for_each_task([&](detail::TaskCore& task) {
         text.append(detail::text_of_task(task, &task == current_));
     });
     return text;

@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 
+#include <cassert>
+#include <coroutine>
 #include <new>
 #include <string>
 #include <utility>
@@ -12,9 +14,11 @@
 #include "../../base/clock.hpp"
 #include "../../base/config.hpp"
 #include "../../base/error.hpp"
+#include "../../base/frame_allocator.hpp"
 #include "../go_on.hpp"
 #include "../task_core.hpp"
 #include "event_loop.hpp"
+#include "loop_groups.hpp"
 #include "ready_queue.hpp"
 
 namespace weft {
@@ -35,28 +39,36 @@ struct EventLoop::RunScope {
     RunScope& operator=(const RunScope&) = delete;
     ~RunScope() {
         loop.running_ = false;
-        loop.stopping_ = false;
+        loop.special_.stopping = loop.special_.over = false;
         detail::running_loop = nullptr;
+        // A step may have thrown (a parameter's destructor, say): what was to run after it still
+        // is.
+        loop.current_ = nullptr;
+        if (loop.rest_) [[unlikely]]
+            loop.stop_chain();
     }
     EventLoop& loop;
     const detail::Interlude interlude;  // in the child of a fork, perhaps, at a coroutine's end
 };
 
-/// Waits like a done-callback. Nothing else runs in the turn in which the future ends: other tasks
-/// may refer to what was in the coroutine's frame, and whether they are to go on is decided by
-/// whoever has called.
-struct EventLoop::EndOfRun : detail::CallbackNode, detail::FutureWaiter {
+/// Waits like a done-callback, but is told at once: the turn is the run's last. Nothing else runs
+/// in it: other tasks may refer to what was in the coroutine's frame, and whether they are to go on
+/// is decided by whoever has called.
+struct EventLoop::EndOfRun final : detail::CallbackNode, detail::FutureWaiter {
     explicit EndOfRun(detail::FutureCore& of) noexcept
         : CallbackNode(&ended), FutureWaiter(this), future(of) {
         if (!future.done()) future.waiters.push_back(*this);
     }
+    EndOfRun(const EndOfRun&) = delete;
+    EndOfRun& operator=(const EndOfRun&) = delete;
     ~EndOfRun() {
         if (next) future.waiters.erase(*this);
     }
     static void ended(CallbackNode& node, Verb verb) noexcept {
-        auto& self = static_cast<EndOfRun&>(node);
-        if (verb == Verb::ended) return self.future.loop->stop_chain();
-        self.future.release();
+        detail::FutureCore& future = static_cast<EndOfRun&>(node).future;
+        if (verb == Verb::drop) return future.release();
+        future.loop->special_.over = true;
+        future.loop->stop_chain();
     }
     detail::FutureCore& future;
 };
@@ -70,8 +82,7 @@ struct EventLoop::EndOfRun : detail::CallbackNode, detail::FutureWaiter {
 
 WEFT_INLINE void EventLoop::run_forever() {
     RunScope scope(*this);
-    constexpr auto never = detail::FutureCore::State::pending;
-    run_turns(never);
+    run_turns();
 }
 
 WEFT_INLINE void EventLoop::run_once() {
@@ -91,7 +102,7 @@ WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
     RunScope scope(*this);
     if (future.done()) return;
     const EndOfRun end(future);
-    run_turns(future.state);
+    run_turns();
     if (!future.done())
         detail::throw_runtime_error("run: the event loop was stopped before the future was done");
 }
@@ -122,15 +133,42 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
     while (detail::FutureWaiter* const waiter = future.waiters.pop_front()) tell(*waiter);
 }
 
-/// Its coroutine has left an outcome, or is gone.
-[[gnu::always_inline]] inline void EventLoop::finish(detail::TaskCore& task,
-                                                     detail::FutureCore::State state) noexcept {
+/// Its coroutine has left an outcome, or is gone. Returns the one task that has waited for it, if
+/// there is one: ready, and for the caller to queue before anything else becomes ready.
+[[gnu::always_inline]] inline detail::TaskCore* EventLoop::finish(
+    detail::TaskCore& task, detail::FutureCore::State state, detail::GroupCore* owner) noexcept {
     current_ = nullptr;  // destructors and handlers run outside of tasks
-    if (debug_) [[unlikely]]
+    if (debug()) [[unlikely]]
         report_swallowed(task);
-    detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag>::erase_for_good(task);
-    complete(task, state);
-    task.release();
+    task.state = state;
+    detail::TaskCore* heir = nullptr;
+    if (owner) {
+        heir = leave_group(task, *owner);
+    } else if (task.listed) {
+        detail::IntrusiveList<detail::TaskCore, detail::AllTasksTag>::erase_for_good(task);
+    }
+    if (detail::FutureWaiter* const only = task.waiters.pop_only()) {
+        queue(std::exchange(heir, nullptr));
+        if (only->target->is_callback()) {
+            tell(*only);
+        } else {
+            heir = static_cast<detail::TaskCore*>(only->target);
+            heir->waiting_on = nullptr;
+        }
+    } else if (!task.waiters.empty()) [[unlikely]] {
+        queue(std::exchange(heir, nullptr));
+        tell_all(task);
+    }
+    if (--task.refs > 0) return heir;
+    const detail::FutureCore::Typed& typed = *task.typed;
+    if (typed.plain_size > 0 && task.ended_plainly()) [[likely]] {
+        detail::release_frame(reinterpret_cast<char*>(&task) - typed.core_offset, typed.plain_size);
+        return heir;
+    }
+    // Destructors may make others ready, who come after.
+    queue(heir);
+    typed.destroy(task);
+    return nullptr;
 }
 
 /// It never ran, or is destroyed where it stands.
@@ -138,78 +176,145 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
     detail::TaskCore& task) noexcept {
     current_ = nullptr;
     task.waiting_on = nullptr;
+    detail::GroupCore* const owner = task.owner();
     task.root.destroy();
     if (detail::TaskExtras* const extras = task.extras();
         extras && !extras->cancel_message.empty()) {
         task.typed->set_cancelled(
             task, std::make_exception_ptr(CancelledError(std::move(extras->cancel_message))));
     }
-    finish(task, detail::FutureCore::State::cancelled);
+    queue(finish(task, detail::FutureCore::State::cancelled, owner));
 }
 
-/// Leaves `current_` to its caller, which knows what comes next.
-[[gnu::always_inline]] inline void EventLoop::run_task(detail::TaskCore& task) {
+/// After a last step, see `run_step`.
+[[gnu::always_inline]] inline detail::TaskCore* EventLoop::finish(detail::TaskCore& task,
+                                                                  std::uintptr_t over) noexcept {
+    return finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()),
+                  reinterpret_cast<detail::GroupCore*>(over & ~detail::task_is_over));
+}
+
+/// A step of a task that has suspended before. Leaves `current_` to its caller, which knows what
+/// comes next; returns who goes on, see `finish`.
+[[gnu::always_inline]] inline detail::TaskCore* EventLoop::run_task(detail::TaskCore& task,
+                                                                    std::coroutine_handle<> at) {
+    assert(task.started() && !task.waiting_on && !task.done());
     current_ = &task;
-    if (task.waiting_on) [[unlikely]]
-        std::exchange(task.waiting_on, nullptr)->resumed();
-    const bool over = detail::run_step(task.coroutine);
-    if (over) finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()));
+    const std::uintptr_t over = detail::run_step(at);
+    if (!over) [[likely]]
+        return nullptr;
+    return finish(task, over);
+}
+
+/// From here on the list of all tasks has it, or its group's.
+inline void EventLoop::list(detail::TaskCore& task) noexcept {
+    task.listed = true;
+    detail::GroupCore* const owner = task.owner();
+    if (!owner) {
+        tasks_.push_back(task);
+    } else if (!owner->linked()) {
+        groups_.push_back(*owner);
+    }
+}
+
+/// Like `run_task`. The task counts as not started until its first suspension.
+[[gnu::always_inline]] inline detail::TaskCore* EventLoop::run_first_step(detail::TaskCore& task) {
+    assert(!task.started() && !task.listed && !task.done());
+    current_ = &task;
+    if (const std::uintptr_t over = detail::run_step(task.root)) return finish(task, over);
+    list(task);
+    return nullptr;
 }
 
 WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
-    tasks_.push_back(task);
-    detail::TaskCore* const outer = current_;
     const detail::Interlude interlude;
-    task.start();
-    run_task(task);
+    run_in_place(task);
+}
+
+/// The rest of `run_in_place`, where it is not simply done. Outside of tasks, like every end.
+[[gnu::noinline]] WEFT_INLINE void EventLoop::end_first_step(detail::TaskCore& task,
+                                                             std::uintptr_t over) noexcept {
+    if (!over) return list(task);
+    detail::TaskCore* const outer = std::exchange(current_, nullptr);
+    queue(finish(task, over));
     current_ = outer;
 }
 
 [[gnu::noinline]] WEFT_INLINE void EventLoop::run_instead(detail::TaskCore& task) noexcept {
-    if (debug_) [[unlikely]]
+    if (debug()) [[unlikely]]
         return wake(task);  // later, as a step that has a name
     task.waiting_on = nullptr;
-    run_task(task);
+    queue(run_task(task, task.coroutine));
 }
 
-[[gnu::always_inline]] inline void EventLoop::run_node(detail::ReadyNode& node) {
+[[gnu::always_inline]] inline detail::TaskCore* EventLoop::run_node(detail::ReadyNode& node) {
     ++step_;
     detail::ready_awaits_left = ready_awaits_per_step;
-    if (node.is_marked()) [[unlikely]] {
+    std::coroutine_handle<> at = node.coroutine;
+    if (node.is_special()) [[unlikely]] {
         if (node.is_callback()) {
             current_ = nullptr;
             auto& callback = static_cast<detail::CallbackNode&>(node);
-            return callback.act(callback, detail::ReadyNode::Verb::run);
+            callback.act(callback, detail::ReadyNode::Verb::run);
+            return nullptr;
         }
         auto& task = static_cast<detail::TaskCore&>(node);
-        task.start();
-        if (task.must_cancel) [[unlikely]] {
-            task.must_cancel = false;
-            return end_unfinished(task);
+        if (node.is_ended()) [[unlikely]] {
+            current_ = nullptr;
+            tell_group_now(task, detail::ReadyNode::Verb::run);
+            return nullptr;
         }
+        if (node.is_unstarted()) [[likely]] {
+            if (!task.must_cancel) [[likely]]
+                return run_first_step(task);
+            task.must_cancel = false;
+            end_unfinished(task);
+            return nullptr;
+        }
+        task.pass_gate();
+        at = task.coroutine;
     }
-    run_task(static_cast<detail::TaskCore&>(node));
+    return run_task(static_cast<detail::TaskCore&>(node), at);
+}
+
+[[gnu::cold]] WEFT_INLINE bool EventLoop::has_tasks() noexcept {
+    bool found = !tasks_.empty() || !groups_.empty();  // (a group's parent is a task)
+    if (!found) for_each_unlisted([&](detail::TaskCore&) { found = true; });
+    return found;
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_late(
     detail::ReadyNode& callback) noexcept {
-    run_node(callback);
+    queue(run_node(callback));
 }
 
 [[gnu::always_inline]] inline void EventLoop::run_chain(detail::ReadyNode* node) {
-    if (debug_) [[unlikely]]
+    if (debug()) [[unlikely]]
         return run_watched(node);
     while (node) {
-        detail::ReadyNode* const next = rest_ = node->next_ready;
+        rest_ = node->next_ready;
         // A chain that does not fit into the first cache would wait for memory at each step.
-        if (next) __builtin_prefetch(next->next_ready);
-        run_node(*node);
+        if (rest_) __builtin_prefetch(rest_->next_ready);
+        detail::TaskCore* const heir = run_node(*node);
         node = rest_;  // (or none: the run is over)
+        if (!heir) continue;
+        // Where the turn would end here and the next one find the heir and nothing else, that turn
+        // begins at once: nobody who could tell is there.
+        if (!node && ready_.empty() && !special_.any() && inbox_->empty()) {
+            heir->next_ready = nullptr;
+            node = heir;
+        } else {
+            ready_.push(*heir);
+        }
     }
     current_ = nullptr;
 }
 
-[[gnu::noinline]] WEFT_INLINE void EventLoop::run_ready() { run_chain(ready_.take_all()); }
+/// One turn's, no more.
+[[gnu::noinline]] WEFT_INLINE void EventLoop::run_ready() {
+    special_.over = true;
+    run_chain(ready_.take_all());
+    special_.over = false;
+}
 
 /// The same in debug mode, with a look at the clock around each step; and while the loop ends.
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_watched(detail::ReadyNode* node) {
@@ -218,36 +323,33 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
         // (Before: it may be gone afterwards.)
         std::string who;
         try {
-            if (debug_ && !node->is_callback()) who = static_cast<detail::TaskCore&>(*node).name();
+            if (debug() && !node->is_callback()) who = static_cast<detail::TaskCore&>(*node).name();
         } catch (const std::bad_alloc&) {
             // Nameless in a report, should there be one; what is queued must run.
         }
-        if (ending_ && !node->is_marked()) {
+        if (ending_ && node->is_suspended()) {
             auto& task = static_cast<detail::TaskCore&>(*node);
             detail::resumes_leftover = task.is_left && task.must_cancel;
             task.is_left = false;
         }
-        const detail::Nanoseconds began = debug_ ? detail::monotonic_now() : 0;
-        run_node(*node);
+        const detail::Nanoseconds began = debug() ? detail::monotonic_now() : 0;
+        queue(run_node(*node));
         detail::resumes_leftover = false;
         current_ = nullptr;
-        if (debug_) report_slow(began, who);
+        if (debug()) report_slow(began, who);
         node = rest_;
     }
 }
 
-/// Turns until `end` is not pending any more, or the loop is stopped; at least one.
-[[gnu::noinline]] WEFT_INLINE void EventLoop::run_turns(const detail::FutureCore::State& end) {
-    for (;;) {
+/// Turns until the run is over, or the loop is stopped; at least one.
+[[gnu::noinline]] WEFT_INLINE void EventLoop::run_turns() {
+    for (bool over = false; !over;) {
         // 1. What was ready when the turn began, in order. What it makes ready waits for the next.
-        run_chain(ready_.take_all());
-        const bool over = stopping_ || end != detail::FutureCore::State::pending;
-        if (!ready_.empty() && nothing_else()) [[likely]] {
-            if (over) return;
-            continue;
-        }
-        meet_the_world(over || in_a_hurry());
-        if (over) return;
+        do {
+            run_chain(ready_.take_all());
+        } while (!special_.any() && !ready_.empty() && inbox_->empty());  // quiet turns
+        over = special_.stopping || special_.over;
+        if (ready_.empty() || !nothing_else()) meet_the_world(over || in_a_hurry());
     }
 }
 

@@ -36,6 +36,7 @@ WEFT_INLINE void EventLoop::meet_the_world(bool hurry) {
     // 4. Completions are queued by now; then what other threads posted, then due timers.
     if (!inbox_->empty()) queue_posts();
     if (!timers_.empty() && !late_timers_.queued) fire_timers(hurry);
+    if (backend_->outstanding() == 0 && timers_.empty()) special_.world = false;
     if (hang_limit_ > 0) [[unlikely]]
         check_progress();
 }

@@ -17,19 +17,34 @@ struct ReadyNode {
         ended,  // the future in whose list it waited is done: queue yourself, or see to it at once
     };
 
-    // The lowest bit of `coroutine`, alone for a callback and on its frame for a task that was not
-    // started: whatever is not simply to be resumed costs those that are no more than one test.
-    static std::coroutine_handle<> marked(std::coroutine_handle<> frame) noexcept {
-        return frame_at(address_of(frame) | 1);
+    // The lowest bits of `coroutine`: whatever is not simply to be resumed costs those that are no
+    // more than one test. The first, alone for a callback and on its frame for a task that has not
+    // started; the second for a task that a gate has let through, which is to be told. Both for a
+    // task that has ended, on its group, which is to be told.
+    static std::coroutine_handle<> unstarted(std::coroutine_handle<> frame) noexcept {
+        return frame_at(address_of(frame) | unstarted_mark);
     }
-    bool is_marked() const noexcept { return (address_of(coroutine) & 1) != 0; }
-    bool is_callback() const noexcept { return coroutine == marked(nullptr); }
+    static std::coroutine_handle<> at_gate(std::coroutine_handle<> frame) noexcept {
+        return frame_at(address_of(frame) | gate_mark);
+    }
+    bool is_special() const noexcept { return (address_of(coroutine) & marks) != 0; }
+    bool is_callback() const noexcept { return address_of(coroutine) == unstarted_mark; }
+    bool is_unstarted() const noexcept {
+        return (address_of(coroutine) & marks) == unstarted_mark && !is_callback();
+    }
+    /// A task that has suspended, and is to go on.
+    bool is_suspended() const noexcept { return (address_of(coroutine) & unstarted_mark) == 0; }
+    bool is_ended() const noexcept { return (address_of(coroutine) & marks) == marks; }
 
     std::coroutine_handle<> coroutine;
     ReadyNode* next_ready;  // set by `push`
 
+    static constexpr std::uintptr_t unstarted_mark = 1;
+    static constexpr std::uintptr_t gate_mark = 2;
+    static constexpr std::uintptr_t marks = unstarted_mark | gate_mark;
+
 protected:
-    explicit ReadyNode(std::coroutine_handle<> frame) noexcept : coroutine(marked(frame)) {}
+    explicit ReadyNode(std::coroutine_handle<> frame) noexcept : coroutine(unstarted(frame)) {}
     ReadyNode(const ReadyNode&) = delete;
     ReadyNode& operator=(const ReadyNode&) = delete;
     ~ReadyNode() = default;
@@ -73,6 +88,7 @@ public:
         head_ = &first;
     }
 
+    ReadyNode* first() const noexcept { return head_; }
     /// The last one, null when there is none.
     ReadyNode* last() const noexcept { return head_ ? tail_ : nullptr; }
     /// Null: as the first.

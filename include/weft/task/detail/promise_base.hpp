@@ -15,8 +15,9 @@ namespace weft::detail {
 /// Two pointers: what comes after the end, and where to put the outcome (Promise<T> knows that it
 /// is an Outcome<T>). The outcome lives with whoever waits for it (the awaiting frame, or the
 /// task), and is final when the coroutine has ended.
-class PromiseBase : public RunsInSteps {
+class PromiseBase : public PromiseCore, public RunsInSteps {
 public:
+    PromiseBase() noexcept {}
     static void* operator new(std::size_t size) { return allocate_frame(size); }
     static void operator delete(void* memory, std::size_t size) noexcept {
         release_frame(memory, size);
@@ -27,14 +28,23 @@ public:
     /// The frame goes by itself, before anybody looks at the outcome.
     std::suspend_never final_suspend() noexcept {
         outcome_->set_final();
-        goes_on = after_;  // (destructors are still to come)
+        goes_on = after;  // (destructors are still to come)
         return {};
     }
 
-    void set_continuation(std::coroutine_handle<> parent) noexcept { after_ = address_of(parent); }
-    void set_outcome(OutcomeBase& outcome) noexcept { outcome_ = &outcome; }
+    void set_continuation(std::coroutine_handle<> parent) noexcept { after = address_of(parent); }
+    void set_continuation(Continuation& then) noexcept { after = address_of(then); }
+    // One of these two comes before the first step.
+    /// The one that awaits it runs it, and goes on itself if it ends at once.
+    void set_in_place(OutcomeBase& outcome) noexcept {
+        outcome_ = &outcome;
+        after = was_in_place;
+    }
     /// A task begins with this frame.
-    void set_root() noexcept { after_ = task_is_over; }
+    void set_root(OutcomeBase& outcome) noexcept {
+        outcome_ = &outcome;
+        after = task_is_over;
+    }
 
 protected:
     template <class T>
@@ -43,8 +53,7 @@ protected:
     }
 
 private:
-    std::uintptr_t after_ = was_in_place;  // see goes_on
-    OutcomeBase* outcome_ = nullptr;
+    OutcomeBase* outcome_;
 };
 
 }  // namespace weft::detail

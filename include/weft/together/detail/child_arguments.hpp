@@ -66,6 +66,8 @@ auto keep(A&& child) {
             static_assert(always_false<A>, "weft: give the coroutine away: std::move(coro)");
             return Child(nullptr);
         }
+    } else if constexpr (BecomesCoro<Child> && std::is_same_v<A, Child>) {
+        return std::move(child).to_coro();
     } else if constexpr (FutureHandle<Child>) {
         return Future<typename Child::value_type>(std::forward<A>(child));
     } else if constexpr (MakesCoro<std::decay_t<A>>) {
@@ -107,7 +109,7 @@ using Stored = std::conditional_t<
 
 /// Moved out when nobody else can look at it any more, like a future's (FutureAwaiter).
 template <class T>
-Stored<T> take_stored(Outcome<T>& outcome, bool shared) {
+[[gnu::always_inline]] inline Stored<T> take_stored(Outcome<T>& outcome, bool shared) {
     if constexpr (std::is_void_v<T>) {
         return Void();
     } else if constexpr (std::is_reference_v<T>) {
@@ -311,10 +313,10 @@ private:
 
 namespace detail {
 
-template <class... A, class T>
-auto in_place_if_borrowing(Coro<T> coro) {
+template <class... A, class C>
+auto in_place_if_borrowing(C coro) {
     if constexpr (any_operation<A...>) {
-        return InPlace<T>(std::move(coro));
+        return InPlace<typename C::value_type>(std::move(coro));
     } else {
         return coro;
     }
