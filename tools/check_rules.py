@@ -161,7 +161,7 @@ def labels_have_lines_of_their_own(name, lines):
 NAMESPACE = re.compile(r"^namespace ([\w:]+) \{$")
 TYPE = re.compile(r"^(?:class|struct|enum class) (?:\[\[[\w:]+\]\] )*(\w+)\b(?!::)([^;]*)(;?)$")
 # What is caught or looked at needs the whole type; Singleflight's default argument is std::hash.
-NOT_FORWARD = re.compile(r": public std::|^class \w+Error final|^class GeneratorExit|^struct \w+Statistics|^class Singleflight")
+NOT_FORWARD = re.compile(r": public (?:std::|RuntimeError)|^class \w+Error final|^class GeneratorExit|^struct \w+Statistics|^class Singleflight")
 
 
 def types_of_users(lines):

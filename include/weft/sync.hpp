@@ -12,6 +12,7 @@
 #include "sync/lock.hpp"
 #include "sync/notify.hpp"
 #include "sync/once_cell.hpp"
+#include "sync/reserving_queue.hpp"
 #include "sync/rw_lock.hpp"
 #include "sync/semaphore.hpp"
 #include "sync/wait_queue.hpp"

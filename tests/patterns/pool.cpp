@@ -421,4 +421,16 @@ TEST_CASE("a pool can be cut off after every turn", "[pool][step_kill]") {
     REQUIRE(support::cut_everywhere(pooled) > 8);
 }
 
+WEFT_TEST_CASE("options and pools need not name the type of the resource", "[pool]") {
+    auto make = []() -> Coro<std::string> { co_return std::string("made"); };
+    weft::Pool pool(make, weft::PoolOptions(1, 30s));
+    weft::PoolOptions options;
+    options.max_size = 2;
+    weft::Pool<std::string> other(make, options);
+    auto lease = co_await pool.acquire();
+    auto another = co_await other.acquire();
+    REQUIRE(*lease + *another == "mademade");
+    REQUIRE_FALSE(pool.try_acquire());
+}
+
 }  // namespace pool_test

@@ -277,4 +277,30 @@ WEFT_TEST_CASE("a broadcast tells what it keeps, how many receivers it has and h
     REQUIRE(idle.behind() == 3);
 }
 
+WEFT_TEST_CASE("after close nothing is sent, and receivers get what is kept and then the end",
+               "[broadcast]") {
+    Broadcast<int> broadcast(4);
+    auto receiver = broadcast.subscribe();
+    auto waits = broadcast.subscribe();
+    broadcast.send(1);
+    (void)waits.try_recv();
+    auto waiting = weft::create_task([&]() -> Coro<bool> {
+        const auto item = co_await waits.recv();
+        co_return static_cast<bool>(item);
+    });
+    co_await weft::yield();
+    broadcast.close();
+    broadcast.close();
+    REQUIRE(broadcast.closed());
+    REQUIRE_THROWS_AS(broadcast.send(2), weft::ChannelClosed);
+    const bool waited_got = co_await waiting;
+    REQUIRE_FALSE(waited_got);
+    const auto kept = co_await receiver.recv();
+    REQUIRE(*kept == 1);
+    const auto end = co_await receiver.recv();
+    REQUIRE_FALSE(end);
+    REQUIRE(receiver.closed());
+    REQUIRE(broadcast.subscribe().closed());
+}
+
 }  // namespace broadcast_test

@@ -272,8 +272,11 @@ WEFT_TEST_CASE("a getter may destroy the queue when it wakes; others keep what t
         }
     };
     auto joins = [&]() -> Coro<void> {
-        co_await queue->join();
-        log += 'j';
+        try {
+            co_await queue->join();
+        } catch (const weft::RuntimeError&) {
+            log += 'j';
+        }
     };
     const auto one = weft::create_task(destroys);
     const auto two = weft::create_task(gets);
@@ -283,7 +286,7 @@ WEFT_TEST_CASE("a getter may destroy the queue when it wakes; others keep what t
     queue->put_nowait(2);
     const auto join = weft::create_task(joins(), weft::TaskOptions("", true));
     co_await turns(3);
-    REQUIRE(log == "12j!");
+    REQUIRE(log == "12!j");
     REQUIRE_FALSE(queue);
 }
 

@@ -188,4 +188,55 @@ WEFT_TEST_CASE("28: a pending cancel strikes an arrival that would wait, and it 
     REQUIRE(barrier.n_waiting() == 0);
 }
 
+WEFT_TEST_CASE("109: reset in the step in which the last released one leaves breaks no new arrival",
+               "[barrier]") {
+    Barrier barrier(3);
+    auto resets = [&]() -> Coro<void> {
+        co_await barrier.wait();
+        barrier.reset();
+    };
+    std::vector<weft::Task<void>> released;
+    for (int i = 0; i < 2; ++i) released.push_back(weft::create_task(resets));
+    co_await weft::yield();
+    co_await barrier.wait();
+    // While it drains:
+    std::vector<weft::Task<std::size_t>> arrived;
+    for (int i = 0; i < 2; ++i) {
+        arrived.push_back(weft::create_task(meets(barrier), weft::TaskOptions("", true)));
+    }
+    REQUIRE(barrier.statistics().blocked == 2);
+    co_await some_turns(2);
+    for (auto& task : released) REQUIRE(end_of(task) == "ok");
+    REQUIRE_FALSE(arrived[0].done());
+    REQUIRE_FALSE(arrived[1].done());
+    const std::size_t last = co_await barrier.wait();
+    const std::size_t first = co_await arrived[0];
+    REQUIRE(last == 2);
+    REQUIRE(first == 0);
+}
+
+WEFT_TEST_CASE("109: reset in that step breaks those who have arrived since the drain",
+               "[barrier]") {
+    Barrier barrier(3);
+    weft::Task<std::size_t> after;
+    auto leaves = [&]() -> Coro<void> { co_await barrier.wait(); };
+    auto resets = [&]() -> Coro<void> {
+        co_await barrier.wait();  // the last one that is released
+        after = weft::create_task(meets(barrier), weft::TaskOptions("", true));
+        barrier.reset();
+    };
+    auto first = weft::create_task(leaves);
+    auto second = weft::create_task(resets);
+    co_await weft::yield();
+    co_await barrier.wait();
+    auto held_up = weft::create_task(meets(barrier), weft::TaskOptions("", true));
+    co_await some_turns(3);
+    REQUIRE(second.done());
+    REQUIRE_FALSE(held_up.done());
+    REQUIRE(end_of(after) == broken);
+    REQUIRE(barrier.n_waiting() == 1);
+    held_up.cancel();
+    co_await held_up.wait();
+}
+
 }  // namespace barrier_test

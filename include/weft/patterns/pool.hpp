@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <exception>
 #include <stdexcept>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -24,14 +25,18 @@
 namespace weft {
 
 /// `acquire` from a pool that is closed.
-class PoolClosed : public std::runtime_error {
+class PoolClosed : public RuntimeError {
 public:
-    PoolClosed() : std::runtime_error("the pool is closed") {}
+    PoolClosed() : RuntimeError("the pool is closed") {}
 };
 
+template <class T = void>
+struct PoolOptions;
+
+/// What needs no type of resource: `weft::Pool<Connection> pool(connect, weft::PoolOptions(4));`
 /// Not an aggregate: see TaskOptions.
-template <class T>
-struct PoolOptions {
+template <>
+struct PoolOptions<void> {
     explicit PoolOptions(std::size_t most = 10, Duration unused = Duration(0)) noexcept
         : max_size(most), idle_timeout(unused) {}
 
@@ -39,6 +44,16 @@ struct PoolOptions {
     std::size_t max_size;
     /// A resource that nobody has used for that long is closed; 0: they are kept.
     Duration idle_timeout;
+};
+
+/// With what is done to a resource: `weft::Pool<Connection>::Options options(4);`
+template <class T>
+struct PoolOptions : PoolOptions<void> {
+    explicit PoolOptions(std::size_t most = 10, Duration unused = Duration(0)) noexcept
+        : PoolOptions<void>(most, unused) {}
+    // NOLINTNEXTLINE(google-explicit-constructor): so that T need not be named.
+    PoolOptions(const PoolOptions<void>& untyped) noexcept : PoolOptions<void>(untyped) {}
+
     /// Asked before a resource is lent again. False or an exception: it is closed, and the next
     /// one is tried, or a new one made.
     detail::Callback<Coro<bool>(T&)> check;
@@ -200,8 +215,14 @@ public:
     }
     ~PoolLease() { release(); }
 
-    T& operator*() const noexcept { return *resource_; }
-    T* operator->() const noexcept { return resource_.get(); }
+    /// Throws:   RuntimeError when it is empty: moved from, given back, or from a failed
+    ///           `try_acquire`.
+    T& operator*() const {
+        if (!resource_) [[unlikely]]
+            detail::throw_runtime_error("weft: the lease is empty");
+        return *resource_;
+    }
+    T* operator->() const { return &**this; }
     explicit operator bool() const noexcept { return static_cast<bool>(resource_); }
 
     /// Gives the resource back before the lease goes. Does nothing when it is empty.
@@ -253,18 +274,20 @@ class Pool {
 
 public:
     using Lease = PoolLease<T>;
+    using Options = PoolOptions<T>;
 
     /// `make()` returns a Coro<T>.
     /// Throws:   std::invalid_argument for options that make no sense.
     template <class Make>
-    explicit Pool(Make make, PoolOptions<T> options = PoolOptions<T>()) {
+    explicit Pool(Make make, std::type_identity_t<Options> options = Options()) {
         if (options.max_size == 0 || options.idle_timeout < Duration(0))
             throw std::invalid_argument("weft: Pool: options that make no sense");
         core_ = typename Core::Shared(new Core(std::move(make), std::move(options)));
     }
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
-    /// Closes it without waiting: `close()` does that.
+    /// Closes it without waiting (`close()` waits). Acquires that wait throw PoolClosed, which is a
+    /// RuntimeError.
     ~Pool() { core_->shut(); }
 
     /// Lends a resource that was given back, or makes one, or waits until it may.
@@ -335,5 +358,11 @@ private:
 
     typename Core::Shared core_;
 };
+
+// `weft::Pool pool(connect);` lends what `connect()` makes.
+template <class Make>
+Pool(Make) -> Pool<typename std::invoke_result_t<Make&>::value_type>;
+template <class Make, class Options>
+Pool(Make, Options) -> Pool<typename std::invoke_result_t<Make&>::value_type>;
 
 }  // namespace weft

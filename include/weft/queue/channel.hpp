@@ -12,6 +12,7 @@
 #include "../base/std_parts.hpp"
 #include "channel_closed.hpp"
 #include "detail/element.hpp"
+#include "detail/end.hpp"
 #include "detail/item_queue.hpp"
 
 namespace weft {
@@ -34,62 +35,20 @@ struct ChannelStatistics {
 namespace detail {
 
 template <class T>
-struct ChannelCore : Recycled {
-    explicit ChannelCore(std::size_t capacity) noexcept : items(capacity) {}
-
-    // Both may destroy items, and an item may hold the last other end: the count goes down last.
-    void sender_left() noexcept {
-        if (--senders == 0) items.close();
-        release();
-    }
-    void receiver_left() noexcept {
-        if (--receivers == 0) {
-            items.close();
-            (void)items.drain();
-        }
-        release();
-    }
-    void release() noexcept {
-        if (--ends == 0) delete this;
-    }
-
-    ChannelStatistics statistics() const noexcept {
-        return ChannelStatistics(items.size(), senders, receivers, items.waiting_puts(),
-                                 items.waiting_gets());
-    }
-
-    ItemQueue<T, FifoStore<T>> items;
-    std::uint32_t senders = 1;
-    std::uint32_t receivers = 1;
-    std::uint32_t ends = 2;
-};
-
+struct ChannelCore;
 template <class T>
-class [[nodiscard]] [[gnu::warn_unused]] ChannelSendAwaiter final
-    : public PutWait<T, FifoStore<T>> {
-public:
-    template <class U>
-    ChannelSendAwaiter(ItemQueue<T, FifoStore<T>>& items, U&& item)
-        : PutWait<T, FifoStore<T>>(items, std::forward<U>(item)) {}
-    const char* what() const noexcept override { return "channel send"; }
-    void await_resume() {
-        if (!this->was_put()) [[unlikely]]
-            throw_channel_closed("send: every receiver of the channel is gone");
-    }
-};
-
+class ChannelSendAwaiter;
 template <class T>
-class [[nodiscard]] [[gnu::warn_unused]] ChannelReceiveAwaiter final
-    : public GetWait<T, FifoStore<T>> {
-public:
-    explicit ChannelReceiveAwaiter(ItemQueue<T, FifoStore<T>>& items) noexcept
-        : GetWait<T, FifoStore<T>>(items) {}
-    const char* what() const noexcept override { return "channel recv"; }
-    std::optional<T> await_resume() {
-        if (!this->has_item()) [[unlikely]]
-            return std::nullopt;
-        return this->template take<std::optional<T>>();
-    }
+class ChannelReceiveAwaiter;
+template <class T>
+struct Sending {
+    static void join(ChannelCore<T>& core) noexcept;
+    static void leave(ChannelCore<T>& core) noexcept;
+};
+template <class T>
+struct Receiving {
+    static void join(ChannelCore<T>& core) noexcept;
+    static void leave(ChannelCore<T>& core) noexcept;
 };
 
 }  // namespace detail
@@ -103,102 +62,78 @@ public:
 ///     while (auto line = co_await channel.receiver.recv()) use(*line);
 ///
 /// Tasks that wait are served in the order in which they came, by direct hand-off, as in Queue.
+///
+/// An end may be moved, assigned to, closed or destroyed at any time, also while a task waits in a
+/// call of it.
+/// Thread:   loop thread only.
 template <class T>
 class Channel {
     using Core = detail::ChannelCore<T>;
 
 public:
-    class Sender;
-    class Receiver;
-
     /// Throws:   std::invalid_argument when `capacity` is 0.
     explicit Channel(std::size_t capacity) : Channel(make_core(capacity)) {}
 
     class Sender {
     public:
-        Sender(const Sender& other) noexcept : core_(other.core_) {
-            if (!core_) return;
-            ++core_->senders;
-            ++core_->ends;
-        }
-        Sender(Sender&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
-        Sender& operator=(Sender other) noexcept {
-            std::swap(core_, other.core_);
-            return *this;
-        }
-        ~Sender() { close(); }
-
         /// Sends an item; suspends while the channel is full.
-        /// Throws:   ChannelClosed when the last receiver is gone; CancelledError.
+        /// Throws:   ChannelClosed when the last receiver is gone, or this end is closed meanwhile;
+        ///           RuntimeError when this end is empty; CancelledError.
         /// Cancel:   lossless: the item was sent, or it is still in the awaiter; see Queue::put.
-        auto send(T&& item) { return detail::ChannelSendAwaiter<T>(core_->items, std::move(item)); }
-        auto send(const T& item) { return detail::ChannelSendAwaiter<T>(core_->items, item); }
+        auto send(T&& item) { return detail::ChannelSendAwaiter<T>(end_, std::move(item)); }
+        auto send(const T& item) { return detail::ChannelSendAwaiter<T>(end_, item); }
         /// False: the channel is full or has no receiver, and `item` was not moved from.
-        bool try_send(T&& item) {
-            return core_->items.can_put() && put(detail::Element<T>(std::move(item)));
-        }
-        bool try_send(const T& item) {
-            return core_->items.can_put() && put(detail::Element<T>(item));
-        }
+        /// Throws:   RuntimeError when this end is empty; what moving T throws.
+        bool try_send(T&& item) { return end_.require("try_send").try_send(std::move(item)); }
+        bool try_send(const T& item) { return end_.require("try_send").try_send(item); }
 
-        /// Of the whole channel, for an end that has not let go of it. Walks those who wait.
-        ChannelStatistics statistics() const noexcept { return core_->statistics(); }
-        /// True: nobody will ever receive what is sent.
-        bool closed() const noexcept { return !core_ || core_->receivers == 0; }
+        /// Of the whole channel. Walks those who wait.
+        /// Throws:   RuntimeError when this end is empty.
+        ChannelStatistics statistics() const { return end_.require("statistics").statistics(); }
+        /// True: nobody will ever receive what is sent, or this end is empty.
+        bool closed() const noexcept { return !end_ || end_->receivers == 0; }
         /// Lets go of the channel, as the destructor does.
-        void close() noexcept {
-            if (core_) std::exchange(core_, nullptr)->sender_left();
-        }
+        void close() noexcept { end_.close(); }
 
     private:
         friend Channel;
-        explicit Sender(Core* core) noexcept : core_(core) {}
-        bool put(detail::Element<T> item) { return core_->items.try_put(item); }
-        Core* core_;
+        explicit Sender(Core* core) noexcept : end_(core) {}
+        detail::End<Core, detail::Sending<T>> end_;
     };
 
     class Receiver {
     public:
-        Receiver(const Receiver& other) noexcept : core_(other.core_) {
-            if (!core_) return;
-            ++core_->receivers;
-            ++core_->ends;
-        }
-        Receiver(Receiver&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
-        Receiver& operator=(Receiver other) noexcept {
-            std::swap(core_, other.core_);
-            return *this;
-        }
-        ~Receiver() { close(); }
-
         /// Receives the next item; suspends while there is none.
-        /// Returns:  empty once the last sender is gone and everything was received.
-        /// Throws:   CancelledError.
+        /// Returns:  empty once the last sender is gone and everything was received, or when this
+        ///           end is closed meanwhile.
+        /// Throws:   RuntimeError when this end is empty; CancelledError.
         /// Cancel:   lossless: either an item is returned or none was taken.
-        auto recv() noexcept { return detail::ChannelReceiveAwaiter<T>(core_->items); }
+        auto recv() { return detail::ChannelReceiveAwaiter<T>(end_); }
         /// Empty when nothing is there now.
+        /// Throws:   RuntimeError when this end is empty.
         std::optional<T> try_recv() {
-            if (core_->items.empty()) return std::nullopt;
-            return core_->items.template pop_value<std::optional<T>>();
+            Core& core = end_.require("try_recv");
+            if (core.items.empty()) return std::nullopt;
+            return core.items.template pop_value<std::optional<T>>();
         }
 
-        /// Of the whole channel, for an end that has not let go of it. Walks those who wait.
-        ChannelStatistics statistics() const noexcept { return core_->statistics(); }
+        /// Of the whole channel. Walks those who wait.
+        /// Throws:   RuntimeError when this end is empty.
+        ChannelStatistics statistics() const { return end_.require("statistics").statistics(); }
         /// Items that can be received at once.
-        std::size_t size() const noexcept { return core_->items.size(); }
-        /// True: nothing is there, and nothing will come.
+        /// Throws:   RuntimeError when this end is empty.
+        std::size_t size() const { return end_.require("size").items.size(); }
+        /// True: nothing is there and nothing will come, or this end is empty.
         bool closed() const noexcept {
-            return !core_ || (core_->senders == 0 && core_->items.empty());
+            return !end_ || (end_->senders == 0 && end_->items.empty());
         }
         /// Lets go of the channel, as the destructor does.
-        void close() noexcept {
-            if (core_) std::exchange(core_, nullptr)->receiver_left();
-        }
+        void close() noexcept { end_.close(); }
 
     private:
         friend Channel;
-        explicit Receiver(Core* core) noexcept : core_(core) {}
-        Core* core_;
+        explicit Receiver(Core* core) noexcept : end_(core) {}
+        detail::End<Core, detail::Receiving<T>> end_;
     };
 
     /// The first two ends. Move them to where they are used, or the channel does not end.
@@ -214,4 +149,117 @@ private:
     }
 };
 
+namespace detail {
+
+template <class T>
+struct ChannelCore : Recycled {
+    explicit ChannelCore(std::size_t capacity) noexcept : items(capacity) {}
+
+    template <class U>
+    bool try_send(U&& item) {
+        if (!items.can_put()) return false;
+        Element<T> element(std::forward<U>(item));
+        return items.try_put(element);
+    }
+    ChannelStatistics statistics() const noexcept {
+        return ChannelStatistics(items.size(), senders, receivers, items.waiting_puts(),
+                                 items.waiting_gets());
+    }
+    void add_ref() noexcept { ++refs; }
+    void release() noexcept {
+        if (--refs == 0) delete this;
+    }
+
+    ItemQueue<T, FifoStore<T>> items;
+    std::uint32_t senders = 1;
+    std::uint32_t receivers = 1;
+    std::uint32_t refs = 2;  // the ends, and awaits that have outlived theirs
+};
+
+template <class T>
+void Sending<T>::join(ChannelCore<T>& core) noexcept {
+    ++core.senders;
+    core.add_ref();
+}
+template <class T>
+void Receiving<T>::join(ChannelCore<T>& core) noexcept {
+    ++core.receivers;
+    core.add_ref();
+}
+// Both may destroy items, and an item may hold the last other end: the count goes down last.
+template <class T>
+void Sending<T>::leave(ChannelCore<T>& core) noexcept {
+    if (--core.senders == 0) core.items.close();
+    core.release();
+}
+template <class T>
+void Receiving<T>::leave(ChannelCore<T>& core) noexcept {
+    if (--core.receivers == 0) {
+        core.items.close();
+        (void)core.items.drain();
+    }
+    core.release();
+}
+
+template <class T>
+class [[nodiscard]] [[gnu::warn_unused]] ChannelSendAwaiter final
+    : EndWait<ChannelCore<T>, Sending<T>>,
+      public PutWait<T, FifoStore<T>> {
+    using Base = EndWait<ChannelCore<T>, Sending<T>>;
+    using Put = PutWait<T, FifoStore<T>>;
+
+public:
+    template <class U>
+    ChannelSendAwaiter(End<ChannelCore<T>, Sending<T>>& end, U&& item)
+        : Base(end, "send"), Put(Base::core().items, std::forward<U>(item)) {}
+    const char* what() const noexcept override { return "channel send"; }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) {
+        if (!this->has_end()) [[unlikely]]
+            return this->turn_away_at_once(handle);
+        Put::begin_wait(handle);
+    }
+    void await_resume() {
+        if (!this->was_put()) [[unlikely]]
+            throw_channel_closed("send: every receiver of the channel is gone");
+    }
+
+private:
+    void end_gone() noexcept override { this->turn_away(); }
+    void throw_abandoned() const override {
+        throw_channel_closed("send: this end of the channel was closed while a task waited");
+    }
+};
+
+template <class T>
+class [[nodiscard]] [[gnu::warn_unused]] ChannelReceiveAwaiter final
+    : EndWait<ChannelCore<T>, Receiving<T>>,
+      public GetWait<T, FifoStore<T>> {
+    using Base = EndWait<ChannelCore<T>, Receiving<T>>;
+    using Get = GetWait<T, FifoStore<T>>;
+
+public:
+    explicit ChannelReceiveAwaiter(End<ChannelCore<T>, Receiving<T>>& end)
+        : Base(end, "recv"), Get(Base::core().items) {}
+    const char* what() const noexcept override { return "channel recv"; }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    void begin_wait(std::coroutine_handle<> handle) {
+        if (!this->has_end()) [[unlikely]]
+            return this->turn_away_at_once(handle);
+        Get::begin_wait(handle);
+    }
+    std::optional<T> await_resume() {
+        check_leftover();
+        if (!this->holds_result()) [[unlikely]] {
+            if (!this->was_turned_away()) this->finish_wait();
+            return std::nullopt;
+        }
+        return this->template take<std::optional<T>>();
+    }
+
+private:
+    void end_gone() noexcept override { this->turn_away(); }
+};
+
+}  // namespace detail
 }  // namespace weft

@@ -44,16 +44,20 @@ public:
     QueueFull() : std::runtime_error("the queue is full") {}
 };
 
-/// A put after `shutdown()`, or a get when nothing is left after it.
-class QueueShutDown : public std::runtime_error {
+/// A put after `shutdown()`, or a get when nothing is left after it; either, when the queue is
+/// destroyed while a task waits.
+class QueueShutDown : public RuntimeError {
 public:
-    QueueShutDown() : std::runtime_error("the queue is shut down") {}
+    explicit QueueShutDown(const char* what = "the queue is shut down") : RuntimeError(what) {}
 };
 
 namespace detail {
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_queue_shut_down() {
     throw QueueShutDown();
+}
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_queue_destroyed() {
+    throw QueueShutDown("weft: the queue was destroyed while a task waited for it");
 }
 
 template <class T, class Store>
@@ -66,6 +70,9 @@ public:
             throw_queue_shut_down();
         return this->take();
     }
+
+private:
+    void throw_abandoned() const override { throw_queue_destroyed(); }
 };
 
 template <class T, class Store>
@@ -79,6 +86,9 @@ public:
         if (!this->was_put()) [[unlikely]]
             throw_queue_shut_down();
     }
+
+private:
+    void throw_abandoned() const override { throw_queue_destroyed(); }
 };
 
 class [[nodiscard]] [[gnu::warn_unused]] QueueJoinAwaiter final : public GateWait {
@@ -92,6 +102,7 @@ public:
     void await_resume() { finish_wait(); }
 
 private:
+    void throw_abandoned() const override { throw_queue_destroyed(); }
     bool ready_;
 };
 
@@ -114,7 +125,7 @@ private:
 /// No put or get allocates, except that the store doubles when it is full (never beyond what
 /// `maxsize` needs), and that an item whose move may throw is given a recycled block of memory.
 ///
-/// A queue that is destroyed ends whoever still waits, as `shutdown(true)` does.
+/// Destroyed with tasks that wait, it wakes them with a QueueShutDown, which is a RuntimeError.
 template <class T, class Store>
 class BasicQueue {
     using Items = detail::ItemQueue<T, Store>;
@@ -183,6 +194,7 @@ public:
         items_.task_done();
     }
     /// Waits until `task_done` was called for every item that was put.
+    /// Throws:   QueueShutDown when the queue is destroyed meanwhile; CancelledError.
     /// Cancel:   at once.
     auto join() noexcept {
         return detail::QueueJoinAwaiter(items_.joiners(), items_.unfinished() == 0);

@@ -35,9 +35,24 @@ template <class Awaiter>
     }
 }
 
+/// It takes what it wants now, and returns with it behind those who were granted before. (A cancel
+/// that is pending strikes after that, as it does where there is nobody to go behind.)
+template <class Awaiter>
+[[gnu::cold, gnu::noinline]] void take_and_go_round(Awaiter& awaiter,
+                                                    std::coroutine_handle<> handle) {
+    if (awaiter.try_take()) {
+        awaiter.grant_here(handle);
+    } else {
+        awaiter.begin_wait(handle);
+    }
+}
+
 /// For `await_suspend`. The awaiter has
 ///  - `try_take()`: false if it must wait. Where it is `await_resume` that takes, a look;
 ///  - `begin_wait(handle)`, in which a pending cancel strikes;
+///  - where others may have been granted what they waited for and have not run yet,
+///    `is_behind_granted()`: then it takes what is there and goes round, behind them. (Its
+///    `await_ready` asks too.) So awaits return in the order of arrival;
 ///  - `grant_here(handle)`, after `try_take()`: as if it had waited and was granted what it took,
 ///    so that a teardown or a lost race gives it back; and `go_round`. From there on until the
 ///    task runs no cancel reaches the await, which returns what it took.
@@ -46,6 +61,10 @@ template <class Awaiter>
                                                     std::coroutine_handle<> handle) {
     if (ready_awaits_left < 0) [[unlikely]]
         return look_and_go_round(awaiter, handle);
+    if constexpr (requires { awaiter.is_behind_granted(); }) {
+        if (awaiter.is_behind_granted()) [[unlikely]]
+            return take_and_go_round(awaiter, handle);
+    }
     awaiter.begin_wait(handle);
 }
 

@@ -4,18 +4,19 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <stdexcept>
 
-#include "detail/reserving_queue.hpp"
+#include "reserving_queue.hpp"
 
 namespace weft {
 
 class Barrier;
 
 /// The barrier was reset or aborted, so those who wait for each other will not all come.
-class BrokenBarrierError : public std::runtime_error {
+class BrokenBarrierError : public RuntimeError {
 public:
-    using std::runtime_error::runtime_error;
+    using RuntimeError::RuntimeError;
 };
 
 struct BarrierStatistics {
@@ -47,6 +48,7 @@ private:
 
     std::size_t index_ = 0;
     bool broken_ = false;
+    bool held_up_ = false;  // it arrived while the barrier drained
 };
 
 class [[nodiscard]] [[gnu::warn_unused]] BarrierAwaiter final : public LazyWait<BarrierWait> {
@@ -87,11 +89,15 @@ public:
     /// Cancel:   leaves, and one more has to come; after the release it returns.
     auto wait() noexcept { return detail::BarrierAwaiter(*this); }
 
-    /// Ends the round: those who wait get a BrokenBarrierError, but not those who arrived while it
-    /// drains (they belong to the next round). After `abort`, the way back.
+    /// Ends the round: those who wait get a BrokenBarrierError, but not those who have arrived
+    /// while it drains (they belong to the next round); nor do they in the very step in which the
+    /// last of those who were released goes on. After `abort`, the way back.
     void reset() noexcept {
         aborted_ = false;
-        if (!draining()) break_all();
+        if (draining()) return;
+        if (drained_in_ == get_running_step()) [[unlikely]]
+            return break_those_after_the_drain();
+        break_all();
     }
     /// Everybody who waits or comes later gets a BrokenBarrierError, until `reset`.
     void abort() noexcept {
@@ -125,11 +131,19 @@ private:
     }
     /// Somebody who was released has run: those who were held up may be a full round.
     void one_has_left() noexcept {
-        if (settled() && queued_ >= parties_) release_first(parties_);
+        if (!settled()) return;
+        if (queued_ >= parties_) return release_first(parties_);
+        drained_in_ = get_running_step();
     }
+    static std::uint64_t get_running_step() noexcept {
+        const EventLoop* const loop = EventLoop::running();
+        return loop ? loop->step() : 0;
+    }
+    [[gnu::cold]] void break_those_after_the_drain() noexcept;
 
     std::size_t parties_;
-    std::size_t queued_ = 0;  // arrived, or held up while it drains
+    std::size_t queued_ = 0;        // arrived, or held up while it drains
+    std::uint64_t drained_in_ = 0;  // the step in which the last drain has ended
     bool aborted_ = false;
 };
 
@@ -153,6 +167,7 @@ inline bool BarrierAwaiter::try_take() {
 
 inline void BarrierWait::begin(std::coroutine_handle<> handle) {
     if (!stop_here(handle)) return;
+    held_up_ = barrier().draining();
     queue().push_back(*this);
     ++barrier().queued_;
 }
@@ -185,4 +200,16 @@ inline std::size_t BarrierAwaiter::await_resume() {
 }
 
 }  // namespace detail
+
+/// Those who were held up stand in front.
+inline void Barrier::break_those_after_the_drain() noexcept {
+    for_each_waiting([this](detail::ReservedWait& waiter) {
+        auto& arrived = static_cast<detail::BarrierWait&>(waiter);
+        if (arrived.held_up_) return;
+        --queued_;
+        arrived.broken_ = true;
+        grant_out_of_turn(arrived);
+    });
+}
+
 }  // namespace weft

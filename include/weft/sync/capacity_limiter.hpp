@@ -14,7 +14,7 @@
 #include "../base/std_parts.hpp"
 #include "../task/task.hpp"
 #include "detail/guard.hpp"
-#include "detail/reserving_queue.hpp"
+#include "reserving_queue.hpp"
 
 namespace weft {
 
@@ -59,7 +59,7 @@ public:
     /// `borrower`: null for the task that awaits.
     CapacityAwaiter(CapacityLimiter& limiter, const void* borrower) noexcept
         : limiter_(limiter), borrower_(borrower) {}
-    bool await_ready() { return may_go_on() && try_take(); }
+    bool await_ready() { return may_go_on() && !is_behind_granted() && try_take(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     void begin_wait(std::coroutine_handle<> handle) {
         begin(limiter_, borrower_).wait_in_queue(handle);
@@ -68,6 +68,7 @@ public:
         begin(limiter_, borrower_).grant_here(handle);
     }
     bool try_take();
+    bool is_behind_granted() const noexcept;
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -235,6 +236,11 @@ template <class Guard>
 bool CapacityAwaiter<Guard>::try_take() {
     if (!borrower_) borrower_ = CapacityLimiter::self();
     return limiter_.try_acquire_on_behalf_of(borrower_);
+}
+
+template <class Guard>
+bool CapacityAwaiter<Guard>::is_behind_granted() const noexcept {
+    return !limiter_.settled();
 }
 
 template <class Guard>

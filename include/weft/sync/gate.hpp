@@ -43,6 +43,8 @@ protected:
 
     /// For `await_suspend`.
     void wait(std::coroutine_handle<> handle);
+    /// If it waits still.
+    inline void turn_away() noexcept;
     Gate& gate() const noexcept { return *gate_; }
 
 private:
@@ -184,6 +186,12 @@ inline TaskCore* GateWait::cancel() noexcept {
         gate_->tell_those_on_their_way();
     }
     return nullptr;
+}
+
+[[gnu::cold]] inline void GateWait::turn_away() noexcept {
+    if (state() != State::queued || !gate_->waits(*this)) return;
+    gate_->remove(*this);
+    GrantWait::turn_away();
 }
 
 inline WaitInfo GateWait::describe() const noexcept {

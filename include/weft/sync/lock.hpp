@@ -11,7 +11,7 @@
 #include "../task/task.hpp"
 #include "detail/guard.hpp"
 #include "detail/holder.hpp"
-#include "detail/reserving_queue.hpp"
+#include "reserving_queue.hpp"
 
 namespace weft {
 

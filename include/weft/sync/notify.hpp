@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "detail/reserving_queue.hpp"
+#include "reserving_queue.hpp"
 
 namespace weft {
 
@@ -46,11 +46,12 @@ private:
 class [[nodiscard]] [[gnu::warn_unused]] NotifyAwaiter final : public LazyWait<NotifyWait> {
 public:
     explicit NotifyAwaiter(Notify& notify) noexcept : notify_(notify) {}
-    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    bool await_ready() noexcept { return may_go_on() && !is_behind_granted() && try_take(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     void begin_wait(std::coroutine_handle<> handle) { begin(notify_).wait_in_queue(handle); }
     void grant_here(std::coroutine_handle<> handle) noexcept { begin(notify_).grant_here(handle); }
     bool try_take() noexcept;
+    bool is_behind_granted() const noexcept;
     void give_back() noexcept;
     void await_resume() { finish(); }
 
@@ -99,6 +100,7 @@ public:
 
 private:
     friend class detail::NotifyWait;
+    friend class detail::NotifyAwaiter;
     bool permit_ = false;  // then nobody waits
 };
 
@@ -110,6 +112,8 @@ inline detail::NotifyWait::NotifyWait(Notify& notify) noexcept : ReservedWait(no
 }
 
 inline bool detail::NotifyAwaiter::try_take() noexcept { return notify_.try_notified(); }
+
+inline bool detail::NotifyAwaiter::is_behind_granted() const noexcept { return !notify_.settled(); }
 
 inline void detail::NotifyAwaiter::give_back() noexcept {
     if (!end_wait()) notify_.notify_one();

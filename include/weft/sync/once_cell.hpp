@@ -12,7 +12,7 @@
 #include "../task/coro.hpp"
 #include "../task/task.hpp"
 #include "detail/holder.hpp"
-#include "detail/reserving_queue.hpp"
+#include "reserving_queue.hpp"
 
 namespace weft {
 
@@ -30,11 +30,16 @@ struct OnceCellStatistics {
 namespace detail {
 
 class OnceTurn;
+class OnceAttempt;
 
 /// The part that does not depend on T: whose turn it is to make the value.
 class OnceState : public ReservingQueue {
 public:
+    OnceState() noexcept = default;
+    inline ~OnceState();
+
     Holder maker;
+    OnceAttempt* attempt = nullptr;  // the one that is under way
     bool set = false;
 
     /// The maker has failed: the next one tries.
@@ -101,17 +106,31 @@ inline OnceTurn OnceState::turn(const std::source_location& place) noexcept {
 /// While the value is made: however that ends without one, the next task has its turn.
 class OnceAttempt {
 public:
-    explicit OnceAttempt(OnceState& state) noexcept : state_(&state) {}
+    explicit OnceAttempt(OnceState& state) noexcept : state_(&state) { state.attempt = this; }
     OnceAttempt(const OnceAttempt&) = delete;
     OnceAttempt& operator=(const OnceAttempt&) = delete;
     ~OnceAttempt() {
-        if (state_) state_->pass_on();
+        if (state_) end().pass_on();
     }
-    void succeeded() noexcept { std::exchange(state_, nullptr)->open(); }
+    /// Throws:   RuntimeError when the cell is gone.
+    void require_cell() const {
+        if (!state_) [[unlikely]]
+            throw_runtime_error("weft: the cell was destroyed while a task made its value");
+    }
+    void succeeded() noexcept { end().open(); }
+    void cell_gone() noexcept { state_ = nullptr; }
 
 private:
+    OnceState& end() noexcept {
+        state_->attempt = nullptr;
+        return *std::exchange(state_, nullptr);
+    }
     OnceState* state_;
 };
+
+inline OnceState::~OnceState() {
+    if (attempt) attempt->cell_gone();
+}
 
 /// Needs no coroutine when the value is there.
 template <class T>
@@ -133,7 +152,7 @@ private:
 }  // namespace detail
 
 /// The value never changes once it is set. Destroyed while tasks wait for the value, it wakes them
-/// with a RuntimeError; it must outlive the task that makes the value.
+/// with a RuntimeError; a task that makes the value gets one when it has made it.
 /// Thread:   loop thread only.
 template <class T>
 class OnceCell {
@@ -192,7 +211,9 @@ private:
         const bool ours = co_await state_.turn(place);
         if (ours) {
             detail::OnceAttempt turn(state_);
-            value_.emplace(co_await make(std::move(args)...));
+            T value = co_await make(std::move(args)...);
+            turn.require_cell();
+            value_.emplace(std::move(value));
             turn.succeeded();
         }
         co_return &*value_;

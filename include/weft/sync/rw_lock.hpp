@@ -12,7 +12,7 @@
 #include "../task/task.hpp"
 #include "detail/guard.hpp"
 #include "detail/holder.hpp"
-#include "detail/reserving_queue.hpp"
+#include "reserving_queue.hpp"
 
 namespace weft {
 
@@ -60,13 +60,14 @@ class [[nodiscard]] [[gnu::warn_unused]] RwLockAwaiter final : public LazyWait<R
 public:
     RwLockAwaiter(RwLock& lock, const std::source_location& place) noexcept
         : lock_(lock), place_(place) {}
-    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    bool await_ready() noexcept { return may_go_on() && !is_behind_granted() && try_take(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     void begin_wait(std::coroutine_handle<> handle) { begin(lock_, access, place_).begin(handle); }
     void grant_here(std::coroutine_handle<> handle) noexcept {
         begin(lock_, access, place_).grant_here(handle);
     }
     bool try_take() noexcept;
+    bool is_behind_granted() const noexcept;
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -179,6 +180,8 @@ public:
 
 private:
     friend class detail::RwLockWait;
+    template <detail::Access, class>
+    friend class detail::RwLockAwaiter;
 
     /// Whoever may go on now: a writer, or readers up to the next writer.
     void serve() noexcept {
@@ -271,6 +274,11 @@ bool RwLockAwaiter<access, Guard>::try_take() noexcept {
     } else {
         return lock_.try_acquire_write(place_);
     }
+}
+
+template <Access access, class Guard>
+bool RwLockAwaiter<access, Guard>::is_behind_granted() const noexcept {
+    return !lock_.settled();
 }
 
 template <Access access, class Guard>

@@ -9,7 +9,7 @@
 #include <type_traits>
 
 #include "detail/guard.hpp"
-#include "detail/reserving_queue.hpp"
+#include "reserving_queue.hpp"
 
 namespace weft {
 
@@ -44,13 +44,14 @@ template <class Guard>
 class [[nodiscard]] [[gnu::warn_unused]] SemaphoreAwaiter final : public LazyWait<SemaphoreWait> {
 public:
     explicit SemaphoreAwaiter(Semaphore& semaphore) noexcept : semaphore_(semaphore) {}
-    bool await_ready() noexcept { return may_go_on() && try_take(); }
+    bool await_ready() noexcept { return may_go_on() && !is_behind_granted() && try_take(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     void begin_wait(std::coroutine_handle<> handle) { begin(semaphore_).wait_in_queue(handle); }
     void grant_here(std::coroutine_handle<> handle) noexcept {
         begin(semaphore_).grant_here(handle);
     }
     bool try_take() noexcept;
+    bool is_behind_granted() const noexcept;
     void give_back() noexcept;
     Guard await_resume() {
         finish();
@@ -64,8 +65,11 @@ private:
 }  // namespace detail
 
 /// FIFO with direct hand-off: a release gives its permit to the longest waiting task at once, so
-/// `locked()` stays true and nobody who comes later can get in first. A destroyed semaphore wakes
-/// those who wait for it, and those who were given a permit and have not run, with a RuntimeError.
+/// `locked()` stays true and nobody who comes later can get in first. So permits are returned in
+/// the order of arrival, also where a task comes for a free one between the release to another and
+/// that one's next step. (`try_acquire` does not wait, and takes what is free.) A destroyed
+/// semaphore wakes those who wait for it, and those who were given a permit and have not run, with
+/// a RuntimeError.
 /// Thread:   loop thread only.
 class Semaphore : detail::ReservingQueue {
 public:
@@ -143,6 +147,11 @@ inline detail::SemaphoreWait::SemaphoreWait(Semaphore& semaphore) noexcept
 template <class Guard>
 bool detail::SemaphoreAwaiter<Guard>::try_take() noexcept {
     return semaphore_.try_acquire();
+}
+
+template <class Guard>
+bool detail::SemaphoreAwaiter<Guard>::is_behind_granted() const noexcept {
+    return !semaphore_.settled();
 }
 
 template <class Guard>

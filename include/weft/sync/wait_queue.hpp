@@ -34,6 +34,12 @@ protected:
     }
 
     void wait_in(WaitQueue& queue, std::coroutine_handle<> handle);
+    /// If it waits still.
+    [[gnu::cold]] void turn_away() noexcept {
+        if (state() != State::queued) return;
+        unlink();
+        GrantWait::turn_away();
+    }
 
 private:
     void wait_in_checked(WaitQueue& queue, std::coroutine_handle<> handle);
@@ -77,6 +83,10 @@ public:
         waiter.grant();
     }
     void forget_all() noexcept { waiting_.forget_all(); }
+    /// Everybody is told that the primitive is gone.
+    [[gnu::cold]] void abandon(Abandoned& told) noexcept {
+        while (!empty()) waiting_.pop_front().abandon(told);
+    }
     template <class Visit>
     void for_each(Visit&& visit) {
         waiting_.for_each(visit);
@@ -162,7 +172,7 @@ inline void QueueWait::wait_in(WaitQueue& queue, std::coroutine_handle<> handle)
 
 [[gnu::cold]] inline void WaitQueue::abandon() noexcept {
     Abandoned told;
-    while (!empty()) waiting_.pop_front().abandon(told);
+    abandon(told);
     told.report();
 }
 

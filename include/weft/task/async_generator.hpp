@@ -3,6 +3,7 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <optional>
 #include <type_traits>
@@ -53,7 +54,6 @@ public:
         void await_suspend(std::coroutine_handle<>) const noexcept {
             const auto consumer = std::exchange(promise_->consumer_, nullptr);
             goes_on = consumer ? address_of(consumer) : was_in_place;
-            promise_->awaiter_ = nullptr;
         }
         void await_resume() const {
             if (promise_->closing_) [[unlikely]]
@@ -102,21 +102,21 @@ public:
     }
 
     bool running() const noexcept { return outcome_ != nullptr; }
-    /// The generator goes. True: somebody waits in the frame, and keeps it until then.
-    bool leave_to_consumer() noexcept {
-        if (awaiter_) awaiter_->take_over_frame();
-        return awaiter_ != nullptr;
+    // The generator, its calls and the await that runs it each keep the frame.
+    void add_ref() noexcept { ++refs_; }
+    static void release(std::coroutine_handle<GeneratorPromise> frame) noexcept {
+        if (--frame.promise().refs_ == 0) frame.destroy();
     }
+    /// The generator goes: nobody may begin to ask any more.
+    void abandon() noexcept { abandoned_ = true; }
+    bool abandoned() const noexcept { return abandoned_; }
     void run_for(Outcome<ItemOf<T>>& outcome, bool closing) noexcept {
         outcome_ = &outcome;
         closing_ = closing;
         started_ = true;
     }
     bool started() const noexcept { return started_; }
-    void set_consumer(std::coroutine_handle<> consumer, NextAwaiter<T>* awaiter) noexcept {
-        consumer_ = consumer;
-        awaiter_ = awaiter;
-    }
+    void set_consumer(std::coroutine_handle<> consumer) noexcept { consumer_ = consumer; }
 
 private:
     static bool handling_generator_exit() noexcept {
@@ -125,10 +125,11 @@ private:
     }
 
     std::coroutine_handle<> consumer_;       // null while it runs us in place
-    NextAwaiter<T>* awaiter_ = nullptr;      // the consumer's, while it is suspended
     Outcome<ItemOf<T>>* outcome_ = nullptr;  // where the next item goes; null between two
+    std::uint32_t refs_ = 1;
     bool closing_ = false;
     bool started_ = false;
+    bool abandoned_ = false;
 };
 
 /// Runs the generator to its next co_yield, in place like CoroAwaiter does (docs/decisions/0001).
@@ -137,15 +138,15 @@ class [[nodiscard]] [[gnu::warn_unused]] NextAwaiter {
     using Frame = std::coroutine_handle<GeneratorPromise<T>>;
 
 public:
+    /// Takes over a reference to the frame; null for a generator that is at its end.
     explicit NextAwaiter(Frame frame) noexcept : frame_(frame) {}
     NextAwaiter(const NextAwaiter&) = delete;
     NextAwaiter& operator=(const NextAwaiter&) = delete;
     ~NextAwaiter() {
-        if (owns_frame_) [[unlikely]] {
-            frame_.destroy();
-        } else if (suspended_ && outcome_.empty()) [[unlikely]] {
-            frame_.promise().set_consumer(nullptr, nullptr);  // the frame that waits is destroyed
-        }
+        if (!frame_) return;
+        if (suspended_ && outcome_.empty()) [[unlikely]]
+            frame_.promise().set_consumer(nullptr);  // the frame that waits is destroyed
+        GeneratorPromise<T>::release(frame_);
     }
 
     bool await_ready() {
@@ -160,25 +161,23 @@ public:
     bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
     ItemOf<T> await_resume() { return outcome_.take(); }
 
-    /// The generator goes while we wait in it: its frame is ours now.
-    void take_over_frame() noexcept { owns_frame_ = true; }
-
 protected:
     template <class Consumer>
     bool run(std::coroutine_handle<Consumer> consumer, bool closing) {
         GeneratorPromise<T>& promise = frame_.promise();
         if (promise.running()) [[unlikely]]
             throw_runtime_error("weft: the generator is running for another task");
+        if (promise.abandoned()) [[unlikely]]
+            throw_runtime_error("weft: the generator was destroyed before it was asked");
         promise.run_for(outcome_, closing);
         if (answers_at_once(frame_, consumer)) return false;
         suspended_ = true;
-        promise.set_consumer(consumer, this);
+        promise.set_consumer(consumer);
         return true;
     }
 
     Frame frame_;
     bool suspended_ = false;
-    bool owns_frame_ = false;
     Outcome<ItemOf<T>> outcome_;
 };
 
@@ -202,10 +201,23 @@ public:
 template <class Awaiter, class Frame>
 class [[nodiscard]] GeneratorCall {
 public:
-    explicit GeneratorCall(Frame frame) noexcept : frame_(frame) {}
-    Awaiter operator co_await() const noexcept { return Awaiter(frame_); }
     /// A cancel ends the whole generator: `race` refuses to do that to a loser.
     static constexpr bool cancel_ends_its_object = true;
+    explicit GeneratorCall(Frame frame) noexcept : frame_(frame) {
+        if (frame) frame.promise().add_ref();
+    }
+    GeneratorCall(const GeneratorCall& other) noexcept : GeneratorCall(other.frame_) {}
+    GeneratorCall(GeneratorCall&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    GeneratorCall& operator=(GeneratorCall other) noexcept {
+        std::swap(frame_, other.frame_);
+        return *this;
+    }
+    ~GeneratorCall() {
+        if (frame_) [[unlikely]]
+            frame_.promise().release(frame_);
+    }
+    Awaiter operator co_await() && noexcept { return Awaiter(std::exchange(frame_, nullptr)); }
+    Awaiter operator co_await() const& noexcept { return GeneratorCall(*this).operator co_await(); }
 
 private:
     Frame frame_;
@@ -235,32 +247,52 @@ public:
 
     explicit AsyncGenerator(Frame frame) noexcept : frame_(frame) {}
     AsyncGenerator(AsyncGenerator&& other) noexcept
-        : frame_(std::exchange(other.frame_, nullptr)) {}
+        : frame_(std::exchange(other.frame_, nullptr)),
+          ended_(std::exchange(other.ended_, false)) {}
+    /// The one that was here before is destroyed.
     AsyncGenerator& operator=(AsyncGenerator&& other) noexcept {
-        std::swap(frame_, other.frame_);
+        if (this != &other) {
+            let_go();
+            frame_ = std::exchange(other.frame_, nullptr);
+            ended_ = std::exchange(other.ended_, false);
+        }
         return *this;
     }
-    ~AsyncGenerator() {
-        if (frame_ && !frame_.promise().leave_to_consumer()) frame_.destroy();
-    }
+    ~AsyncGenerator() { let_go(); }
 
     /// The next item; empty once the coroutine has ended.
-    /// Throws:   what the coroutine throws, once; RuntimeError while another task asks.
-    auto next() noexcept { return detail::GeneratorCall<detail::NextAwaiter<T>, Frame>(frame_); }
+    /// Throws:   what the coroutine throws, once; RuntimeError while another task asks, and when the
+    ///           generator was moved from.
+    auto next() {
+        if (!frame_ && !ended_) [[unlikely]]
+            detail::throw_runtime_error("weft: the generator is empty: it was moved from");
+        return detail::GeneratorCall<detail::NextAwaiter<T>, Frame>(frame_);
+    }
 
     /// Ends it: the co_yield at which it stands throws GeneratorExit, and its clean-up, which may
     /// await (after the handler, or in a `clean_up`), is waited for. Not started: its body never
-    /// runs. Idempotent.
+    /// runs. Idempotent, and does nothing for a generator that was moved from.
     /// Throws:   what the clean-up throws; RuntimeError when it yields once more, or runs.
     auto aclose() noexcept {
-        if (frame_ && !frame_.promise().started()) std::exchange(frame_, nullptr).destroy();
+        if (frame_ && !frame_.promise().started()) {
+            let_go();
+            ended_ = true;
+        }
         return detail::GeneratorCall<detail::CloseGeneratorAwaiter<T>, Frame>(frame_);
     }
     /// The same under the name that `async_with` looks for.
     auto close() noexcept { return aclose(); }
 
 private:
+    void let_go() noexcept {
+        if (!frame_) return;
+        const Frame frame = std::exchange(frame_, nullptr);
+        frame.promise().abandon();
+        promise_type::release(frame);
+    }
+
     Frame frame_;
+    bool ended_ = false;  // closed before it was started: there is no frame any more
 };
 
 template <class T>

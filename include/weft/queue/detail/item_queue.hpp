@@ -46,6 +46,7 @@ public:
     bool await_ready();
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     bool try_take();
+    bool is_behind_granted() const noexcept { return !queue_->given_.empty(); }
     void begin_wait(std::coroutine_handle<> handle) { wait_in(queue_->getters_, handle); }
     void grant_here(std::coroutine_handle<> handle) noexcept {
         QueueWait::grant_here(handle);
@@ -115,10 +116,15 @@ class PutWait : public QueueWait {
     using Failure = std::conditional_t<Store::push_is_safe, Nothing, std::exception_ptr>;
 
 public:
-    bool await_ready() { return may_go_on() && try_take(); }
+    bool await_ready() { return may_go_on() && !is_behind_granted() && try_take(); }
     void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
     bool try_take();
+    bool is_behind_granted() const noexcept { return !queue_->admitted_.empty(); }
     void begin_wait(std::coroutine_handle<> handle) { wait_in(queue_->putters_, handle); }
+    void grant_here(std::coroutine_handle<> handle) noexcept {
+        QueueWait::grant_here(handle);
+        if (put_) queue_->admitted_.push_back(*this);
+    }
 
     /// What was to be put, until it is put: `auto putting = queue.put(std::move(file));` keeps a
     /// name for an item that must survive a cancelled `co_await putting`.
@@ -127,18 +133,25 @@ public:
     // For the queue.
     Element<T>& element() noexcept { return item_; }
     void mark_put() noexcept { put_ = true; }
+    bool is_put() const noexcept { return put_; }
+    void forget_queue() noexcept { queue_ = nullptr; }
     void fail(std::exception_ptr failure) noexcept { failure_ = std::move(failure); }
 
 protected:
     template <class U>
     PutWait(ItemQueue<T, Store>& queue, U&& item) : queue_(&queue), item_(std::forward<U>(item)) {}
-    ~PutWait() = default;
+    ~PutWait() {
+        if (put_ && queue_ && granted_and_not_taken()) [[unlikely]]
+            unlink();
+    }
 
     /// For `await_resume`. False: the queue is shut down.
     bool was_put() {
         check_leftover();
-        if (put_) [[likely]]
+        if (put_) [[likely]] {
+            if (granted_and_not_taken()) leave_admitted();
             return true;
+        }
         finish_wait();
         if constexpr (!Store::push_is_safe) {
             if (failure_) std::rethrow_exception(std::move(failure_));
@@ -147,7 +160,12 @@ protected:
     }
 
 private:
-    ItemQueue<T, Store>* queue_;
+    void leave_admitted() noexcept {
+        if (queue_) unlink();
+        finish_wait();
+    }
+
+    ItemQueue<T, Store>* queue_;  // null when it was destroyed since it took the item
     Element<T> item_;
     bool put_ = false;
     [[no_unique_address]] Failure failure_{};
@@ -172,13 +190,15 @@ public:
         : limit_(maxsize ? maxsize : SIZE_MAX), maxsize_(maxsize) {}
     ItemQueue(const ItemQueue&) = delete;
     ItemQueue& operator=(const ItemQueue&) = delete;
-    /// Whoever still waits is told that the queue is shut down. Items that were given to a getter
-    /// which has not run yet are that getter's.
+    /// Whoever still waits is told that it is gone. An item that was given to a getter which has
+    /// not run yet is that getter's.
     ~ItemQueue() {
-        joiners_.let_through();
-        close();
         given_.for_each([](QueueWait& getter) { static_cast<Get&>(getter).forget_queue(); });
         given_.forget_all();
+        admitted_.for_each([](QueueWait& putter) { static_cast<Put&>(putter).forget_queue(); });
+        admitted_.forget_all();
+        if (!getters_.empty() || !putters_.empty()) [[unlikely]]
+            abandon();
     }
 
     bool empty() const noexcept { return store_.empty(); }
@@ -279,7 +299,8 @@ private:
                     putter.fail(std::current_exception());
                 }
             }
-            putters_.grant_first();
+            QueueWait& admitted = putters_.grant_first();
+            if (putter.is_put()) admitted_.push_back(admitted);
         } while (!putters_.empty());
     }
 
@@ -303,13 +324,21 @@ private:
         }
     }
 
+    [[gnu::cold, gnu::noinline]] void abandon() noexcept {
+        Abandoned told{"queue"};
+        getters_.abandon(told);
+        putters_.abandon(told);
+        told.report();
+    }
+
     Store store_;
     std::size_t limit_;  // of the store; 0 once it is shut down
     std::size_t unfinished_ = 0;
     Gate joiners_;
     WaitQueue getters_;
     WaitQueue putters_;
-    WaitQueue given_;  // getters that have an item and did not run yet
+    WaitQueue given_;     // getters that have an item and did not run yet
+    WaitQueue admitted_;  // putters whose item was taken and that did not run yet
     std::size_t maxsize_;
     bool dropping_ = false;
 };
@@ -317,7 +346,7 @@ private:
 template <class T, class Store>
 [[gnu::always_inline]] inline bool GetWait<T, Store>::await_ready() {
     if (queue_->empty()) return queue_->closed();
-    if (!may_go_on()) return false;
+    if (!may_go_on() || is_behind_granted()) return false;
     fill([this] { return queue_->pop(); });
     return true;
 }

@@ -273,6 +273,12 @@ public:
     }
     void discount_waiter() noexcept { backend_->discount_waiter(); }
 
+    /// Counts steps of tasks and callbacks: the number of the one that runs.
+    std::uint64_t step() const noexcept { return step_; }
+    /// On virtual time: as if the step that runs had taken that long.
+    void pass_virtual_time(detail::Nanoseconds time) noexcept {
+        if (virtual_time_) virtual_now_ += time;
+    }
     /// Now, read at most once a step: for deadlines that a step sets.
     detail::Nanoseconds now() noexcept {
         if (time_step_ != step_ || !running_) {

@@ -81,6 +81,23 @@ protected:
     GrantWait() noexcept = default;
     ~GrantWait() = default;
 
+    /// The wait has ended because what was waited for is gone. Throws what says so.
+    virtual void throw_abandoned() const;
+    /// The wait has ended by `turn_away`, and no cancel came with it.
+    bool was_turned_away() const noexcept {
+        return state_ == State::abandoned && !task_->must_cancel;
+    }
+    /// Out of its queue. What it waits in is gone for it (an end that was closed), and not for
+    /// others.
+    void turn_away() noexcept {
+        state_ = State::abandoned;
+        task_->loop->wake(*task_);
+    }
+    /// For `await_suspend`: the same before the wait has begun.
+    void turn_away_at_once(std::coroutine_handle<> handle) {
+        if (stop_here(handle)) turn_away();
+    }
+
     /// For `await_suspend`: the current task stops here, and goes into a queue. False: a cancel was
     /// pending and strikes at once; the task is ready again.
     bool stop_here(std::coroutine_handle<> handle);
@@ -134,6 +151,11 @@ template <class Queue>
 #if WEFT_BODIES
 [[gnu::cold]] WEFT_INLINE void GrantWait::throw_not_granted() const {
     if (await_cancelled()) task_->loop->throw_cancelled();
+    throw_abandoned();
+    __builtin_unreachable();
+}
+
+[[gnu::cold]] inline void GrantWait::throw_abandoned() const {
     throw RuntimeError(std::string("weft: the ") + what() +
                        " was destroyed while a task waited for it");
 }

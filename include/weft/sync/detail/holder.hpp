@@ -15,7 +15,7 @@
 #include "../../base/pointer_set.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../runtime/task_core.hpp"
-#include "reserving_queue.hpp"
+#include "../reserving_queue.hpp"
 
 namespace weft::detail {
 

@@ -5,8 +5,8 @@
 #include <coroutine>
 #include <cstddef>
 
-#include "../../base/intrusive_list.hpp"
-#include "../wait_queue.hpp"
+#include "../base/intrusive_list.hpp"
+#include "wait_queue.hpp"
 
 namespace weft::detail {
 
@@ -90,6 +90,21 @@ public:
         first_waiting_ = first_waiting_->next;
         waiter.grant();
         return waiter;
+    }
+    /// The same for one that is perhaps not the first.
+    void grant_out_of_turn(ReservedWait& waiter) noexcept {
+        erase(waiter);
+        static_cast<ListNode<>&>(waiter).link_before(*first_waiting_);
+        waiter.grant();
+    }
+    /// `visit` may grant or erase the one that it is given.
+    template <class Visit>
+    void for_each_waiting(Visit&& visit) noexcept {
+        for (ListNode<>* node = first_waiting_; node != &root_;) {
+            ListNode<>* const next = node->next;
+            visit(static_cast<ReservedWait&>(*node));
+            node = next;
+        }
     }
     /// For a primitive whose grants outlive it. Calls `visit` for each.
     template <class Visit>
