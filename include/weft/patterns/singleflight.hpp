@@ -7,76 +7,123 @@
 #include <unordered_map>
 #include <utility>
 
+#include "../base/ref.hpp"
 #include "../task/coro.hpp"
 #include "../task/task.hpp"
+#include "detail/flight.hpp"
 
 namespace weft {
 
 /// In front of a cache, a resolver, a slow query: while a call for a key is under way, whoever asks
 /// for the same key waits for that one. Nothing is kept: the next one to ask after its end makes a
 /// new call.
-/// Thread:   loop thread only. Outlives the calls.
+///
+/// Destroyed while tasks wait for calls, it cancels the calls; those tasks go on when the clean-up
+/// is over, with a RuntimeError (or with what the call gives if that ends otherwise).
+/// Thread:   loop thread only.
 template <class Key, class T, class Hash = std::hash<Key>>
 class Singleflight {
 public:
-    Singleflight() = default;
+    Singleflight() : state_(new State) {}
     Singleflight(const Singleflight&) = delete;
     Singleflight& operator=(const Singleflight&) = delete;
+    ~Singleflight() { state_->end(); }
 
     /// Awaits the call for `key`; if there is none, `fn(args...)` is started as a task.
     /// Returns:  a copy of what the call returns.
-    /// Throws:   what the call throws, to each who waits for it.
-    /// Cancel:   ends the waiting of this caller alone. When the last one has gone, the call is
-    ///           cancelled, and who asks after that makes a new one.
+    /// Throws:   what the call throws, to each who waits for it; RuntimeError when this object is
+    ///           destroyed meanwhile.
+    /// Cancel:   while others wait for the call, ends the waiting of this caller alone. The last one
+    ///           cancels the call with it and waits until its clean-up is over, as if it had
+    ///           awaited `fn` directly; who asks after that makes a new call. Calls that wait for
+    ///           each other do not keep each other alive: only those who wait from outside count.
+    /// Lifetime: the call may outlive the caller that began it, for others who wait. `fn` and `args`
+    ///           are kept as long as it runs; what they refer to has to stay as long: give them
+    ///           values, not references to locals of the caller.
     template <class Fn, class... Args>
     Coro<T> run(Key key, Fn fn, Args... args) {
-        auto at = calls_.find(key);
-        if (at != calls_.end() && at->second.task.done()) {  // its callers have not run yet
-            calls_.erase(at);
-            at = calls_.end();
-        }
-        if (at == calls_.end()) {
-            Task<T> task = create_task(std::move(fn), std::move(args)...);
-            at = calls_.emplace(key, Call(std::move(task))).first;
-        }
-        const Caller caller(*this, std::move(key), at->second);
-        co_await caller.task.wait();
-        co_return caller.task.result();
+        return join(state_, std::move(key), std::move(fn), std::move(args)...);
     }
 
     /// Calls that are under way.
-    std::size_t size() const noexcept { return calls_.size(); }
+    std::size_t size() const noexcept { return state_->calls.size(); }
 
 private:
-    struct Call {
-        explicit Call(Task<T>&& of) noexcept : task(std::move(of)) {}
+    struct Call final : detail::Flight, detail::Counted<Call> {
         Task<T> task;
-        std::size_t callers = 0;
     };
-    using Calls = std::unordered_map<Key, Call, Hash>;
+    using SharedCall = detail::Ref<Call>;
 
-    /// From when one begins to wait until it has a result, or has gone.
-    struct Caller {
-        Caller(Singleflight& in, Key&& of, Call& call)
-            : flights(&in), key(std::move(of)), task(call.task) {
-            ++call.callers;
+    /// Shared with those who wait, who may outlive the Singleflight.
+    struct State final : detail::Counted<State> {
+        /// The call to join; null when a new one has to be made.
+        SharedCall find(const Key& key) {
+            const auto at = calls.find(key);
+            if (at == calls.end()) return SharedCall();
+            if (!at->second->is_over()) return at->second;
+            calls.erase(at);  // its callers have not run yet
+            return SharedCall();
         }
-        Caller(const Caller&) = delete;
-        Caller& operator=(const Caller&) = delete;
-        ~Caller() {
-            // The first one to see the end takes the call out; there may be a new one by now.
-            const auto at = flights->calls_.find(key);
-            if (at == flights->calls_.end() || !(at->second.task == task)) return;
-            if (--at->second.callers > 0 && !task.done()) return;
-            flights->calls_.erase(at);
-            if (!task.done()) task.cancel();
+        template <class... Args>
+        SharedCall make(const Key& key, Args&&... args) {
+            SharedCall call(new Call);
+            const auto at = calls.emplace(key, call).first;
+            try {
+                call->task = create_task(&detail::fly<T, std::decay_t<Args>...>, call->mark(),
+                                         std::forward<Args>(args)...);
+            } catch (...) {
+                calls.erase(at);
+                throw;
+            }
+            call->begin(*call->task.core());
+            return call;
         }
-        Singleflight* flights;
+        void forget(const Key& key, const SharedCall& call) noexcept {
+            const auto at = calls.find(key);
+            if (at != calls.end() && at->second == call) calls.erase(at);
+        }
+        /// Whoever waits goes on when the calls have ended.
+        void end() noexcept {
+            gone = true;
+            // By way of another container: a cancel may end callers, which look for their calls.
+            Calls ending;
+            ending.swap(calls);
+            for (auto& [key, call] : ending) call->give_up();
+        }
+
+        using Calls = std::unordered_map<Key, SharedCall, Hash>;
+        Calls calls;
+        bool gone = false;
+    };
+    using Shared = detail::Ref<State>;
+
+    /// The first one that sees the end takes the call out; there may be a new one by now.
+    struct Part {
+        Part(const Shared& of, Key&& name) : state(of), key(std::move(name)) {}
+        Part(const Part&) = delete;
+        Part& operator=(const Part&) = delete;
+        ~Part() {
+            if (call && call->is_over()) state->forget(key, call);
+        }
+        Shared state;
         Key key;
-        Task<T> task;
+        SharedCall call;
     };
 
-    Calls calls_;
+    template <class Fn, class... Args>
+    static Coro<T> join(Shared state, Key key, Fn fn, Args... args) {
+        Part part(state, std::move(key));
+        if (!state->gone) part.call = state->find(part.key);
+        if (!state->gone && !part.call)
+            part.call = state->make(part.key, std::move(fn), std::move(args)...);
+        if (part.call) co_await part.call->wait();
+        if (state->gone && (!part.call || part.call->task.cancelled()))
+            detail::throw_runtime_error(
+                "weft: the singleflight was destroyed while a task waited for its call");
+        co_return part.call->task.result();
+    }
+
+    Shared state_;
 };
 
 }  // namespace weft
