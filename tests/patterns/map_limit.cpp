@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // map_limit: order, limit, laziness, failures and cancels.
 #include <weft/patterns/map_limit.hpp>
+#include <weft/task/context_var.hpp>
 #include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
@@ -316,6 +317,23 @@ WEFT_TEST_CASE("0 at a time is refused", "[map_limit]") {
         refused = true;
     }
     REQUIRE(refused);
+}
+
+WEFT_TEST_CASE("111: each item has its own context", "[map_limit]") {
+    static const weft::ContextVar<int> variable("item", -1);
+    (void)variable.set(100);
+    auto call = [](int item) -> Coro<int> {
+        const int before = variable.get();
+        (void)variable.set(item);
+        co_await weft::yield();
+        REQUIRE(variable.get() == item);
+        co_return before;
+    };
+    for (const std::size_t most : {1U, 3U}) {
+        const std::vector<int> seen = co_await map_limit(numbers(10), most, call);
+        REQUIRE(seen == std::vector<int>(10, 100));
+        REQUIRE(variable.get() == 100);
+    }
 }
 
 }  // namespace map_limit_test

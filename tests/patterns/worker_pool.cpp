@@ -2,6 +2,7 @@
 // worker_pool: backpressure, drain, cancel, failures, and nothing that outlives the block.
 #include <weft/deadline/move_on_after.hpp>
 #include <weft/patterns/worker_pool.hpp>
+#include <weft/task/context_var.hpp>
 #include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
@@ -328,6 +329,23 @@ Coro<void> pooled(int& alive) {
 
 TEST_CASE("a worker pool can be cut off after every turn", "[worker_pool][step_kill]") {
     REQUIRE(support::cut_everywhere(pooled) > 5);
+}
+
+WEFT_TEST_CASE("111: each job has its own context", "[worker_pool]") {
+    static const weft::ContextVar<int> variable("job", -1);
+    (void)variable.set(100);
+    std::vector<int> seen;
+    auto handler = [&](int job) -> Coro<void> {
+        seen.push_back(variable.get());
+        (void)variable.set(job);
+        co_await weft::yield();
+    };
+    auto body = [](weft::WorkerPool<int>& pool) -> Coro<void> {
+        for (int job = 0; job < 6; ++job) co_await pool.submit(job);
+    };
+    co_await worker_pool<int>(2, handler, body);
+    REQUIRE(seen == std::vector<int>(6, 100));
+    REQUIRE(variable.get() == 100);
 }
 
 }  // namespace worker_pool_test

@@ -17,6 +17,7 @@
 #include "../task/task.hpp"
 #include "../together/exception_group.hpp"
 #include "../together/task_group.hpp"
+#include "detail/own_context.hpp"
 
 namespace weft {
 namespace detail {
@@ -64,7 +65,9 @@ struct MapWork {
 template <class Work>
 Coro<void> map_items(Work& work) {
     using Item = typename Work::Item;
+    const OwnContext context;
     while (work.has_more()) {
+        context.renew();
         Item item = *work.at;
         ++work.at;
         [[maybe_unused]] const std::size_t index = work.taken++;
@@ -107,6 +110,9 @@ Coro<void> map_worker(Work& work, TaskGroup& group) {
 /// it is read (`std::views`); there are `most` tasks at most, and never more than items.
 ///
 ///     std::vector<Page> pages = co_await weft::map_limit(urls, 8, &fetch);
+///
+/// Each call has its own context, a copy of the caller's: a context variable that one sets, others
+/// do not see.
 ///
 /// The first failure cancels the calls under way and is thrown when they have ended; no further
 /// item is taken.

@@ -20,6 +20,7 @@
 #include "../task/task.hpp"
 #include "../together/exception_group.hpp"
 #include "../together/task_group.hpp"
+#include "detail/own_context.hpp"
 
 namespace weft {
 
@@ -166,6 +167,7 @@ public:
 
 private:
     static Coro<void> work(Shared self) {
+        const OwnContext context;
         for (;;) {
             std::optional<Job> job;
             try {
@@ -175,6 +177,7 @@ private:
             if (!job) co_return;  // closed, and nothing is left
             const typename Pool::Running running(*self);
             if (self->failed_) co_return;
+            context.renew();
             co_await self->handle(*job);
             // It has come to its end although it was asked to give up; the next one would not know
             // of that.
@@ -206,6 +209,8 @@ private:
 ///                                                        -> weft::Coro<void> {
 ///         while (auto request = co_await requests.next()) co_await pool.submit(*request);
 ///     });
+///
+/// Each job has its own context, a copy of the one in which `worker_pool` was called.
 ///
 /// When the body returns, the pool is closed, and the block ends when all jobs are done. When the
 /// body throws or is cancelled, jobs in the queue are dropped and those being done are cancelled
