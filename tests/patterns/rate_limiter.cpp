@@ -168,4 +168,79 @@ WEFT_TEST_CASE("rates and amounts that make no sense are refused", "[rate_limite
     co_return;
 }
 
+WEFT_TEST_CASE("112: the long-run rate is kept however late the wake-ups are", "[rate_limiter]") {
+    EventLoop& loop = weft::get_running_loop();
+    for (const weft::Duration late : {0us, 300us, 900us, 2500us, 40'000us}) {
+        RateLimiter limiter(1000);
+        const weft::TimePoint began = loop.time();
+        bool over = false;
+        // Each wake-up of the limiter finds a step before it that takes so long.
+        auto slow_steps = [&]() -> Coro<void> {
+            while (!over) {
+                co_await weft::sleep(1ms);
+                weft::testing::pass_time(late);
+            }
+        };
+        auto slow = weft::create_task(slow_steps);
+        for (int i = 0; i <= 5000; ++i) co_await limiter.acquire();
+        over = true;
+        const weft::Duration took = loop.time() - began;
+        co_await slow;
+        REQUIRE(took >= 5s);
+        REQUIRE(took <= 5s + 2 * late + 1ms);
+    }
+}
+
+WEFT_TEST_CASE("112: tasks that wait are served as of when their tokens were there",
+               "[rate_limiter]") {
+    EventLoop& loop = weft::get_running_loop();
+    RateLimiter limiter(1000);
+    std::string log;
+    REQUIRE(limiter.try_acquire());
+    const weft::TimePoint began = loop.time();
+    std::vector<weft::Task<void>> tasks;
+    for (int i = 0; i < 10; ++i) {
+        tasks.push_back(weft::create_task(takes, std::ref(limiter), 1U, 'x', std::ref(log)));
+    }
+    co_await weft::yield();
+    weft::testing::pass_time(5ms);
+    co_await support::turns(3);
+    REQUIRE(log.size() == 5);
+    for (auto& task : tasks) co_await task;
+    REQUIRE(loop.time() - began == 10ms);
+}
+
+WEFT_TEST_CASE("an idle bucket gives no more than it holds", "[rate_limiter]") {
+    RateLimiter limiter(1000, 3);
+    REQUIRE(limiter.try_acquire(3));
+    auto waits = [&]() -> Coro<void> { co_await limiter.acquire(); };
+    auto task = weft::create_task(waits);
+    co_await weft::yield();
+    weft::testing::pass_time(10ms);  // the wake-up is late
+    co_await task;
+    co_await weft::sleep(1s);
+    REQUIRE(limiter.try_acquire(3));
+    REQUIRE_FALSE(limiter.try_acquire());
+}
+
+WEFT_TEST_CASE("108: tokens are returned in the order of arrival, newcomers of the step included",
+               "[rate_limiter]") {
+    RateLimiter limiter(1000, 4);
+    REQUIRE(limiter.try_acquire(4));
+    std::string log;
+    auto first = weft::create_task(takes, std::ref(limiter), 1U, 'a', std::ref(log));
+    auto second = weft::create_task(takes, std::ref(limiter), 1U, 'b', std::ref(log));
+    co_await weft::yield();
+    auto gives = [&]() -> Coro<void> {
+        // The second one is served with what is there by now, and two tokens are left.
+        weft::testing::pass_time(10ms);
+        first.cancel();
+        co_await takes(limiter, 1, 'c', log);
+    };
+    auto third = weft::create_task(gives);
+    co_await third;
+    REQUIRE(log == "bc");
+    co_await second;
+}
+
 }  // namespace rate_limiter_test

@@ -2,7 +2,6 @@
 // RateLimiter: so many per second, a few at once; who comes first is served first.
 #pragma once
 
-#include <cassert>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -10,68 +9,30 @@
 #include <stdexcept>
 
 #include "../base/clock.hpp"
-#include "../base/intrusive_list.hpp"
 #include "../runtime/loop.hpp"
 #include "../runtime/ready_await.hpp"
 #include "../runtime/task_core.hpp"
 #include "../runtime/timer_heap.hpp"
+#include "../sync/reserving_queue.hpp"
 
 namespace weft {
-
-class RateLimiter;
-
 namespace detail {
 
-/// In the limiter's queue until it is served or cancelled. Served and cancelled afterwards is
-/// served.
-class [[nodiscard]] [[gnu::warn_unused]] RateAwaiter final : public Suspension, public ListNode<> {
-public:
-    RateAwaiter(RateLimiter& limiter, std::uint32_t tokens) noexcept
-        : limiter_(&limiter), tokens_(tokens) {}
-    ~RateAwaiter() {
-        if (linked()) unlink();  // the frame is destroyed while it waits
-    }
-
-    bool await_ready() const { return may_go_on() && try_take(); }
-    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
-    inline bool try_take() const;
-    inline void begin_wait(std::coroutine_handle<> handle);
-    /// The tokens are taken: a teardown keeps them, like one after the wait.
-    void grant_here(std::coroutine_handle<> handle) noexcept { task_ = &go_round(handle); }
-    bool await_cancelled() const noexcept { return cancelled_; }
-    void await_resume() const {
-        check_leftover();
-        if (cancelled_) [[unlikely]]
-            task_->loop->throw_cancelled();
-    }
-
-    bool holds_result() const noexcept { return !cancelled_; }
-    inline void give_back() noexcept;
-
-    inline TaskCore* cancel() noexcept override;
-    WaitInfo describe() const noexcept override { return {"rate limiter"}; }
-
-    std::uint32_t tokens() const noexcept { return tokens_; }
-    void end_wait() noexcept {
-        unlink();
-        task_->loop->wake(*task_);
-    }
-
-private:
-    RateLimiter* limiter_;
-    TaskCore* task_ = nullptr;
-    const std::uint32_t tokens_;
-    bool cancelled_ = false;
-};
+class RateAwaiter;
 
 }  // namespace detail
 
-/// A bucket that holds `burst` tokens and gets `per_second` new ones each second; `acquire` takes
-/// some out or waits until there are enough. It begins full.
+/// A token bucket: it holds `burst` tokens and gets `per_second` new ones each second; `acquire`
+/// takes some out or waits until there are enough. It begins full.
 ///
-/// No allocation to wait; one timer, however many wait.
-/// Thread:   loop thread only. Immovable while somebody waits; outlives whoever does.
-class RateLimiter : private detail::Timer {
+/// The long-run rate does not depend on how late wake-ups are. A waiting task is served as of the
+/// moment at which its tokens were there, not of the one at which the loop came to it; and when a
+/// wake-up was late, the tokens that have come meanwhile are not lost although the bucket was full.
+///
+/// No allocation to wait; one timer, however many wait. Destroyed with tasks that wait, it wakes
+/// them with a RuntimeError; those who were served are free of it.
+/// Thread:   loop thread only.
+class RateLimiter : detail::ReservingQueue, detail::Timer {
 public:
     /// Throws:   std::invalid_argument unless 0 < per_second <= 10^9 and burst >= 1.
     explicit RateLimiter(double per_second, std::uint32_t burst = 1) : Timer(&due), burst_(burst) {
@@ -85,22 +46,20 @@ public:
         interval_ = static_cast<detail::Nanoseconds>(interval);
     }
     ~RateLimiter() {
-        assert(waiting_.empty());
+        forget_granted([](detail::ReservedWait&) {});
         if (armed()) loop_->disarm(*this);
     }
 
     /// Takes `tokens` out, at once or when they are there and all who came before are served.
-    /// Throws:   std::invalid_argument for more than the bucket can hold; CancelledError.
+    /// Throws:   std::invalid_argument for more than the bucket can hold; RuntimeError when the
+    ///           limiter is destroyed meanwhile; CancelledError.
     /// Cancel:   lossless: nothing was taken, or the await returns.
-    detail::RateAwaiter acquire(std::uint32_t tokens = 1) {
-        require_possible(tokens);
-        return detail::RateAwaiter(*this, tokens);
-    }
+    inline detail::RateAwaiter acquire(std::uint32_t tokens = 1);
 
     /// Without waiting. False: not enough, or somebody waits.
     bool try_acquire(std::uint32_t tokens = 1) {
         require_possible(tokens);
-        return waiting_.empty() && take(tokens, get_running_loop().read_clock());
+        return empty() && take(tokens, get_running_loop().read_clock());
     }
 
     /// What could be taken now.
@@ -109,26 +68,16 @@ public:
         if (missing <= 0) return burst_;
         return burst_ - static_cast<std::uint32_t>((missing + interval_ - 1) / interval_);
     }
-    std::size_t waiting() const noexcept {
-        std::size_t waiters = 0;
-        auto& queue = const_cast<Queue&>(waiting_);  // for_each visits without changing
-        queue.for_each([&](detail::RateAwaiter&) { ++waiters; });
-        return waiters;
-    }
+    std::size_t waiting() const noexcept { return count(); }
 
 private:
     friend class detail::RateAwaiter;
-    using Queue = detail::IntrusiveList<detail::RateAwaiter>;
 
     void require_possible(std::uint32_t tokens) const {
         if (tokens > burst_) {
             throw std::invalid_argument("weft: RateLimiter: more tokens than the bucket can hold");
         }
     }
-
-    // One number says it all: when the bucket will be full. It lacks the tokens that arrive until
-    // then.
-
     detail::Nanoseconds cost(std::uint32_t tokens) const noexcept { return tokens * interval_; }
     /// When `tokens` will be there.
     detail::Nanoseconds ready_at(std::uint32_t tokens) const noexcept {
@@ -136,64 +85,112 @@ private:
     }
     bool take(std::uint32_t tokens, detail::Nanoseconds now) noexcept {
         if (ready_at(tokens) > now) return false;
-        full_at_ = (full_at_ > now ? full_at_ : now) + cost(tokens);
+        // A bucket that was full for longer than the last wake-up was late was idle.
+        if (now - full_at_ > lateness_) {
+            full_at_ = now;
+            lateness_ = 0;
+        }
+        full_at_ += cost(tokens);
         return true;
     }
-
-    /// Serves whom it can and sets the timer for the next. Never throws: with no memory for a timer
-    /// the limit is what gives.
-    void serve() noexcept {
-        if (armed()) loop_->disarm(*this);
-        while (!waiting_.empty()) {
-            detail::RateAwaiter& first = waiting_.front();
-            if (!take(first.tokens(), loop_->read_clock())) {
-                try {
-                    return loop_->arm(*this, ready_at(first.tokens()));
-                } catch (const std::bad_alloc&) {
-                    full_at_ += cost(first.tokens());
-                }
-            }
-            first.end_wait();
-        }
-    }
+    void serve() noexcept;
     static void due(Timer& timer) noexcept { static_cast<RateLimiter&>(timer).serve(); }
 
     EventLoop* loop_ = nullptr;
-    Queue waiting_;
     detail::Nanoseconds interval_ = 0;  // between two tokens
+    // The whole state of the bucket: it lacks the tokens that arrive until then.
     detail::Nanoseconds full_at_ = 0;
+    detail::Nanoseconds lateness_ = 0;  // of the last wake-up
     std::uint32_t burst_;
 };
 
 namespace detail {
 
-inline bool RateAwaiter::try_take() const { return limiter_->try_acquire(tokens_); }
-
-inline void RateAwaiter::begin_wait(std::coroutine_handle<> handle) {
-    EventLoop& loop = get_running_loop();
-    task_ = &loop.suspend(handle, *this);
-    if (task_->must_cancel) [[unlikely]] {
-        cancelled_ = true;
-        return loop.wake(*task_);
+/// In the limiter's queue until it is served or cancelled. Served and cancelled afterwards is
+/// served. A frame that is destroyed after that keeps its tokens, like one that is destroyed after
+/// the await.
+class [[nodiscard]] [[gnu::warn_unused]] RateAwaiter final : public ReservedWait {
+public:
+    RateAwaiter(RateLimiter& limiter, std::uint32_t tokens) noexcept
+        : ReservedWait(limiter), tokens_(tokens) {}
+    ~RateAwaiter() {
+        if (state() == State::queued) [[unlikely]]
+            leave();
     }
-    limiter_->loop_ = &loop;
-    limiter_->waiting_.push_back(*this);
-    if (!limiter_->armed()) limiter_->serve();
-}
+    const char* what() const noexcept override { return "rate limiter"; }
 
-inline void RateAwaiter::give_back() noexcept {
-    limiter_->full_at_ -= limiter_->cost(tokens_);
-    if (!limiter_->waiting_.empty()) limiter_->serve();
-}
+    bool await_ready() const { return may_go_on() && !is_behind_granted() && try_take(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_or_go_round(*this, handle); }
+    bool try_take() const { return limiter().try_acquire(tokens_); }
+    bool is_behind_granted() const noexcept { return !queue().settled(); }
+    void begin_wait(std::coroutine_handle<> handle) {
+        wait_in_queue(handle);
+        if (state() != State::queued) return;
+        limiter().loop_ = task().loop;
+        arrived_at_ = task().loop->read_clock();
+        if (!limiter().armed()) limiter().serve();
+    }
+    void await_resume() {
+        if (state() == State::idle) return;
+        const bool late = due_at_ > 0 && linked();
+        finish_detachable();
+        if (late) limiter().lateness_ = task().loop->peek_clock() - due_at_;
+    }
+    void give_back() noexcept {
+        if (state() != State::idle && !linked()) return;  // the limiter is gone
+        limiter().full_at_ -= limiter().cost(tokens_);
+        if (!limiter().empty()) limiter().serve();
+    }
 
-inline TaskCore* RateAwaiter::cancel() noexcept {
-    if (!linked()) return nullptr;
-    const bool first = &limiter_->waiting_.front() == this;
-    cancelled_ = true;
-    end_wait();
-    if (first) limiter_->serve();  // the next one may want less
-    return nullptr;
-}
+    TaskCore* cancel() noexcept override {
+        if (state() != State::queued) return nullptr;
+        const bool was_first = &queue().front() == this;
+        ReservedWait::cancel();
+        if (was_first) limiter().serve();  // the next one may want less
+        return nullptr;
+    }
+
+private:
+    friend class weft::RateLimiter;
+    RateLimiter& limiter() const noexcept { return static_cast<RateLimiter&>(queue()); }
+    [[gnu::cold]] void leave() noexcept {
+        const bool was_first = &queue().front() == this;
+        leave_queue();
+        if (was_first) limiter().serve();
+    }
+
+    const std::uint32_t tokens_;
+    Nanoseconds arrived_at_ = 0;
+    Nanoseconds due_at_ = 0;  // when its tokens were there; 0: it has not waited for them
+};
 
 }  // namespace detail
+
+inline detail::RateAwaiter RateLimiter::acquire(std::uint32_t tokens) {
+    require_possible(tokens);
+    return detail::RateAwaiter(*this, tokens);
+}
+
+/// Serves whom it can and sets the timer for the next. Never throws: with no memory for a timer the
+/// limit is what gives.
+inline void RateLimiter::serve() noexcept {
+    if (armed()) loop_->disarm(*this);
+    while (!empty()) {
+        auto& first = static_cast<detail::RateAwaiter&>(front());
+        detail::Nanoseconds due_at = ready_at(first.tokens_);
+        if (due_at > loop_->read_clock()) {
+            try {
+                return loop_->arm(*this, due_at);
+            } catch (const std::bad_alloc&) {
+                // served as if the tokens were there
+            }
+        }
+        if (due_at < first.arrived_at_) due_at = first.arrived_at_;
+        if (full_at_ < due_at) full_at_ = due_at;
+        full_at_ += cost(first.tokens_);
+        first.due_at_ = due_at;
+        grant_first();
+    }
+}
+
 }  // namespace weft

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "../base/options.hpp"
+#include "../runtime/loop.hpp"
 #include "../task/run.hpp"
 
 namespace weft::testing {
@@ -31,5 +32,10 @@ template <class T>
 T run(Coro<T> main, RunOptions base = {}) {
     return weft::run(std::move(main), options(std::move(base)));
 }
+
+/// As if the step that calls it took that long: whatever is due meanwhile is late. Does nothing on
+/// a loop with real time.
+/// Throws:   RuntimeError when no loop is running.
+inline void pass_time(Duration time) { get_running_loop().pass_virtual_time(time.count()); }
 
 }  // namespace weft::testing
