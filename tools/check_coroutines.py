@@ -80,6 +80,9 @@ WEFT_CLASSES = set("""
     Lock Event Semaphore Task Future Coro TaskGroup EventLoop Runner CancelledError TimeoutError
     RuntimeError""".split())
 
+# Functions of weft's whose parameter is a class with constructors, to be written as a braced list.
+WEFT_TAKES_A_LIST = {"signal"}
+
 # What these give has an `operator co_await` or is moved in; it may be captured and awaited.
 HANDLES = {"Task", "Future", "AnyFuture", "Coro", "shared_ptr", "unique_ptr"}
 GIVES_HANDLE = {"create_task", "ensure_future", "create_future", "start_soon", "current_task"}
@@ -1231,7 +1234,7 @@ class Rules:
         if parameter:
             verdict = self.knowledge.braces(parameter, elements)
             return verdict, "{...} for " + " ".join(parameter)
-        if self.is_buffer(at, expression.function) or not elements and self.is_for_weft(at):
+        if self.is_buffer(at, expression.function) or self.is_for_weft(at, elements):
             return "fine", ""
         before = self.text[at - 1]
         if before == "," and self.text[at - 4:at - 2] == ["exchange", "("] and not elements:
@@ -1277,10 +1280,12 @@ class Rules:
             index = self.partner[index] - 1 if self.text[index] in (")", "]", "}") else index - 1
         return (index - 1, number) if self.text[index] == "(" and self.source.is_name(index - 1) else (None, 0)
 
-    def is_for_weft(self, at):
+    def is_for_weft(self, at, elements):
         """An argument of a function of weft's: what these take by default has constructors."""
         callee, _ = self.callee(at)
-        return callee is not None and self.text[callee - 1] == "::" and self.text[callee - 2] in ("weft", "io")
+        if callee is None or self.text[callee - 1] != "::" or self.text[callee - 2] not in ("weft", "io"):
+            return False
+        return not elements or self.text[callee] in WEFT_TAKES_A_LIST
 
     def parenthesised_aggregates(self, expression):
         """`Point(1, 2)`, which C++20 allows for aggregates."""

@@ -225,6 +225,8 @@ SILENT = [
 
     "auto v = co_await ready(); REQUIRE(v == 1);",
 
+    "const int arrived = co_await weft::signal({SIGTERM, SIGHUP}); (void)arrived;",
+
     # what is no code, or looks like something else
     "// co_await takes_request(Request{1, Alive()});",
     "auto s = R\"x(co_await (c ? a() : b());)x\"; auto q = \"{ co_await f({}) ? \\\" :\"; char d = '{', e = '\\'';",
