@@ -31,7 +31,7 @@ WEFT_TEST_CASE("timeout takes a coroutine as it is", "[timeout]") {
     const int without = co_await weft::timeout(std::nullopt, gives(3, 1s));
     REQUIRE(without == 3);
     auto used = gives(4, 1s);
-    auto taken = std::move(used);
+    [[maybe_unused]] const auto taken = std::move(used);
     bool refused = false;
     try {
         co_await weft::timeout(1s, std::move(used));
