@@ -254,7 +254,7 @@ TEST_CASE("a loop that is destroyed unwinds a group and its children, begun or n
     auto token = std::make_shared<int>(0);
     for (const int turns : {0, 1, 2, 3}) {
         EventLoop loop(weft::testing::options());
-        auto stubborn = [](std::shared_ptr<int> kept) -> Coro<void> {
+        auto stubborn = [](std::shared_ptr<int> /*kept*/) -> Coro<void> {
             for (;;) {
                 try {
                     co_await weft::sleep(24h);

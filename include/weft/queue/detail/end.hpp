@@ -98,6 +98,17 @@ public:
     EndWait(const EndWait&) = delete;
     EndWait& operator=(const EndWait&) = delete;
 
+    // For End. (Public instead of a friend, for whom g++ takes the destructor to be callable;
+    // awaits derive privately.)
+
+    /// The end is closed. Whoever waits goes on; the core stays as long as this await.
+    virtual void end_gone() noexcept = 0;
+
+    End<Core, Role>* end_;  // null: it is gone, and we have a reference to the core
+    Core* core_;
+    EndWait* next_;
+    [[no_unique_address]] Role kept_{};
+
 protected:
     EndWait(End<Core, Role>& end, const char* what) : end_(&end), core_(&end.require(what)) {
         next_ = std::exchange(end.first_, this);
@@ -112,21 +123,11 @@ protected:
         }
     }
 
-    /// The end is closed. Whoever waits goes on; the core stays as long as this await.
-    virtual void end_gone() noexcept = 0;
-
     bool has_end() const noexcept { return end_ != nullptr; }
     Core& core() const noexcept { return *core_; }
     /// Of the end, or as it was when the end went.
     Role& role() noexcept { return end_ ? *end_ : kept_; }
     const Role& role() const noexcept { return end_ ? *end_ : kept_; }
-
-private:
-    friend class End<Core, Role>;
-    End<Core, Role>* end_;  // null: it is gone, and we have a reference to the core
-    Core* core_;
-    EndWait* next_;
-    [[no_unique_address]] Role kept_{};
 };
 
 }  // namespace weft::detail

@@ -238,11 +238,11 @@ inline void GroupState::told_of(TaskCore& child) noexcept {
 
 inline void GroupState::abort() noexcept {
     const CancelWay way(loop_->cancel_ways());
-    const std::uint16_t requests = parent_->cancel_requests;
+    const unsigned requests = parent_->cancel_requests;
     const bool asked = parent_->must_cancel;
     if (TaskCore* const last = abort_all_but_last()) cancel_child(*last);
     // A child that awaits the parent has passed it on: it is ours, and nobody else's.
-    parent_->cancel_requests = requests;
+    parent_->cancel_requests = requests & 0x7fff;
     parent_->must_cancel = asked;
 }
 
