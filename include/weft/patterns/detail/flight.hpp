@@ -106,10 +106,13 @@ inline FlightWait::FlightWait(Flight& flight, FutureCore* task)
 }
 
 inline FlightWait::~FlightWait() {
-    if (!linked()) return;
-    unlink();
     const bool waits = FutureWaiter::next != nullptr;
-    if (waits && !flight_.given_up_ && !flight_.is_wanted(nullptr)) flight_.give_up();
+    leave_list();
+    if (linked()) {
+        unlink();
+        if (waits && !flight_.given_up_ && !flight_.is_wanted(nullptr)) flight_.give_up();
+    }
+    core_->release();
 }
 
 inline TaskCore* FlightWait::cancel() noexcept {
