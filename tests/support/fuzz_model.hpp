@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -85,41 +86,48 @@ private:
 };
 
 /// The bytes that go one way. Operations are booked in the order in which they start, which is the
-/// order in which they must be served; one that ended without a result moved nothing.
+/// order in which they must be served; one that ended without a result moved nothing, except one of
+/// a task that was left when its loop began to end: it is not told what its operation moved.
 class Direction {
 public:
     std::size_t write_starts() {
         sent_.emplace_back();
         return sent_.size() - 1;
     }
-    void wrote(std::size_t index, std::string_view bytes) { sent_[index] = bytes; }
+    void wrote(std::size_t index, std::string_view bytes) { sent_[index] = {std::string(bytes)}; }
+    /// These, or only the first of them, or none.
+    void may_have_written(std::size_t index, std::string_view bytes) {
+        sent_[index] = {std::string(bytes), true};
+    }
     std::size_t read_starts() {
         got_.emplace_back();
         return got_.size() - 1;
     }
-    void read(std::size_t index, std::string_view bytes) { got_[index] = bytes; }
+    void read(std::size_t index, std::string_view bytes) { got_[index].bytes = bytes; }
+    void may_have_read(std::size_t index, std::size_t most) { got_[index].untold = most; }
     /// Bytes that a read left where they were.
     void peeked(std::size_t index, std::string_view bytes) {
         peeks_.emplace_back(index, std::string(bytes));
     }
 
     void check(const char* name, Problems& problems) const {
-        const std::string sent = joined(sent_, sent_.size());
-        const std::string got = joined(got_, got_.size());
-        if (sent.compare(0, got.size(), got) != 0) {
-            std::size_t at = 0;
-            while (at < sent.size() && at < got.size() && sent[at] == got[at]) ++at;
-            problems.add(std::string(name) + ": " + std::to_string(got.size()) + " bytes came of " +
-                         std::to_string(sent.size()) + ", wrong from byte " + std::to_string(at));
-        } else if (complete && !broken && got.size() != sent.size()) {
-            problems.add(std::string(name) + ": " + std::to_string(got.size()) + " bytes came of " +
-                         std::to_string(sent.size()));
-        }
-        for (const auto& [index, text] : peeks_) {
-            if (sent.compare(joined(got_, index).size(), text.size(), text) != 0) {
-                problems.add(std::string(name) + ": a peek saw other bytes than came");
+        Places places(sent_);
+        std::size_t untold = 0;
+        for (std::size_t index = 0; index < got_.size(); ++index) {
+            for (const auto& [before, text] : peeks_) {
+                if (before != index) continue;
+                Places seen = places;
+                seen.skip(untold);
+                if (!seen.pass(text))
+                    problems.add(std::string(name) + ": a peek saw other bytes than came");
             }
+            const Got& got = got_[index];
+            if (!got.bytes.empty()) places.skip(std::exchange(untold, 0));
+            if (!places.pass(got.bytes)) return problems.add(describe(name, places) + ", wrong");
+            untold += got.untold;
         }
+        places.skip(untold);
+        if (complete && !broken && !places.at_end()) problems.add(describe(name, places));
     }
 
     bool ended = false;     // the writing end was shut or closed: an end is no surprise
@@ -127,14 +135,114 @@ public:
     bool complete = false;  // read through its end
 
 private:
-    static std::string joined(const std::vector<std::string>& parts, std::size_t count) {
-        std::string all;
-        for (std::size_t index = 0; index < count; ++index) all += parts[index];
-        return all;
+    struct Sent {
+        std::string bytes{};
+        bool in_doubt = false;
+    };
+    struct Got {
+        std::string bytes{};
+        std::size_t untold = 0;  // how many more it may have taken
+    };
+
+    /// Where in all that was sent the reader may be: one place, unless a part is in doubt.
+    class Places {
+    public:
+        explicit Places(const std::vector<Sent>& sent) {
+            for (const Sent& part : sent) {
+                const std::size_t begin = text_.size();
+                text_ += part.bytes;
+                if (part.in_doubt && !part.bytes.empty()) doubts_.push_back({begin, text_.size()});
+            }
+            places_ = {0};
+            jump();
+        }
+        /// False: these bytes come from none of the places, which stay as they were.
+        bool pass(std::string_view bytes) {
+            std::vector<std::size_t> before = places_;
+            while (!bytes.empty()) {
+                std::vector<std::size_t> next;
+                std::size_t step = 1;
+                if (places_.size() == 1) {
+                    step = std::min(bytes.size(), certain_after(places_[0]));
+                    if (text_.compare(places_[0], step, bytes, 0, step) == 0)
+                        next.push_back(places_[0] + step);
+                } else {
+                    for (const std::size_t place : places_) {
+                        if (place < text_.size() && text_[place] == bytes[0])
+                            next.push_back(place + 1);
+                    }
+                }
+                if (next.empty()) {
+                    places_ = std::move(before);
+                    return false;
+                }
+                places_ = std::move(next);
+                jump();
+                bytes.remove_prefix(step);
+            }
+            return true;
+        }
+        /// Over at most so many bytes.
+        void skip(std::size_t most) {
+            if (most == 0) return;
+            // How few bytes lead to each place.
+            std::vector<std::size_t> steps(text_.size() + 1, most + 1);
+            for (const std::size_t place : places_) steps[place] = 0;
+            std::vector<std::size_t> reached;
+            std::size_t doubt = 0;
+            for (std::size_t place = 0; place <= text_.size(); ++place) {
+                if (place > 0) steps[place] = std::min(steps[place], steps[place - 1] + 1);
+                while (doubt < doubts_.size() && doubts_[doubt].end <= place) ++doubt;
+                if (doubt < doubts_.size() && doubts_[doubt].begin <= place) {
+                    std::size_t& after = steps[doubts_[doubt].end];
+                    after = std::min(after, steps[place]);
+                }
+                if (steps[place] <= most) reached.push_back(place);
+            }
+            places_ = std::move(reached);
+        }
+        bool at_end() const { return places_.back() == text_.size(); }
+        std::size_t last() const { return places_.back(); }
+        std::size_t end() const { return text_.size(); }
+
+    private:
+        struct Doubt {
+            std::size_t begin;
+            std::size_t end;
+        };
+
+        /// How many bytes after a place are in no doubt (at least one, which is looked at alone).
+        std::size_t certain_after(std::size_t place) const {
+            for (const Doubt& doubt : doubts_) {
+                if (place < doubt.end) return doubt.begin > place ? doubt.begin - place : 1;
+            }
+            return std::string::npos;
+        }
+        /// From inside a part in doubt, which may have ended there, to its end as well.
+        void jump() {
+            for (const Doubt& doubt : doubts_) {
+                const auto inside = std::lower_bound(places_.begin(), places_.end(), doubt.begin);
+                if (inside == places_.end() || *inside >= doubt.end) continue;
+                const auto end = std::lower_bound(inside, places_.end(), doubt.end);
+                if (end == places_.end() || *end != doubt.end) places_.insert(end, doubt.end);
+            }
+        }
+
+        std::string text_;
+        std::vector<Doubt> doubts_;        // in order
+        std::vector<std::size_t> places_;  // in order, at least one
+    };
+
+    std::string describe(const char* name, const Places& places) const {
+        std::size_t count = 0;
+        for (const Got& got : got_) count += got.bytes.size();
+        return std::string(name) + ": " + std::to_string(count) + " bytes came of " +
+               std::to_string(places.end()) + ", the first " + std::to_string(places.last()) +
+               " in order";
     }
 
-    std::vector<std::string> sent_;
-    std::vector<std::string> got_;
+    std::vector<Sent> sent_;
+    std::vector<Got> got_;
     std::vector<std::pair<std::size_t, std::string>> peeks_;
 };
 

@@ -70,12 +70,19 @@ private:
 
 inline constexpr std::size_t nobody = ~std::size_t{0};  // a reader that has no part of the file
 
+/// Bytes of a region of the file.
+struct Part {
+    std::size_t from;
+    std::string bytes;
+};
+
 struct Actor {
     Task<void> task;
     std::size_t number = 0;
     bool connects = false;
     bool asked = false;                            // cancelled, and it has not seen that yet
     std::string region = std::string(4096, '\0');  // what its part of the file holds
+    std::optional<Part> untold{};                  // or this as well, or its beginning
 };
 
 struct World {
@@ -100,10 +107,10 @@ struct World {
     std::vector<Fd> accepted;
     std::vector<std::uint16_t> connected_ports;
     std::vector<std::uint16_t> accepted_ports;
+    std::size_t untold_accepts = 0;
     std::uint64_t writes = 0;
-    bool stop = false;       // actors end after what they do now
-    bool dying = false;      // the loop ends
-    bool destroyed = false;  // without the end of its tasks
+    bool stop = false;   // actors end after what they do now
+    bool dying = false;  // the loop ends
     bool shortage_seen = false;
 };
 
@@ -114,6 +121,7 @@ struct Outcome {
     Outcome() noexcept {}
     std::optional<T> value{};
     int error = 0;
+    bool untold = false;  // it may have happened: only the end of the loop is told to a leftover
 };
 
 inline void struck(World& world, Actor& actor) {
@@ -143,6 +151,7 @@ Coro<Outcome<T>> attempt(World& world, Actor& actor, const char* name, Start sta
         }
     } catch (const CancelledError&) {
         struck(world, actor);
+        outcome.untold = world.dying;
     } catch (const std::system_error& error) {
         outcome.error = error.code().value();
         const std::string what = error.what();
@@ -150,6 +159,19 @@ Coro<Outcome<T>> attempt(World& world, Actor& actor, const char* name, Start sta
             world.problem(what + ": no error of " + name);
     }
     co_return outcome;
+}
+
+/// Is this what the file holds where the actor has written?
+inline bool is_region(const Actor& actor, std::string_view holds) {
+    std::string expected = actor.region;
+    if (actor.untold) {
+        const auto& [from, bytes] = *actor.untold;
+        // The new bytes as far as they came.
+        std::size_t came = 0;
+        while (came < bytes.size() && holds[from + came] == bytes[came]) ++came;
+        expected.replace(from, came, bytes, 0, came);
+    }
+    return holds == expected;
 }
 
 /// Was this error to be expected of an operation on `end`?
@@ -197,6 +219,8 @@ inline Coro<void> receive(World& world, Actor& actor, End& end) {
             way.read(index, got);
             if (got.empty()) way.complete = true;
         }
+    } else if (outcome.untold && !(flags & MSG_PEEK)) {
+        way.may_have_read(index, size);
     }
     world.graveyard.bury(std::move(buffer));
 }
@@ -236,6 +260,7 @@ inline Coro<void> receive_from_stream(World& world, Actor& actor, End& end) {
     });
     end.reading = false;
     check_error(world, "stream", end, *closing, outcome.error);
+    if (outcome.untold) way.may_have_read(index, size);
     if (!outcome.value) co_return;
     way.read(index, *outcome.value);
     const bool ended = kind < 8 ? outcome.value->empty() : outcome.value->size() < size;
@@ -288,6 +313,8 @@ inline Coro<void> transmit(World& world, Actor& actor, End& end) {
     if (outcome.value) {
         if (*outcome.value > size || *outcome.value == 0) world.problem("a strange length sent");
         way.wrote(index, std::string_view(data.data(), std::min(size, *outcome.value)));
+    } else if (outcome.untold) {
+        way.may_have_written(index, data);
     }
     world.graveyard.bury(std::move(data));
 }
@@ -327,6 +354,7 @@ inline Coro<void> use_region(World& world, Actor& actor) {
             world, actor, "write ", [&] { return io::write_at(world.file.get(), data, at); });
         check_file_error(world, "write", outcome.error);
         if (outcome.value) actor.region.replace(from, *outcome.value, data, 0, *outcome.value);
+        if (outcome.untold) actor.untold = Part{from, data};
         world.graveyard.bury(std::move(data));
         co_return;
     }
@@ -349,6 +377,7 @@ inline Coro<void> use_position(World& world, Actor& actor) {
             world, actor, "write ", [&] { return io::write(world.log.get(), data); });
         check_file_error(world, "write", outcome.error);
         if (outcome.value) world.logged.wrote(index, data.substr(0, *outcome.value));
+        if (outcome.untold) world.logged.may_have_written(index, data);
         world.graveyard.bury(std::move(data));
         co_return;
     }
@@ -358,6 +387,7 @@ inline Coro<void> use_position(World& world, Actor& actor) {
         world, actor, "read ", [&] { return io::read(world.book.get(), buffer); });
     check_file_error(world, "read", outcome.error);
     if (outcome.value) world.leafed.read(index, buffer.substr(0, *outcome.value));
+    if (outcome.untold) world.leafed.may_have_read(index, size);
     world.graveyard.bury(std::move(buffer));
 }
 
@@ -384,7 +414,7 @@ inline Coro<void> open_and_close(World& world, Actor& actor) {
     try {
         co_await io::close(number);
     } catch (const CancelledError&) {
-        world.problem("a close was cancelled");
+        if (!world.dying) world.problem("a close was cancelled");
     }
 }
 
@@ -402,6 +432,7 @@ inline Coro<void> connect_or_accept(World& world, Actor& actor) {
         const bool expected = outcome.error == 0 || (outcome.error == ECANCELED && world.stop) ||
                               (outcome.error == EMFILE && world.shortage_seen);
         if (!expected) world.problem(std::string("accept: ") + std::strerror(outcome.error));
+        if (outcome.untold) ++world.untold_accepts;
         if (!outcome.value) co_return;
         if (tcp) world.accepted_ports.push_back(outcome.value->peer.port());
         world.accepted.push_back(std::move(outcome.value->fd));
@@ -438,15 +469,17 @@ inline void check_connections(World& world) {
         if (tcp) world.accepted_ports.push_back(ntohs(peer.sin_port));
         world.accepted.push_back(std::move(next));
     }
-    // (Destroyed with a loop, one that was accepted and not told is closed.)
-    if (world.accepted.size() < world.clients.size() && !world.destroyed)
+    // (One that a leftover has accepted, and was not told of, is closed.)
+    if (world.accepted.size() + world.untold_accepts < world.clients.size())
         world.problem("a connection was lost");
     std::vector<std::uint16_t>& ports = world.accepted_ports;
     std::sort(ports.begin(), ports.end());
     if (std::adjacent_find(ports.begin(), ports.end()) != ports.end())
         world.problem("a connection was accepted twice");
+    std::size_t missing = 0;
     for (const std::uint16_t port : world.connected_ports) {
-        if (!world.destroyed && !std::binary_search(ports.begin(), ports.end(), port))
+        if (std::binary_search(ports.begin(), ports.end(), port)) continue;
+        if (++missing > world.untold_accepts)
             world.problem("the connection from port " + std::to_string(port) + " was lost");
     }
 }
