@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Runs and signals: Ctrl-C, a graceful stop with a grace period, and processes of their own
 // (SEMANTICS 78, 119, 120).
+#include <weft/net/connect.hpp>
+#include <weft/net/server.hpp>
 #include <weft/signal/signal.hpp>
 #include <weft/signal/stop.hpp>
 #include <weft/task/run.hpp>
@@ -273,6 +275,41 @@ WEFT_TEST_CASE("a wait for a stop can be cancelled, and is over at once after on
     co_await told;
     co_await weft::wait_for_stop();
     CHECK(weft::stop_requested());
+}
+
+WEFT_TEST_CASE("a server stops accepting when its loop is asked to stop, and serves who has come",
+               "[stop]") {
+    int served = 0;
+    auto serve = [&](weft::Stream client) -> Coro<void> {
+        while (true) {
+            const std::string line = co_await client.read_line();
+            if (line.empty()) co_return;
+            ++served;
+            co_await client.write(line);
+        }
+    };
+    weft::Server server = co_await weft::start_server(serve, "127.0.0.1", 0);
+    weft::Stream idle = co_await weft::open_connection(server.address());
+    co_await idle.write("first\n");
+    const std::string echoed = co_await idle.read_line();
+    CHECK(echoed == "first\n");
+    weft::Stream in_backlog = co_await weft::open_connection(server.address());
+    co_await in_backlog.write("second\n");
+    weft::request_stop();
+    CHECK_FALSE(server.is_serving());
+    const std::string answer = co_await in_backlog.read_line();
+    CHECK(answer == "second\n");
+    const std::string end = co_await idle.read_line();
+    CHECK(end.empty());
+    co_await server.wait_closed();
+    CHECK(served == 2);
+    bool refused = false;
+    try {
+        co_await weft::open_connection(server.address());
+    } catch (const std::system_error&) {
+        refused = true;
+    }
+    CHECK(refused);
 }
 
 TEST_CASE("a forked child has none of its parent's handlers", "[stop]") {

@@ -178,6 +178,8 @@ struct ServerMaker {
             .run_in_the_end();
         ++state->accepting;
     }
+    GracefulStop& stop = get_running_loop().graceful_stop();
+    if (!stop.requested()) stop.add(state->loop_stops);
 }
 
 [[gnu::cold]] WEFT_INLINE Coro<Server> start_server(ConnectionHandler handler, std::string host,

@@ -22,6 +22,13 @@ struct StopWatch : ListNode<StopWatch> {
 /// The state of one loop.
 class GracefulStop {
 public:
+    GracefulStop() noexcept = default;
+    GracefulStop(const GracefulStop&) = delete;
+    GracefulStop& operator=(const GracefulStop&) = delete;
+    ~GracefulStop() {
+        while (!watches_.empty()) watches_.pop_front();
+    }
+
     bool requested() const noexcept { return requested_; }
     /// Only before it is requested.
     void add(StopWatch& watch) noexcept { watches_.push_back(watch); }

@@ -20,6 +20,7 @@
 #include "../../base/intrusive_list.hpp"
 #include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
+#include "../../runtime/graceful_stop.hpp"
 #include "../../runtime/handle.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../task/coro.hpp"
@@ -61,6 +62,9 @@ struct ServerState : Counted<ServerState> {
 
     /// Takes no more connections.
     void close();
+    /// The first half of a graceful stop: serves the backlog, takes no more connections, and tells
+    /// idle readers. Idempotent.
+    void begin_stop();
     /// A new connection is the server's until its socket is closed, whoever has the stream then.
     void adopt(Stream& stream) noexcept {
         streams.push_back(*stream.state_);
@@ -91,6 +95,14 @@ struct ServerState : Counted<ServerState> {
     bool stopping = false;   // in `shutdown`
     bool cancels = false;    // a handler that has not begun does not begin
     Future<void> all_ended;  // closed, and the last connection is gone
+
+    /// The loop is asked to stop gracefully (`request_stop`, a stop signal).
+    struct LoopStops final : StopWatch {
+        explicit LoopStops(ServerState& of) noexcept : StopWatch(&told), server(of) {}
+        static void told(StopWatch& watch) noexcept;
+        ServerState& server;
+    };
+    LoopStops loop_stops{*this};
 };
 
 #if WEFT_BODIES
@@ -324,6 +336,23 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     }
 }
 
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::begin_stop() {
+    stopping = true;
+    end_reads();
+    if (!closed) serve_backlog(Ref<ServerState>::to(*this));
+    close();
+}
+
+[[gnu::cold]] WEFT_INLINE void ServerState::LoopStops::told(StopWatch& watch) noexcept {
+    const auto server = Ref<ServerState>::to(static_cast<LoopStops&>(watch).server);
+    try {
+        server->begin_stop();
+    } catch (...) {
+        // No memory for the backlog's tasks, or for the words of an error: they are refused.
+        server->close();
+    }
+}
+
 /// The timers of a shutdown, which go with its wait.
 class HandlersEnd {
 public:
@@ -360,10 +389,7 @@ private:
                 "task");
         }
     });
-    server->stopping = true;
-    server->end_reads();
-    if (!server->closed) serve_backlog(server);
-    server->close();
+    server->begin_stop();
     const HandlersEnd end(server, grace);
     std::exception_ptr cancelled;
     try {
