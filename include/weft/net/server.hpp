@@ -26,6 +26,7 @@
 #include "../task/task.hpp"
 #include "detail/listen.hpp"
 #include "detail/server_state.hpp"
+#include "detail/server_stop.hpp"
 #include "resolve.hpp"
 #endif
 

@@ -137,8 +137,9 @@ struct WatchCore : Recycled {
     template <class U>
     explicit WatchCore(U&& initial) : value(std::forward<U>(initial)) {}
 
-    /// The old value goes when the new one is in place: its destructor may look.
-    void replace(Element<T>&& fresh) noexcept {
+    /// The old value goes when the new one is in place: its destructor may look. (Out of line: where
+    /// it is inlined g++ 12 warns of strings that it takes for longer than they are.)
+    [[gnu::noinline]] void replace(Element<T>&& fresh) noexcept {
         [[maybe_unused]] const Element<T> old(std::move(value));
         std::destroy_at(&value);
         std::construct_at(&value, std::move(fresh));
