@@ -3,6 +3,10 @@
 // program: own
 #include <weft/base/config.hpp>
 
+#ifdef WEFT_SEPARATE_COMPILATION
+#error "header-only: the call that is replaced here stands in a body that was compiled elsewhere"
+#endif
+
 #if WEFT_HAS_URING && __has_include(<liburing.h>)
 #include <liburing.h>
 
