@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // How a server takes connections that come faster than its loop turns (SEMANTICS 8, 90).
 // rungs: all
+#include <weft/net/connect.hpp>
 #include <weft/net/io.hpp>
 #include <weft/net/server.hpp>
 #include <weft/net/stream.hpp>
