@@ -11,3 +11,4 @@
 #include "task/run.hpp"
 #include "task/sleep.hpp"
 #include "task/task.hpp"
+#include "task/task_options.hpp"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "together/as_completed.hpp"
+#include "together/eager.hpp"
 #include "together/ensure_future.hpp"
 #include "together/exception_group.hpp"
 #include "together/gather.hpp"

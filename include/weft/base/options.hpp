@@ -47,6 +47,10 @@ struct RunOptions {
     BackendKind backend = BackendKind::automatic;
     /// asyncio's debug mode (also WEFT_DEBUG=1): slow steps, swallowed cancels, wrong threads.
     bool debug = false;
+    /// Tasks take their first step where they are created, like asyncio's with its
+    /// eager_task_factory: those of `create_task` and of task groups, unless their TaskOptions say
+    /// otherwise. (A `gather` is told by `gather(eager, ...)`.)
+    bool eager_tasks = false;
     /// Name of the main task.
     std::string name;
     /// Spin up to this long before sleeping in the kernel. Trades a core for latency; 0 is off.
@@ -57,9 +61,9 @@ struct RunOptions {
     /// weft never raise SIGPIPE; for everybody else's writes (printf into a pipe, a C library) it
     /// is ignored, unless the program has set a handler of its own.
     bool ignore_sigpipe = true;
-    /// Ctrl-C cancels the main coroutine, and `run` ends with KeyboardInterrupt after its clean-up; a
-    /// second one is immediate. Only on the process's main thread, and only where nothing else has
-    /// been decided about SIGINT (a handler of the program's, or nohup).
+    /// Ctrl-C cancels the main coroutine, and `run` ends with KeyboardInterrupt after its clean-up;
+    /// a second one is immediate. Only on the process's main thread, and only where nothing else
+    /// has been decided about SIGINT (a handler of the program's, or nohup).
     bool handle_sigint = true;
     /// A signal that asks for a graceful stop, such as SIGTERM; 0: none. The first one is told to
     /// whoever has asked for it (`wait_for_stop`, `until_stop`, servers, which stop accepting);

@@ -97,9 +97,10 @@ public:
         loop.require_task();
         timed_.emplace(fn_, limit_);
         Coro<void> body = run_lent(*timed_);
-        TaskState<void>* const state = make_task(loop, body);
+        TaskState<void>* const state = make_task(loop, body, CreatedAt());
         task_ = Task<void>(state);
-        state->in_clean_up = true;  // before its first step: what it starts is spared with it
+        // Before its first step: what it starts is spared with it.
+        state->in_clean_up = state->hands_on = true;
         if (loop.is_running()) {
             loop.add_eager(*state);
         } else {

@@ -164,7 +164,8 @@ struct Attempts : Counted<Attempts> {
         while (!all->winner) {
             if (all->next_is_due && tasks.size() < all->addresses.size()) {
                 all->next_is_due = false;
-                tasks.push_back(create_task(attempt(all, tasks.size()), TaskOptions("connect")));
+                tasks.push_back(
+                    create_task(attempt(all, tasks.size()), TaskOptions("connect", false)));
                 ++all->running;
                 delay.cancel();
                 delay = get_running_loop().call_later(all->options.attempt_delay, [all] {

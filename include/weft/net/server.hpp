@@ -173,7 +173,7 @@ struct ServerMaker {
 [[gnu::cold, gnu::noinline]] inline void start_accepting(const Ref<ServerState>& state) {
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
         Task<void>& accepting = state->listeners[index].accepting;
-        accepting = create_task(accept_connections(state, index), TaskOptions("accept"));
+        accepting = create_task(accept_connections(state, index), TaskOptions("accept", false));
         accepting
             .add_done_callback([state, index](const AnyFuture&) { state->accepting_ended(index); })
             .run_in_the_end();

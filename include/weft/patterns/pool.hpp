@@ -161,7 +161,8 @@ struct PoolCore : Counted<PoolCore<T>> {
     void end(Resource resource) noexcept {
         if (!resource || !options.close) return;
         try {
-            (void)create_task(close_one(Busy(Shared::to(*this)), std::move(resource)));
+            (void)create_task(close_one(Busy(Shared::to(*this)), std::move(resource)),
+                              TaskOptions().eager(false));
         } catch (...) {
             // The loop is closed: nothing can be awaited, the destructor has to do.
         }

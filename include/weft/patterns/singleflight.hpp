@@ -70,7 +70,7 @@ private:
             const auto at = calls.emplace(key, call).first;
             try {
                 call->task = create_task(&detail::fly<T, std::decay_t<Args>...>, call->mark(),
-                                         std::forward<Args>(args)...);
+                                         std::forward<Args>(args)..., TaskOptions().eager(false));
             } catch (...) {
                 calls.erase(at);
                 throw;

@@ -158,7 +158,7 @@ public:
     static Coro<T> run_body(Shared self, TaskGroup& group, std::size_t workers, Body& body) {
         const typename Pool::ClosedAtExit closed(*self);
         for (std::size_t i = 0; i < workers; ++i) {
-            self->workers_.push_back(group.create_task(work(self)));
+            self->workers_.push_back(group.create_task(work(self), TaskOptions().eager(false)));
         }
         co_return co_await body(static_cast<Pool&>(*self));
     }

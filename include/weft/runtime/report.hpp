@@ -17,6 +17,7 @@ struct ExceptionContext {
     std::string_view message;      ///< what happened, in words
     std::exception_ptr exception;  ///< may be null
     std::string task_name;         ///< empty when no task was involved
+    std::string created_at{};      ///< "file:line" of the task, in debug mode; else empty
 };
 
 namespace detail {
@@ -44,6 +45,7 @@ namespace detail {
         const bool named = !context.task_name.empty();
         const std::string line =
             concat({"weft: ", context.message, named ? " [" : "", context.task_name,
+                    context.created_at.empty() ? "" : ", created at ", context.created_at,
                     named ? "]" : "", context.exception ? ": " : "", text_of(context.exception)});
         std::fprintf(stderr, "%s\n", line.c_str());
     } catch (...) {

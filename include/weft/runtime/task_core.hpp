@@ -185,14 +185,17 @@ struct FutureCore {
     bool retrieved : 1 = false;  // somebody has seen the exception: it is not reported
     // Tasks only, here because there is room.
     bool must_cancel : 1 = false;  // a cancel was requested and not delivered yet
-    bool delivered : 1 = false;    // CancelledError was thrown into the body
+    // What it starts may have to begin with something of its, a context, a clean-up, or in a way
+    // that the loop was told (EventLoop::marks_tasks).
+    bool hands_on : 1 = false;
     bool in_clean_up : 1 = false;  // spared when `run` cancels the tasks that are left
     bool has_extras : 1 = false;
     bool listed : 1 = false;  // has suspended once, and is in its list: see EventLoop::tasks_
-    std::uint16_t cancel_requests : 15 = 0;
+    std::uint16_t cancel_requests : 14 = 0;
+    std::uint16_t delivered : 1 = false;  // CancelledError was thrown into the body
     std::uint16_t is_left : 1 =
         false;  // the end of the loop has found it, and it has not run since
-    static constexpr std::uint16_t most_cancel_requests = 0x7fff;
+    static constexpr std::uint16_t most_cancel_requests = 0x3fff;
     EventLoop* loop;
     const Typed* typed;
     WaiterList waiters;
@@ -200,6 +203,22 @@ struct FutureCore {
 protected:
     ~FutureCore() = default;
 };
+
+/// Where in the program a task was created: two default arguments. They are numbers, because an
+/// object would be put into the frame of the coroutine that calls (ten instructions), and of types
+/// of their own, because whatever else stands there is an argument of what is called in the task.
+enum class File : std::uintptr_t {};
+enum class Line : std::uint32_t {};
+inline File file(const char* name) noexcept { return File(reinterpret_cast<std::uintptr_t>(name)); }
+struct CreatedAt {
+    CreatedAt() noexcept {}
+    CreatedAt(File in, Line at) noexcept : file_name(in), line(at) {}
+    explicit operator bool() const noexcept { return line != Line(); }
+    File file_name{};
+    Line line{};
+};
+/// "file:line", or nothing.
+std::string text_of(const CreatedAt& at);
 
 /// What most tasks do not have.
 struct TaskExtras {
@@ -212,6 +231,7 @@ struct TaskExtras {
     TaskCore* on_behalf_of = nullptr;
     /// Of a child that was started with `TaskGroup::start`, with a reference: what says so.
     FutureCore* ready = nullptr;
+    CreatedAt created_at{};  // debug mode keeps it
 
     ~TaskExtras() {
         if (ready) ready->release();
@@ -240,12 +260,6 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
         refs = 2;  // the loop's, until the task is done, and the first handle's
     }
 
-    /// Whether what it starts may have to begin with something of its: a context, a clean-up.
-    bool hands_on() const noexcept {
-        if (!has_extras && !in_clean_up) [[likely]]
-            return false;
-        return in_clean_up || extras()->context.get() != nullptr;
-    }
     /// Done, with a value, and nothing else is to be destroyed.
     bool ended_plainly() const noexcept { return state == State::value && !has_extras; }
 
@@ -256,7 +270,7 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
     [[gnu::cold]] TaskExtras& make_extras() {
         if (!has_extras) {
             label_ = reinterpret_cast<std::uintptr_t>(new TaskExtras{id(), {}, {}});
-            has_extras = true;
+            has_extras = hands_on = true;
         }
         return *extras();
     }
@@ -266,6 +280,11 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
     [[gnu::cold]] std::string name() const {
         const TaskExtras* const extra = extras();
         return extra && !extra->name.empty() ? extra->name : concat({"Task-", decimal(id())});
+    }
+    /// Known in debug mode, where the call that made it could tell.
+    CreatedAt created_at() const noexcept {
+        const TaskExtras* const extra = extras();
+        return extra ? extra->created_at : CreatedAt();
     }
 
     /// It has suspended once.

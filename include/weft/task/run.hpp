@@ -29,7 +29,7 @@ public:
     template <class T>
     T run(Coro<T> main) {
         refuse_nested();
-        Task<T> task = loop_.create_task(std::move(main));
+        Task<T> task = loop_.create_task(std::move(main), detail::File(), detail::Line());
         finish(*task.core());
         return std::move(task).result();
     }

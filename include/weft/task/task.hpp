@@ -16,45 +16,9 @@
 #include "awaitable.hpp"
 #include "coro.hpp"
 #include "future.hpp"
+#include "task_options.hpp"
 
 namespace weft {
-
-/// How a task is started: `TaskOptions().name("fetch").eager()`, or `TaskOptions("fetch")`.
-/// (No aggregate: g++ 12 destroys an aggregate temporary twice when it stands in the same
-/// expression as a co_await.)
-struct TaskOptions {
-public:
-    TaskOptions() noexcept {}
-    explicit TaskOptions(std::string task_name, bool start_eagerly = false) noexcept
-        : name_(std::move(task_name)), eager_(start_eagerly) {}
-
-    /// Shown in dumps and reports; empty: "Task-N".
-    TaskOptions& name(std::string task_name) & noexcept { return set(std::move(task_name)); }
-    TaskOptions&& name(std::string task_name) && noexcept {
-        return std::move(set(std::move(task_name)));
-    }
-    const std::string& name() const noexcept { return name_; }
-
-    /// Run the first step inside create_task.
-    TaskOptions& eager(bool start_eagerly = true) & noexcept { return set(start_eagerly); }
-    TaskOptions&& eager(bool start_eagerly = true) && noexcept {
-        return std::move(set(start_eagerly));
-    }
-    bool is_eager() const noexcept { return eager_; }
-
-private:
-    TaskOptions& set(std::string task_name) noexcept {
-        name_ = std::move(task_name);
-        return *this;
-    }
-    TaskOptions& set(bool start_eagerly) noexcept {
-        eager_ = start_eagerly;
-        return *this;
-    }
-
-    std::string name_;
-    bool eager_ = false;
-};
 
 namespace detail {
 
@@ -70,8 +34,10 @@ public:
     /// yet is withdrawn; one that has already struck the awaited operation still arrives.
     int uncancel() {
         TaskCore& core = task();
-        if (core.cancel_requests > 0 && --core.cancel_requests == 0)
-            core.must_cancel = core.delivered = false;
+        if (core.cancel_requests > 0 && --core.cancel_requests == 0) {
+            core.must_cancel = false;
+            core.delivered = false;
+        }
         return static_cast<int>(core.cancel_requests);
     }
     /// Asks the task to end: what it awaits is cancelled, and the task sees CancelledError there in
@@ -133,10 +99,11 @@ namespace detail {
 /// Takes `name` along, where there is one.
 template <class T>
 [[gnu::cold, gnu::noinline]] void give_extras(TaskState<T>* state, ContextCore* context,
-                                              std::string* name) {
+                                              std::string* name, CreatedAt at) {
     try {
         TaskExtras& extras = state->make_extras();
         extras.context = ContextRef(context);
+        extras.created_at = at;
         if (name) extras.name = std::move(*name);
     } catch (...) {
         state->root.destroy();
@@ -146,7 +113,7 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro,
+[[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro, CreatedAt at,
                                                       std::string* name = nullptr) {
     const auto frame = coro.frame();
     if (!frame) [[unlikely]]
@@ -154,12 +121,13 @@ template <class T>
     auto* const state = new TaskState<T>(loop, loop.next_task_id(), frame);
     coro.release();
     const TaskCore* const maker = loop.current_task();
-    if (!maker || maker->hands_on() || name) [[unlikely]] {
+    if (!maker || maker->hands_on || name) [[unlikely]] {
         ContextCore* const context = loop.context_here();
-        if (context || name) give_extras(state, context, name);
+        if (context || name || (loop.debug() && at)) give_extras(state, context, name, at);
+        if (loop.marks_tasks()) state->hands_on = true;
         // `run` spares a `clean_up` when it cancels what is left, and the tasks that its body
         // starts.
-        if (maker && maker->in_clean_up) state->in_clean_up = true;
+        if (maker && maker->in_clean_up) state->in_clean_up = state->hands_on = true;
     }
     frame.promise().set_root(state->outcome);
     return state;
@@ -175,7 +143,7 @@ template <class T>
     } else {
         if (!loop || !coro) return nullptr;
         const TaskCore* const maker = loop->current_task();
-        if (!maker || maker->hands_on()) return nullptr;
+        if (!maker || maker->hands_on) return nullptr;
         void* const room = take_idle_frame(sizeof(TaskState<T>));
         if (!room) return nullptr;
         const auto frame = coro.release();
@@ -192,12 +160,19 @@ template <class T>
     return state;
 }
 template <class T>
-[[gnu::noinline]] TaskState<T>* begin_task(Coro<T>& coro) {
+[[gnu::noinline]] TaskState<T>* begin_task(Coro<T>& coro, File in, Line line) {
     // A loop that runs is this thread's and open.
     EventLoop& loop = get_running_loop();
-    auto* const state = make_task(loop, coro);
-    loop.add(*state);
+    auto* const state = make_task(loop, coro, CreatedAt(in, line));
+    loop.begin(*state);
     return state;
+}
+/// Whatever the run's options say.
+template <class T>
+Task<T> begin_queued(EventLoop& loop, Coro<T> coro) {
+    auto* const state = make_task(loop, coro, CreatedAt());
+    loop.add(*state);
+    return Task<T>(state);
 }
 
 /// std::invoke for member functions, without <functional>.
@@ -285,12 +260,13 @@ inline constexpr bool ends_with_options<First, Rest...> =
                          : ends_with_options<Rest...>;
 
 /// The one way of `create_task(fn, args...)`: `start` is given the coroutine, and TaskOptions if
-/// they come last.
+/// they come last, or else some that say nothing.
 template <class Start, class Fn, class... Args>
 auto start_call(Start start, Fn&& fn, Args&&... args) {
     if constexpr (!ends_with_options<Args...> ||
                   std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>) {
-        return start(call_copies(std::forward<Fn>(fn), std::forward<Args>(args)...));
+        return start(call_copies(std::forward<Fn>(fn), std::forward<Args>(args)...),
+                     TaskOptions(File(), Line()));
     } else {
         auto all = std::forward_as_tuple(std::forward<Args>(args)...);
         const auto pick = [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -306,10 +282,10 @@ auto start_call(Start start, Fn&& fn, Args&&... args) {
 }  // namespace detail
 
 template <class T>
-Task<T> EventLoop::create_task(Coro<T> coro) {
+Task<T> EventLoop::create_task(Coro<T> coro, detail::File in, detail::Line line) {
     check_open("create_task");
-    auto* const state = detail::make_task(*this, coro);
-    add(*state);
+    auto* const state = detail::make_task(*this, coro, detail::CreatedAt(in, line));
+    begin(*state);
     return Task<T>(state);
 }
 
@@ -317,9 +293,10 @@ template <class T>
 Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
     check_open("create_task");
     std::string name = options.name();
-    auto* const state = detail::make_task(*this, coro, options.name().empty() ? nullptr : &name);
+    auto* const state = detail::make_task(*this, coro, options.created_at(),
+                                          options.name().empty() ? nullptr : &name);
     Task<T> task(state);
-    if (options.is_eager() && is_running()) {
+    if (options.is_eager_or(eager_tasks_) && is_running()) {
         add_eager(*state);
     } else {
         add(*state);
@@ -328,13 +305,16 @@ Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
 }
 
 /// Schedules a coroutine on the running loop; its first step is in the next turn, or, with
-/// `TaskOptions::eager`, now.
+/// `TaskOptions::eager`, now. Debug mode shows where: in the report of a failure that nobody has
+/// retrieved, and in dumps.
 /// Throws:   RuntimeError when no loop runs or it is closed (the coroutine is then destroyed).
 template <class T>
-[[gnu::always_inline]] inline Task<T> create_task(Coro<T> coro) {
+[[gnu::always_inline]] inline Task<T> create_task(
+    Coro<T> coro, detail::File in = detail::file(__builtin_FILE()),
+    detail::Line line = detail::Line(__builtin_LINE())) {
     if (auto* const state = detail::begin_plainly(EventLoop::running(), coro)) [[likely]]
         return Task<T>(state);
-    return Task<T>(detail::begin_task(coro));
+    return Task<T>(detail::begin_task(coro, in, line));
 }
 template <class T>
 Task<T> create_task(Coro<T> coro, TaskOptions options) {
@@ -346,21 +326,29 @@ Task<T> create_task(Coro<T> coro, TaskOptions options) {
 /// captures. TaskOptions may come last. To pass a reference use std::ref. Also schedules the await
 /// of anything that can be moved: `create_task(generator.next())`. An operation cannot:
 /// `create_task([&] { return lock.acquire(); })`.
-template <class Fn, class... Args>
-auto create_task(Fn&& fn, Args&&... args) {
-    return detail::start_call(
-        [](auto coro, auto&&... options) {
-            return create_task(std::move(coro), std::move(options)...);
-        },
-        std::forward<Fn>(fn), std::forward<Args>(args)...);
+/// (Where a task was created is known if there are no arguments, or TaskOptions.)
+template <class Fn>
+auto create_task(Fn&& fn, detail::File in = detail::file(__builtin_FILE()),
+                 detail::Line line = detail::Line(__builtin_LINE())) {
+    return create_task(detail::call_copies(std::forward<Fn>(fn)), in, line);
 }
-template <class Fn, class... Args>
-auto EventLoop::create_task(Fn&& fn, Args&&... args) {
+template <class Fn, class First, class... Args>
+auto create_task(Fn&& fn, First&& first, Args&&... args) {
     return detail::start_call(
-        [this](auto coro, auto&&... options) {
-            return this->create_task(std::move(coro), std::move(options)...);
+        [](auto coro, auto options) { return create_task(std::move(coro), std::move(options)); },
+        std::forward<Fn>(fn), std::forward<First>(first), std::forward<Args>(args)...);
+}
+template <class Fn>
+auto EventLoop::create_task(Fn&& fn, detail::File in, detail::Line line) {
+    return create_task(detail::call_copies(std::forward<Fn>(fn)), in, line);
+}
+template <class Fn, class First, class... Args>
+auto EventLoop::create_task(Fn&& fn, First&& first, Args&&... args) {
+    return detail::start_call(
+        [this](auto coro, auto options) {
+            return this->create_task(std::move(coro), std::move(options));
         },
-        std::forward<Fn>(fn), std::forward<Args>(args)...);
+        std::forward<Fn>(fn), std::forward<First>(first), std::forward<Args>(args)...);
 }
 
 /// The task that runs now; empty outside of tasks.
@@ -379,7 +367,7 @@ inline std::vector<AnyTask> all_tasks() { return all_tasks(get_running_loop()); 
 
 template <class T>
 T EventLoop::run_until_complete(Coro<T> coro) {
-    Task<T> task = create_task(std::move(coro));
+    Task<T> task = create_task(std::move(coro), detail::File(), detail::Line());
     run_until_done(*task.core());
     return std::move(task).result();
 }

@@ -107,8 +107,8 @@ template <class T>
 void begin_for_others(const Ref<TypedRemoteRun<T>>& run, Coro<T> body) noexcept {
     try {
         RemoteRunEnd end(Ref<RemoteRun>::to(*run));
-        const Task<void> task =
-            create_task(run_for_others<T>(std::move(end), run, std::move(body)));
+        const Task<void> task = create_task(run_for_others<T>(std::move(end), run, std::move(body)),
+                                            TaskOptions().eager(false));
         run->begins(static_cast<TaskCore&>(*task.core()));
     } catch (...) {
         run->set_not_run(std::current_exception());

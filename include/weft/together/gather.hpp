@@ -14,6 +14,7 @@
 #include "detail/child_range.hpp"
 #include "detail/children.hpp"
 #include "detail/gather_awaiter.hpp"
+#include "eager.hpp"
 #include "settled.hpp"
 
 namespace weft {
@@ -23,13 +24,6 @@ struct ReturnExceptions {
     explicit constexpr ReturnExceptions() noexcept = default;
 };
 inline constexpr ReturnExceptions return_exceptions{};
-
-/// `gather(eager, ...)`, `all(eager, ...)`: the children take their first step where they are
-/// started, like asyncio's eager tasks.
-struct Eager {
-    explicit constexpr Eager() noexcept = default;
-};
-inline constexpr Eager eager{};
 
 namespace detail {
 

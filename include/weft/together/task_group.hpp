@@ -14,6 +14,7 @@
 #include "detail/await_block.hpp"
 #include "detail/group_awaiter.hpp"
 #include "detail/group_state.hpp"
+#include "eager.hpp"
 
 namespace weft {
 
@@ -53,10 +54,16 @@ public:
     /// Throws:   RuntimeError when the group is over, or ends because a child failed or because of
     ///           `cancel`; CancelledError instead when that cancel is still to strike the caller.
     ///           The coroutine is destroyed.
-    template <class... Args>
-    auto create_task(Args&&... args);
     template <class T>
-    GroupTask<T> create_task(Coro<T> coro);
+    GroupTask<T> create_task(Coro<T> coro, detail::File in = detail::file(__builtin_FILE()),
+                             detail::Line line = detail::Line(__builtin_LINE()));
+    template <class T>
+    GroupTask<T> create_task(Coro<T> coro, TaskOptions options);
+    template <class Fn>
+    auto create_task(Fn&& fn, detail::File in = detail::file(__builtin_FILE()),
+                     detail::Line line = detail::Line(__builtin_LINE()));
+    template <class Fn, class First, class... Args>
+    auto create_task(Fn&& fn, First&& first, Args&&... args);
 
     /// Starts `fn(status, args...)` as a child and waits until that says `status.started(...)`.
     /// `fn` takes a `TaskStatus<T>`; `fn` and the arguments are kept like those of `create_task`.
@@ -76,8 +83,11 @@ public:
     void cancel() noexcept { GroupState::cancel(); }
 
 private:
-    template <class T, class Group, class Fn, class... Args>
+    template <class T, class Group, detail::Start start, class Fn, class... Args>
     friend class detail::GroupAwaiter;
+    template <class T>
+    [[gnu::cold, gnu::noinline]] GroupTask<T> create_specially(Coro<T>& coro, detail::File in,
+                                                               detail::Line line);
 };
 
 /// Runs `body(group, args...)`, a function that returns a Coro, and waits for every task that was
@@ -105,7 +115,18 @@ template <class Fn, class... Args>
     requires detail::MakesCoroOf<Fn&, TaskGroup&, Args...>
 auto task_group(Fn body, Args... args) {
     using T = typename detail::CoroOfCall<Fn&, TaskGroup&, Args...>::value_type;
-    using Awaiter = detail::GroupAwaiter<T, TaskGroup, Fn, Args...>;
+    using Awaiter = detail::GroupAwaiter<T, TaskGroup, detail::Start::queued, Fn, Args...>;
+    return detail::AwaitBlock<T, Awaiter, Fn, Args...>(std::move(body), std::move(args)...);
+}
+/// The same, and its children take their first step inside `create_task`, like asyncio's eager
+/// tasks, unless their TaskOptions say otherwise. A child that ends in that step costs no turn of
+/// the loop, and a tree of them goes down one branch after the other: it needs memory for its depth
+/// and not for its breadth (and stack: they nest like calls).
+template <class Fn, class... Args>
+    requires detail::MakesCoroOf<Fn&, TaskGroup&, Args...>
+auto task_group(Eager, Fn body, Args... args) {
+    using T = typename detail::CoroOfCall<Fn&, TaskGroup&, Args...>::value_type;
+    using Awaiter = detail::GroupAwaiter<T, TaskGroup, detail::Start::in_place, Fn, Args...>;
     return detail::AwaitBlock<T, Awaiter, Fn, Args...>(std::move(body), std::move(args)...);
 }
 /// Refuses everything else.
@@ -125,22 +146,43 @@ auto task_group(Fn, Args...) {
 
 // --- bodies ---
 
-template <class... Args>
-auto TaskGroup::create_task(Args&&... args) {
-    check_open();
-    auto task = weft::create_task(std::forward<Args>(args)...);
-    adopt_begun(static_cast<detail::TaskCore&>(*task.core()));
-    return GroupTask(std::move(task));
+template <class T>
+GroupTask<T> TaskGroup::create_task(Coro<T> coro, detail::File in, detail::Line line) {
+    if (takes_plainly()) [[likely]] {
+        if (auto* const state = detail::begin_plainly(&loop(), coro)) [[likely]] {
+            adopt(*state);
+            return GroupTask<T>(Task<T>(state));
+        }
+    }
+    return create_specially(coro, in, line);
+}
+template <class T>
+GroupTask<T> TaskGroup::create_specially(Coro<T>& coro, detail::File in, detail::Line line) {
+    return create_task(std::move(coro), TaskOptions(in, line));
 }
 
 template <class T>
-GroupTask<T> TaskGroup::create_task(Coro<T> coro) {
+GroupTask<T> TaskGroup::create_task(Coro<T> coro, TaskOptions options) {
     check_open();
-    auto* state = detail::begin_plainly(&loop(), coro);
-    if (!state) [[unlikely]]
-        state = detail::begin_task(coro);
-    adopt(*state);
-    return GroupTask<T>(Task<T>(state));
+    if (is_eager() && options.is_eager_or(true)) options.eager();
+    Task<T> task = loop().create_task(std::move(coro), std::move(options));
+    adopt_begun(static_cast<detail::TaskCore&>(*task.core()));
+    return GroupTask<T>(std::move(task));
+}
+
+template <class Fn>
+auto TaskGroup::create_task(Fn&& fn, detail::File in, detail::Line line) {
+    check_open();
+    return create_task(detail::call_copies(std::forward<Fn>(fn)), in, line);
+}
+template <class Fn, class First, class... Args>
+auto TaskGroup::create_task(Fn&& fn, First&& first, Args&&... args) {
+    check_open();
+    return detail::start_call(
+        [this](auto coro, auto options) {
+            return this->create_task(std::move(coro), std::move(options));
+        },
+        std::forward<Fn>(fn), std::forward<First>(first), std::forward<Args>(args)...);
 }
 
 template <class T, class Fn, class... Args>

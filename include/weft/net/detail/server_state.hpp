@@ -180,7 +180,8 @@ struct AcceptTrouble {
 inline void serve(const Ref<ServerState>& server, Fd socket) {
     Stream stream(std::move(socket));
     server->adopt(stream);
-    Task<void> serving = create_task(serve_connection(server, std::move(stream)));
+    Task<void> serving =
+        create_task(serve_connection(server, std::move(stream)), TaskOptions().eager(false));
     try {
         serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); })
             .run_in_the_end();

@@ -118,10 +118,14 @@ public:
     template <class T>
     Task<T> create_task(Coro<T> coro, TaskOptions options);
     template <class T>
-    Task<T> create_task(Coro<T> coro);
+    Task<T> create_task(Coro<T> coro, detail::File in = detail::file(__builtin_FILE()),
+                        detail::Line line = detail::Line(__builtin_LINE()));
     /// `weft::create_task(fn, args...)` on this loop.
-    template <class Fn, class... Args>
-    auto create_task(Fn&& fn, Args&&... args);
+    template <class Fn>
+    auto create_task(Fn&& fn, detail::File in = detail::file(__builtin_FILE()),
+                     detail::Line line = detail::Line(__builtin_LINE()));
+    template <class Fn, class First, class... Args>
+    auto create_task(Fn&& fn, First&& first, Args&&... args);
 
     /// The loop's clock: monotonic, or virtual under test.
     TimePoint time() const noexcept { return detail::to_time_point(peek_clock()); }
@@ -149,7 +153,7 @@ public:
         handler_replaced_ = true;
     }
     void call_exception_handler(const ExceptionContext& context) noexcept;
-    void set_debug(bool on) noexcept { special_.debug = on; }
+    void set_debug(bool on);
     bool debug() const noexcept { return special_.debug; }
     /// In debug mode a step longer than this is reported.
     Duration slow_callback_duration{std::chrono::milliseconds(100)};
@@ -237,6 +241,13 @@ public:
     void begin_end(bool in_clean_up_too) noexcept;
     /// The ready queue has it until its first step; see `tasks_`.
     void add(detail::TaskCore& task) noexcept { ready_.push(task); }
+    /// As the run's options say: the same, or `add_eager`.
+    void begin(detail::TaskCore& task);
+    /// Tasks that are made are to be looked at one by one: where they were created is to be kept
+    /// (debug mode), or they start in place (`RunOptions::eager_tasks`). Each task of such a loop
+    /// carries a mark, so that this is asked only where a task is made that is special anyway.
+    bool marks_tasks() const noexcept { return special_.debug || eager_tasks_; }
+    bool starts_in_place() const noexcept { return eager_tasks_ && running_; }
     /// The first step inside the caller's.
     void add_eager(detail::TaskCore& task);
     /// The same for an awaiter: in the middle of a coroutine there is no Interlude to make.
@@ -458,6 +469,7 @@ private:
     bool running_ = false;
     bool ending_ = false;
     bool closed_ = false;
+    bool eager_tasks_ = false;
     bool is_parents_ = false;  // this process is a child that was forked while the loop existed
     bool posts_queued_ = false;
     detail::Nanoseconds step_time_ = 0;

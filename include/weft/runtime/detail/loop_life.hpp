@@ -30,6 +30,7 @@ namespace weft {
       busy_poll_(detail::to_nanoseconds(options.busy_poll)),
       hang_limit_(detail::to_nanoseconds(options.hang_limit)) {
     special_.debug = options.debug;
+    eager_tasks_ = options.eager_tasks;
     if (const char* const debug = std::getenv("WEFT_DEBUG"); debug && *debug && *debug != '0') {
         special_.debug = true;
     }

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include <cstdint>
 #include <exception>
 #include <new>
 #include <string>
@@ -38,9 +39,13 @@ namespace weft {
                              future.typed->exception(future),
                              {}};
     try {
-        if (future.is_task) context.task_name = static_cast<detail::TaskCore&>(future).name();
+        if (future.is_task) {
+            const auto& task = static_cast<detail::TaskCore&>(future);
+            context.task_name = task.name();
+            context.created_at = detail::text_of(task.created_at());
+        }
     } catch (const std::bad_alloc&) {
-        // The name is a courtesy; the report itself must not be lost for it.
+        // They are a courtesy; the report itself must not be lost for it.
     }
     // A handle may outlive its loop.
     if (is_live(future.loop)) return future.loop->call_exception_handler(context);
@@ -104,11 +109,18 @@ namespace detail {
     }
     const bool on_file = info.fd >= 0;
     const bool on_task = info.on && info.on->is_task;
+    const CreatedAt created_at = task.created_at();
     return concat({"  ", task.name(), ": ", state, info.what, on_file ? " (descriptor " : "",
                    on_file ? decimal(info.fd) : std::string(), on_file ? ")" : "",
                    on_task ? " " : "",
                    on_task ? static_cast<const TaskCore*>(info.on)->name() : std::string(),
-                   task.must_cancel ? ", cancel requested" : "", "\n"});
+                   task.must_cancel ? ", cancel requested" : "", created_at ? ", created at " : "",
+                   text_of(created_at), "\n"});
+}
+[[gnu::cold, gnu::noinline]] WEFT_INLINE std::string text_of(const CreatedAt& at) {
+    if (!at) return {};
+    return concat({reinterpret_cast<const char*>(at.file_name), ":",
+                   decimal(static_cast<std::uint32_t>(at.line))});
 }
 }  // namespace detail
 
@@ -126,7 +138,14 @@ namespace detail {
     const detail::TaskCore& task) noexcept {
     if (task.outcome_kind() != detail::OutcomeKind::value) return;
     if (!task.delivered || task.cancel_requests == 0) return;
-    call_exception_handler({"a task swallowed its cancellation", nullptr, task.name()});
+    call_exception_handler({"a task swallowed its cancellation", nullptr, task.name(),
+                            detail::text_of(task.created_at())});
+}
+
+/// Tasks that are there already create others.
+[[gnu::cold]] WEFT_INLINE void EventLoop::set_debug(bool on) {
+    special_.debug = on;
+    if (on) for_each_task([](detail::TaskCore& task) { task.hands_on = true; });
 }
 
 /// At the end of a turn, in loops with a hang limit.

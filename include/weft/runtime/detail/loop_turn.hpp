@@ -230,6 +230,16 @@ WEFT_INLINE void EventLoop::add_eager(detail::TaskCore& task) {
     run_in_place(task);
 }
 
+WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
+    if (!starts_in_place()) return add(task);
+    try {
+        add_eager(task);
+    } catch (...) {
+        task.release();  // the handle that its maker does not get
+        throw;
+    }
+}
+
 /// The rest of `run_in_place`, where it is not simply done. Outside of tasks, like every end.
 [[gnu::noinline]] WEFT_INLINE void EventLoop::end_first_step(detail::TaskCore& task,
                                                              std::uintptr_t over) noexcept {

@@ -210,7 +210,7 @@ class Child<Coro<T>> {
 public:
     using Result = T;
     static void start(Children& children, Coro<T>& coro) {
-        const Task<T> task = children.loop().create_task(std::move(coro));
+        const Task<T> task = begin_queued(children.loop(), std::move(coro));
         task.core()->add_ref();
         children.add(task.core());
     }
@@ -251,7 +251,7 @@ public:
         node.borrowed = true;
         EventLoop& loop = children.loop();
         const Task<void> task =
-            loop.create_task(drive<A, Result>(*child.operation, outcome_, holding_, node));
+            begin_queued(loop, drive<A, Result>(*child.operation, outcome_, holding_, node));
         task.core()->add_ref();
         children.watch(node, task.core());
         if (loop.debug()) [[unlikely]]

@@ -13,16 +13,12 @@
 #include "../../task/coro.hpp"
 #include "../../task/future_state.hpp"
 #include "../../task/task.hpp"
+#include "../eager.hpp"
 #include "../settled.hpp"
 #include "child_arguments.hpp"
 #include "gather_state.hpp"
 
 namespace weft::detail {
-
-enum class Start : std::uint8_t {
-    queued,
-    in_place,  // the first step is taken where the child is started
-};
 
 /// A child: its coroutine, and once it is started its task, held by a reference.
 template <class T>
@@ -77,7 +73,7 @@ private:
         TaskState<T>::release(state());
     }
     [[gnu::noinline]] static TaskState<T>* make_elsewhere(EventLoop& loop, Coro<T>& coro) {
-        return detail::make_task(loop, coro);
+        return detail::make_task(loop, coro, CreatedAt());
     }
 
     std::uintptr_t address_;

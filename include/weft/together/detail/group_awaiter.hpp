@@ -15,6 +15,7 @@
 #include "../../runtime/loop.hpp"
 #include "../../task/coro.hpp"
 #include "../../task/future.hpp"
+#include "../eager.hpp"
 #include "await_block.hpp"
 #include "group_state.hpp"
 
@@ -24,7 +25,7 @@ namespace weft::detail {
 ///
 /// The body runs inside `await_suspend`, like an awaited coroutine (CoroAwaiter). When it has ended
 /// and children are left, the Join that waits for them is here too.
-template <class T, class Group, class Fn, class... Args>
+template <class T, class Group, Start start, class Fn, class... Args>
 class [[nodiscard]] GroupAwaiter final : private Continuation {
 public:
     explicit GroupAwaiter(std::tuple<Fn, Args...>&& parts)
@@ -44,6 +45,7 @@ public:
     bool await_suspend(std::coroutine_handle<Parent> parent) {
         std::construct_at(&group_);
         began_ = true;
+        if constexpr (start == Start::in_place) group_.be_eager();
         try {
             child_ = call().release();
         } catch (...) {

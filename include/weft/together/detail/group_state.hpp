@@ -48,9 +48,15 @@ public:
     void check_open() const {
         if (loop_ != EventLoop::running() || finished()) [[unlikely]]
             throw_runtime_error("create_task: the task group is finished");
-        if (aborting_) [[unlikely]]
+        if (special_.aborting) [[unlikely]]
             refuse();
     }
+    /// It is open, and its children start in the usual way.
+    bool takes_plainly() const noexcept {
+        return loop_ == EventLoop::running() && !finished() && !special_.any();
+    }
+    bool is_eager() const noexcept { return special_.eager; }
+    void be_eager() noexcept { special_.eager = true; }
     EventLoop& loop() const noexcept { return *loop_; }
     bool finished() const noexcept { return body_ended_ && members.empty(); }
 
@@ -65,14 +71,14 @@ public:
     void adopt_starting(TaskCore& child, FutureCore& ready);
 
     void cancel() noexcept {
-        if (aborting_ || finished()) return;
+        if (special_.aborting || finished()) return;
         abort();
         interrupt_body();
     }
 
     void end_body(bool failed) noexcept {
         body_ended_ = true;
-        if (failed && !aborting_) [[unlikely]]
+        if (failed && !special_.aborting) [[unlikely]]
             abort();
     }
     bool joined() const noexcept { return members.empty(); }
@@ -126,7 +132,13 @@ private:
     TaskCore* asking_ = nullptr;
     std::uint32_t abort_way_ = 0;
     std::uint16_t requests_before_;  // the parent's cancel requests that are older than the group
-    bool aborting_ = false;
+    /// What a child that is created must know of; looked at as one.
+    struct Special {
+        bool any() const noexcept { return __builtin_bit_cast(std::uint16_t, *this) != 0; }
+        bool aborting = false;
+        bool eager = false;
+    };
+    Special special_;
     bool body_ended_ = false;
     /// What makes an end more than that of the body; looked at as one.
     struct Odd {
@@ -149,14 +161,14 @@ public:
         task.coroutine = handle;
         task.waiting_on = this;
         group_.joiner = &task;
-        if (group_.aborting_) [[unlikely]]
+        if (group_.special_.aborting) [[unlikely]]
             group_.break_circles();
         if (task.must_cancel) [[unlikely]]
             group_.loop_->pass_on_cancel(task);
     }
 
     TaskCore* cancel() noexcept override {
-        if (group_.aborting_) {
+        if (group_.special_.aborting) {
             // A child waits for us, in a circle.
             if (group_.loop_->cancel_ways().contains(group_.abort_way_)) return group_.parent_;
             group_.odd_.join_cancelled = true;
@@ -180,7 +192,7 @@ inline void GroupState::adopt_begun(TaskCore& child) noexcept {
     if (!child.done()) {
         loop_->adopt(*this, child);
         // An eager child has cancelled its own group.
-        if (aborting_) [[unlikely]]
+        if (special_.aborting) [[unlikely]]
             cancel_child(child);
         return;
     }
@@ -219,7 +231,7 @@ inline void GroupState::told_of(TaskCore& child) noexcept {
         if (!odd_.failed) std::construct_at(&failed_);
         odd_.failed = true;
         failed_.push_back(child);
-        if (!aborting_) {
+        if (!special_.aborting) {
             abort();
             interrupt_body();
         }
@@ -242,14 +254,14 @@ inline void GroupState::abort() noexcept {
     const bool asked = parent_->must_cancel;
     if (TaskCore* const last = abort_all_but_last()) cancel_child(*last);
     // A child that awaits the parent has passed it on: it is ours, and nobody else's.
-    parent_->cancel_requests = requests & 0x7fff;
+    parent_->cancel_requests = requests & TaskCore::most_cancel_requests;
     parent_->must_cancel = asked;
 }
 
 /// Returns the last one, for the loop to go on with: a chain of groups in groups may be longer than
 /// the stack is deep.
 inline TaskCore* GroupState::abort_all_but_last() noexcept {
-    aborting_ = true;
+    special_.aborting = true;
     abort_way_ = loop_->cancel_ways().innermost();
     asking_ = nullptr;
     members.for_each([&](TaskCore& child) {
