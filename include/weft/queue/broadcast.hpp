@@ -60,7 +60,8 @@ template <class T>
 struct Listening {
     static void join(BroadcastCore<T>& core) noexcept;
     static void leave(BroadcastCore<T>& core) noexcept;
-    std::uint64_t position = 0;  // how many items were sent before the one that comes next
+    static void end_gone(EndWait<BroadcastCore<T>, Listening>& wait) noexcept;
+    std::uint64_t position;  // how many items were sent before the one that comes next
 };
 
 }  // namespace detail
@@ -257,11 +258,16 @@ public:
     }
 
 private:
-    void end_gone() noexcept override { turn_away(); }
+    friend Listening<T>;
     void throw_abandoned() const override {
         throw_channel_closed("the receiver of the broadcast was destroyed while a task waited");
     }
 };
+
+template <class T>
+void Listening<T>::end_gone(EndWait<BroadcastCore<T>, Listening>& wait) noexcept {
+    static_cast<BroadcastAwaiter<T>&>(wait).turn_away();
+}
 
 }  // namespace detail
 }  // namespace weft

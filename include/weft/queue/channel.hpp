@@ -44,11 +44,13 @@ template <class T>
 struct Sending {
     static void join(ChannelCore<T>& core) noexcept;
     static void leave(ChannelCore<T>& core) noexcept;
+    static void end_gone(EndWait<ChannelCore<T>, Sending>& wait) noexcept;
 };
 template <class T>
 struct Receiving {
     static void join(ChannelCore<T>& core) noexcept;
     static void leave(ChannelCore<T>& core) noexcept;
+    static void end_gone(EndWait<ChannelCore<T>, Receiving>& wait) noexcept;
 };
 
 }  // namespace detail
@@ -225,7 +227,7 @@ public:
     }
 
 private:
-    void end_gone() noexcept override { this->turn_away(); }
+    friend Sending<T>;
     void throw_abandoned() const override {
         throw_channel_closed("send: this end of the channel was closed while a task waited");
     }
@@ -258,8 +260,17 @@ public:
     }
 
 private:
-    void end_gone() noexcept override { this->turn_away(); }
+    friend Receiving<T>;
 };
+
+template <class T>
+void Sending<T>::end_gone(EndWait<ChannelCore<T>, Sending>& wait) noexcept {
+    static_cast<ChannelSendAwaiter<T>&>(wait).turn_away();
+}
+template <class T>
+void Receiving<T>::end_gone(EndWait<ChannelCore<T>, Receiving>& wait) noexcept {
+    static_cast<ChannelReceiveAwaiter<T>&>(wait).turn_away();
+}
 
 }  // namespace detail
 }  // namespace weft

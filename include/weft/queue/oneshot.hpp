@@ -25,6 +25,7 @@ class OneshotAwaiter;
 template <class T>
 struct OneshotReceiving {
     static void leave(OneshotCore<T>& core) noexcept;
+    static void end_gone(EndWait<OneshotCore<T>, OneshotReceiving>& wait) noexcept;
 };
 
 }  // namespace detail
@@ -180,7 +181,8 @@ public:
 
 private:
     OneshotCore<T>& core() const noexcept { return Base::core(); }
-    void end_gone() noexcept override {
+    friend OneshotReceiving<T>;
+    void receiver_gone() noexcept {
         if (granted_and_not_taken()) core().promised = true;
         turn_away();
     }
@@ -189,6 +191,10 @@ private:
     }
 };
 
+template <class T>
+void OneshotReceiving<T>::end_gone(EndWait<OneshotCore<T>, OneshotReceiving>& wait) noexcept {
+    static_cast<OneshotAwaiter<T>&>(wait).receiver_gone();
+}
 template <class T>
 void OneshotReceiving<T>::leave(OneshotCore<T>& core) noexcept {
     core.wanted = false;

@@ -37,7 +37,8 @@ template <class T>
 struct Watching {
     static void join(WatchCore<T>& core) noexcept;
     static void leave(WatchCore<T>& core) noexcept;
-    std::uint64_t seen = 0;  // the version that the receiver has seen
+    static void end_gone(EndWait<WatchCore<T>, Watching>& wait) noexcept;
+    std::uint64_t seen;  // the version that the receiver has seen
 };
 
 }  // namespace detail
@@ -210,11 +211,16 @@ protected:
     void mark_seen() noexcept { Base::role().seen = core().version; }
 
 private:
-    void end_gone() noexcept override { turn_away(); }
+    friend Watching<T>;
     void throw_abandoned() const override {
         throw_channel_closed("the receiver of the watch was destroyed while a task waited");
     }
 };
+
+template <class T>
+void Watching<T>::end_gone(EndWait<WatchCore<T>, Watching>& wait) noexcept {
+    static_cast<WatchWait<T>&>(wait).turn_away();
+}
 
 template <class T>
 class [[nodiscard]] [[gnu::warn_unused]] WatchChangedAwaiter final : public WatchWait<T> {

@@ -21,8 +21,9 @@ class EndWait;
 /// closed or destroyed while a task waits in an await of it: a list of these awaits goes along with
 /// it (there is one, nearly always), and when the end goes, each of them is told.
 ///
-/// `Role` says what sharing means: `join(core)` and `leave(core)`, both static. Its data members,
-/// if it has any, belong to the end: where a receiver is in a stream of values.
+/// `Role` says what sharing means, in three static functions: `join(core)`, `leave(core)`, and
+/// `end_gone(wait)`, which makes whoever waits go on. Its data members, if it has any, belong to
+/// the end: where a receiver is in a stream of values.
 template <class Core, class Role>
 class End : public Role {
 public:
@@ -53,10 +54,8 @@ public:
         if (!core_) return;
         while (first_) {
             Wait& wait = *std::exchange(first_, first_->next_);
-            wait.end_ = nullptr;
-            wait.kept_ = *this;
-            core_->add_ref();  // the wait's own
-            wait.end_gone();
+            wait.keep(*this);
+            Role::end_gone(wait);
         }
         // (Here destructors of items may run, which may look at this end.)
         Role::leave(*std::exchange(core_, nullptr));
@@ -92,22 +91,14 @@ private:
 /// Base of an await of an end, from when the awaiter is made until it goes. It is the first base,
 /// so that it is the last one to go: the lists that its siblings are linked in are in the core,
 /// which may live on for this await alone.
+///
+/// A list and no look at the end when the await begins: an await may be made, and its end go,
+/// before it is awaited.
 template <class Core, class Role>
 class EndWait {
 public:
     EndWait(const EndWait&) = delete;
     EndWait& operator=(const EndWait&) = delete;
-
-    // For End. (Public instead of a friend, for whom g++ takes the destructor to be callable;
-    // awaits derive privately.)
-
-    /// The end is closed. Whoever waits goes on; the core stays as long as this await.
-    virtual void end_gone() noexcept = 0;
-
-    End<Core, Role>* end_;  // null: it is gone, and we have a reference to the core
-    Core* core_;
-    EndWait* next_;
-    [[no_unique_address]] Role kept_{};
 
 protected:
     EndWait(End<Core, Role>& end, const char* what) : end_(&end), core_(&end.require(what)) {
@@ -128,6 +119,21 @@ protected:
     /// Of the end, or as it was when the end went.
     Role& role() noexcept { return end_ ? *end_ : kept_; }
     const Role& role() const noexcept { return end_ ? *end_ : kept_; }
+
+private:
+    friend End<Core, Role>;
+
+    /// The end is closed; the core stays as long as this await.
+    [[gnu::cold]] void keep(const Role& role) noexcept {
+        end_ = nullptr;
+        kept_ = role;
+        core_->add_ref();
+    }
+
+    End<Core, Role>* end_;  // null: it is gone, and we have a reference to the core
+    Core* core_;
+    EndWait* next_;
+    [[no_unique_address]] Role kept_;  // set when the end goes
 };
 
 }  // namespace weft::detail

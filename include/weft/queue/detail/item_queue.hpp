@@ -141,8 +141,8 @@ protected:
     template <class U>
     PutWait(ItemQueue<T, Store>& queue, U&& item) : queue_(&queue), item_(std::forward<U>(item)) {}
     ~PutWait() {
-        if (put_ && queue_ && granted_and_not_taken()) [[unlikely]]
-            unlink();
+        if (!is_over()) [[unlikely]]
+            leave_early();
     }
 
     /// For `await_resume`. False: the queue is shut down.
@@ -160,6 +160,10 @@ protected:
     }
 
 private:
+    /// The frame is destroyed while it waits, or before it has seen what it was granted.
+    [[gnu::cold, gnu::noinline]] void leave_early() noexcept {
+        if (put_ && queue_ && granted_and_not_taken()) unlink();
+    }
     void leave_admitted() noexcept {
         if (queue_) unlink();
         finish_wait();
