@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The few parts of <memory>, <algorithm> and <chrono> that headers of ours need: construct_at,
-// min and max, durations and clocks.
+// The few parts of <memory>, <algorithm> and <chrono> that headers of ours need: construct_at
+// and allocator, min and max, durations and clocks.
 #pragma once
 
 #include <utility>
@@ -9,6 +9,7 @@
 // parallel and ranges algorithms, streams and calendars), which is more than the loop itself does.
 // libstdc++ has the parts under these names since version 11.
 #if defined(__GLIBCXX__) && __has_include(<bits/chrono.h>)
+#include <bits/allocator.h>
 #include <bits/chrono.h>
 #include <bits/stl_algobase.h>
 #include <bits/stl_construct.h>
