@@ -27,7 +27,66 @@ struct BarrierStatistics {
 };
 
 namespace detail {
+class BarrierWait;
+class BarrierAwaiter;
+}  // namespace detail
 
+/// The last of `parties` tasks to arrive releases all of them. Then the barrier drains: until each
+/// of them has run, tasks that arrive for the next round are held up, and do not count yet.
+///
+/// Destroyed with tasks that wait, it wakes them with a RuntimeError. Those that it has released do
+/// not need it any more, even if they have not run yet.
+/// Thread:   loop thread only.
+class Barrier : detail::ReservingQueue {
+public:
+    /// Throws:   std::invalid_argument for fewer than one.
+    explicit Barrier(std::ptrdiff_t parties);
+    ~Barrier();
+
+    /// Waits until all parties have arrived. Returns the place in the order of arrival, 0 to
+    /// parties - 1, a different one for each; the last to arrive mostly does not suspend.
+    /// Throws:   BrokenBarrierError when it is aborted, or reset while this task waits;
+    ///           RuntimeError when it is destroyed meanwhile; CancelledError.
+    /// Cancel:   leaves, and one more has to come; after the release it returns.
+    detail::BarrierAwaiter wait() noexcept;
+
+    /// Ends the round: those who wait get a BrokenBarrierError. Those who arrived while the barrier
+    /// drained belong to the next round and stay, also in the step in which the drain ends (the one
+    /// of the last task that was released). After an `abort` the barrier can be used again.
+    void reset() noexcept;
+    /// Everybody who waits or comes later gets a BrokenBarrierError, until `reset`.
+    void abort() noexcept;
+
+    std::size_t parties() const noexcept { return parties_; }
+    /// How many have arrived; 0 while it drains.
+    std::size_t n_waiting() const noexcept { return draining() ? 0 : queued_; }
+    bool broken() const noexcept { return aborted_; }
+    BarrierStatistics statistics() const noexcept {
+        return BarrierStatistics(n_waiting(), draining() ? queued_ : 0);
+    }
+
+private:
+    friend class detail::BarrierWait;
+    friend class detail::BarrierAwaiter;
+
+    bool draining() const noexcept { return !settled(); }
+
+    void release_first(std::size_t how_many) noexcept;
+    void break_all() noexcept;
+    void break_those_after_the_drain() noexcept;
+    detail::BarrierWait& grant() noexcept;
+    void one_has_left() noexcept;
+    static std::uint64_t get_running_step() noexcept;
+
+    std::size_t parties_;
+    std::size_t queued_ = 0;        // arrived, or held up while it drains
+    std::uint64_t drained_in_ = 0;  // the step in which the last drain has ended
+    bool aborted_ = false;
+};
+
+namespace detail {
+
+/// The node of a task that has arrived.
 class BarrierWait final : public ReservedWait {
 public:
     explicit BarrierWait(Barrier& barrier) noexcept;
@@ -67,85 +126,22 @@ private:
 
 }  // namespace detail
 
-/// The last of `parties` tasks to arrive releases all of them. Then it drains: until each of them
-/// has run, those who arrive for the next round are held up. Destroyed with tasks that wait, it
-/// wakes them with a RuntimeError; those whom it has released are free of it.
-/// Thread:   loop thread only.
-class Barrier : detail::ReservingQueue {
-public:
-    /// Throws:   std::invalid_argument for fewer than one.
-    explicit Barrier(std::ptrdiff_t parties) : parties_(static_cast<std::size_t>(parties)) {
-        if (parties < 1) throw std::invalid_argument("Barrier: fewer than one party");
-    }
-    ~Barrier() {
-        if (!settled()) [[unlikely]]
-            forget_granted([](detail::ReservedWait&) {});
-    }
+inline detail::BarrierWait& Barrier::grant() noexcept {
+    --queued_;
+    return static_cast<detail::BarrierWait&>(grant_first());
+}
 
-    /// Waits until all parties have arrived. Returns the place in the order of arrival, 0 to
-    /// parties - 1, a different one for each; the last to arrive mostly does not suspend.
-    /// Throws:   BrokenBarrierError when it is aborted, or reset while this task waits;
-    ///           RuntimeError when it is destroyed meanwhile; CancelledError.
-    /// Cancel:   leaves, and one more has to come; after the release it returns.
-    auto wait() noexcept { return detail::BarrierAwaiter(*this); }
+inline void Barrier::release_first(std::size_t how_many) noexcept {
+    for (std::size_t index = 0; index < how_many; ++index) grant().index_ = index;
+}
 
-    /// Ends the round: those who wait get a BrokenBarrierError, but not those who have arrived
-    /// while it drains (they belong to the next round); nor do they in the very step in which the
-    /// last of those who were released goes on. After `abort`, the way back.
-    void reset() noexcept {
-        aborted_ = false;
-        if (draining()) return;
-        if (drained_in_ == get_running_step()) [[unlikely]]
-            return break_those_after_the_drain();
-        break_all();
-    }
-    /// Everybody who waits or comes later gets a BrokenBarrierError, until `reset`.
-    void abort() noexcept {
-        aborted_ = true;
-        break_all();
-    }
-
-    std::size_t parties() const noexcept { return parties_; }
-    /// How many have arrived; 0 while it drains.
-    std::size_t n_waiting() const noexcept { return draining() ? 0 : queued_; }
-    bool broken() const noexcept { return aborted_; }
-    BarrierStatistics statistics() const noexcept {
-        return BarrierStatistics(n_waiting(), draining() ? queued_ : 0);
-    }
-
-private:
-    friend class detail::BarrierWait;
-    friend class detail::BarrierAwaiter;
-
-    bool draining() const noexcept { return !settled(); }
-
-    void release_first(std::size_t how_many) noexcept {
-        for (std::size_t index = 0; index < how_many; ++index) grant().index_ = index;
-    }
-    void break_all() noexcept {
-        while (queued_ > 0) grant().broken_ = true;
-    }
-    detail::BarrierWait& grant() noexcept {
-        --queued_;
-        return static_cast<detail::BarrierWait&>(grant_first());
-    }
-    /// Somebody who was released has run: those who were held up may be a full round.
-    void one_has_left() noexcept {
-        if (!settled()) return;
-        if (queued_ >= parties_) return release_first(parties_);
-        drained_in_ = get_running_step();
-    }
-    static std::uint64_t get_running_step() noexcept {
-        const EventLoop* const loop = EventLoop::running();
-        return loop ? loop->step() : 0;
-    }
-    [[gnu::cold]] void break_those_after_the_drain() noexcept;
-
-    std::size_t parties_;
-    std::size_t queued_ = 0;        // arrived, or held up while it drains
-    std::uint64_t drained_in_ = 0;  // the step in which the last drain has ended
-    bool aborted_ = false;
-};
+/// A task that was released has run. If it was the last one, the round of those that were held up
+/// begins, and they may be enough for it.
+inline void Barrier::one_has_left() noexcept {
+    if (!settled()) return;
+    if (queued_ >= parties_) return release_first(parties_);
+    drained_in_ = get_running_step();
+}
 
 namespace detail {
 
@@ -185,7 +181,7 @@ inline std::size_t BarrierWait::finish() {
     return index_;
 }
 
-/// The frame is destroyed while it waits, or before it could run.
+/// The waiting coroutine is destroyed while it waits, or after the release and before it could run.
 [[gnu::cold]] inline void BarrierWait::leave() noexcept {
     if (state() == State::queued) {
         --barrier().queued_;
@@ -201,8 +197,36 @@ inline std::size_t BarrierAwaiter::await_resume() {
 
 }  // namespace detail
 
-/// Those who were held up stand in front.
-inline void Barrier::break_those_after_the_drain() noexcept {
+inline Barrier::Barrier(std::ptrdiff_t parties) : parties_(static_cast<std::size_t>(parties)) {
+    if (parties < 1) throw std::invalid_argument("Barrier: fewer than one party");
+}
+
+inline Barrier::~Barrier() {
+    if (!settled()) [[unlikely]]
+        forget_granted([](detail::ReservedWait&) {});
+}
+
+inline detail::BarrierAwaiter Barrier::wait() noexcept { return detail::BarrierAwaiter(*this); }
+
+inline void Barrier::reset() noexcept {
+    aborted_ = false;
+    if (draining()) return;
+    if (drained_in_ == get_running_step()) [[unlikely]]
+        return break_those_after_the_drain();
+    break_all();
+}
+
+inline void Barrier::abort() noexcept {
+    aborted_ = true;
+    break_all();
+}
+
+inline void Barrier::break_all() noexcept {
+    while (queued_ > 0) grant().broken_ = true;
+}
+
+/// Those that were held up during the drain stand in front, and stay.
+[[gnu::cold]] inline void Barrier::break_those_after_the_drain() noexcept {
     for_each_waiting([this](detail::ReservedWait& waiter) {
         auto& arrived = static_cast<detail::BarrierWait&>(waiter);
         if (arrived.held_up_) return;
@@ -210,6 +234,11 @@ inline void Barrier::break_those_after_the_drain() noexcept {
         arrived.broken_ = true;
         grant_out_of_turn(arrived);
     });
+}
+
+inline std::uint64_t Barrier::get_running_step() noexcept {
+    const EventLoop* const loop = EventLoop::running();
+    return loop ? loop->step() : 0;
 }
 
 }  // namespace weft

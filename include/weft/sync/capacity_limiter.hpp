@@ -32,6 +32,115 @@ struct CapacityStatistics {
 
 namespace detail {
 
+class CapacityWait;
+template <class Guard>
+class CapacityAwaiter;
+
+}  // namespace detail
+
+/// A semaphore whose permits ("tokens") belong to somebody: the task that acquired, or whatever
+/// address stands for the borrower (`..._on_behalf_of`).
+///
+/// A borrower has one token at most. To ask for a second is an error: a task that has a token and
+/// waits for others, which cannot start for want of a token, would wait for ever.
+///
+/// FIFO with direct hand-off: a token that is given back goes to the task that waits longest.
+/// Destroyed with tasks that wait, it wakes them with a RuntimeError.
+/// Thread:   loop thread only.
+/// Source:   trio.CapacityLimiter.
+class CapacityLimiter : detail::ReservingQueue {
+public:
+    static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
+
+    class Guard;  // movable; gives its token back once
+
+    explicit CapacityLimiter(std::size_t total_tokens) noexcept : total_(total_tokens) {}
+
+    /// Waits for a token for the current task.
+    /// Throws:   RuntimeError when the task has one, or when the limiter is destroyed meanwhile;
+    ///           CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the token (and the cancel strikes at
+    ///           the next suspension: hold it in a guard).
+    detail::CapacityAwaiter<void> acquire() noexcept;
+    /// `auto token = co_await limiter.scoped();` gives it back at the end of the scope.
+    /// Cancel:   like `acquire`.
+    detail::CapacityAwaiter<Guard> scoped() noexcept;
+    /// For a borrower that is not the current task.
+    /// Cancel:   like `acquire`.
+    detail::CapacityAwaiter<void> acquire_on_behalf_of(const void* borrower) noexcept;
+    /// For a borrower that is not the current task.
+    /// Cancel:   like `acquire`.
+    detail::CapacityAwaiter<Guard> scoped_on_behalf_of(const void* borrower) noexcept;
+    /// Throws:   RuntimeError when the current task has a token, or there is no task.
+    [[nodiscard]] bool try_acquire() { return try_acquire_on_behalf_of(self()); }
+    /// Throws:   RuntimeError when the borrower has a token.
+    [[nodiscard]] bool try_acquire_on_behalf_of(const void* borrower);
+
+    /// Throws:   RuntimeError when the current task has no token, or there is no task.
+    void release() { release_on_behalf_of(self()); }
+    /// Throws:   RuntimeError when the borrower has no token.
+    void release_on_behalf_of(const void* borrower);
+
+    std::size_t total_tokens() const noexcept { return total_; }
+    /// More: waiting tasks go on at once. Fewer than are borrowed: nobody gets one until enough
+    /// came back.
+    void set_total_tokens(std::size_t total);
+    std::size_t borrowed_tokens() const noexcept { return borrowers_.size(); }
+    std::size_t available_tokens() const noexcept {
+        return total_ > borrowers_.size() ? total_ - borrowers_.size() : 0;
+    }
+    CapacityStatistics statistics() const;
+
+private:
+    friend class detail::CapacityWait;
+    template <class>
+    friend class detail::CapacityAwaiter;
+
+    static const void* maker() noexcept;
+    static const void* self() { return &get_running_loop().require_task(); }
+
+    bool give_back(const void* borrower) noexcept;
+    void serve() noexcept;
+
+    std::size_t total_;
+    detail::PointerSet borrowers_;
+};
+
+/// Movable; gives its token back once.
+/// Lifetime: the limiter outlives it.
+class [[nodiscard]] CapacityLimiter::Guard {
+public:
+    Guard() noexcept {}
+    Guard(CapacityLimiter& limiter, const void* borrower) noexcept
+        : limiter_(&limiter), borrower_(borrower) {}
+    Guard(Guard&& other) noexcept
+        : limiter_(std::exchange(other.limiter_, nullptr)), borrower_(other.borrower_) {}
+    Guard& operator=(Guard&& other) noexcept {
+        Guard taken(std::move(other));
+        std::swap(limiter_, taken.limiter_);
+        std::swap(borrower_, taken.borrower_);
+        return *this;
+    }
+    ~Guard() {
+        if (!limiter_ || limiter_->give_back(borrower_)) return;
+        detail::report_guard_failure(
+            std::make_exception_ptr(RuntimeError("its token was released by somebody else")));
+    }
+    explicit operator bool() const noexcept { return limiter_ != nullptr; }
+    /// Does nothing when it is empty.
+    /// Throws:   RuntimeError when somebody else has released the token.
+    void release() {
+        if (limiter_) std::exchange(limiter_, nullptr)->release_on_behalf_of(borrower_);
+    }
+
+private:
+    CapacityLimiter* limiter_ = nullptr;
+    const void* borrower_ = nullptr;
+};
+
+namespace detail {
+
+/// The node of a task that waits for a token.
 class CapacityWait final : public ReservedWait {
 public:
     CapacityWait(CapacityLimiter& limiter, const void* borrower) noexcept;
@@ -52,7 +161,8 @@ private:
     bool refused_ = false;  // the borrower has got a token meanwhile
 };
 
-/// `Guard` is void for a bare acquire.
+/// What the calls that wait return; `Guard` is void for those without a guard. It holds a
+/// CapacityWait, which is made only when the task has to wait.
 template <class Guard>
 class [[nodiscard]] [[gnu::warn_unused]] CapacityAwaiter final : public LazyWait<CapacityWait> {
 public:
@@ -82,140 +192,75 @@ private:
 
 }  // namespace detail
 
-/// A semaphore whose permits ("tokens") belong to somebody: the task that acquired, or whatever
-/// address stands for the borrower (`..._on_behalf_of`). A borrower has one token at most: to ask
-/// for a second is an error, since a task that waits for others to finish while it keeps them from
-/// starting may wait for ever. FIFO with direct hand-off. Destroyed with tasks that wait, it wakes
-/// them with a RuntimeError.
-/// Thread:   loop thread only.
-/// Source:   trio.CapacityLimiter.
-class CapacityLimiter : detail::ReservingQueue {
-public:
-    static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
+inline detail::CapacityAwaiter<void> CapacityLimiter::acquire() noexcept {
+    return detail::CapacityAwaiter<void>(*this, maker());
+}
 
-    /// Movable; gives its token back once.
-    /// Lifetime: the limiter outlives it.
-    class [[nodiscard]] Guard {
-    public:
-        Guard() noexcept {}
-        Guard(CapacityLimiter& limiter, const void* borrower) noexcept
-            : limiter_(&limiter), borrower_(borrower) {}
-        Guard(Guard&& other) noexcept
-            : limiter_(std::exchange(other.limiter_, nullptr)), borrower_(other.borrower_) {}
-        Guard& operator=(Guard&& other) noexcept {
-            Guard taken(std::move(other));
-            std::swap(limiter_, taken.limiter_);
-            std::swap(borrower_, taken.borrower_);
-            return *this;
-        }
-        ~Guard() {
-            if (!limiter_ || limiter_->give_back(borrower_)) return;
-            detail::report_guard_failure(
-                std::make_exception_ptr(RuntimeError("its token was released by somebody else")));
-        }
-        explicit operator bool() const noexcept { return limiter_ != nullptr; }
-        /// Does nothing when it is empty.
-        /// Throws:   RuntimeError when somebody else has released the token.
-        void release() {
-            if (limiter_) std::exchange(limiter_, nullptr)->release_on_behalf_of(borrower_);
-        }
+inline detail::CapacityAwaiter<CapacityLimiter::Guard> CapacityLimiter::scoped() noexcept {
+    return detail::CapacityAwaiter<Guard>(*this, maker());
+}
 
-    private:
-        CapacityLimiter* limiter_ = nullptr;
-        const void* borrower_ = nullptr;
-    };
+inline detail::CapacityAwaiter<void> CapacityLimiter::acquire_on_behalf_of(
+    const void* borrower) noexcept {
+    return detail::CapacityAwaiter<void>(*this, borrower);
+}
 
-    explicit CapacityLimiter(std::size_t total_tokens) noexcept : total_(total_tokens) {}
+inline detail::CapacityAwaiter<CapacityLimiter::Guard> CapacityLimiter::scoped_on_behalf_of(
+    const void* borrower) noexcept {
+    return detail::CapacityAwaiter<Guard>(*this, borrower);
+}
 
-    /// Waits for a token for the current task.
-    /// Throws:   RuntimeError when the task has one, or when the limiter is destroyed meanwhile;
-    ///           CancelledError.
-    /// Cancel:   lossless: leaves the queue, or returns with the token (and the cancel strikes at
-    ///           the next suspension: hold it in a guard).
-    auto acquire() noexcept { return detail::CapacityAwaiter<void>(*this, maker()); }
-    /// `auto token = co_await limiter.scoped();` gives it back at the end of the scope.
-    /// Cancel:   like `acquire`.
-    auto scoped() noexcept { return detail::CapacityAwaiter<Guard>(*this, maker()); }
-    /// For a borrower that is not the current task.
-    /// Cancel:   like `acquire`.
-    auto acquire_on_behalf_of(const void* borrower) noexcept {
-        return detail::CapacityAwaiter<void>(*this, borrower);
-    }
-    /// For a borrower that is not the current task.
-    /// Cancel:   like `acquire`.
-    auto scoped_on_behalf_of(const void* borrower) noexcept {
-        return detail::CapacityAwaiter<Guard>(*this, borrower);
-    }
-    /// Throws:   RuntimeError when the current task has a token, or there is no task.
-    [[nodiscard]] bool try_acquire() { return try_acquire_on_behalf_of(self()); }
-    /// Throws:   RuntimeError when the borrower has a token.
-    [[nodiscard]] bool try_acquire_on_behalf_of(const void* borrower) {
-        if (borrowers_.contains(borrower)) [[unlikely]]
-            detail::throw_runtime_error("CapacityLimiter: this borrower has a token already");
-        if (!empty() || borrowers_.size() >= total_) return false;
-        borrowers_.insert(borrower);
-        return true;
-    }
+inline bool CapacityLimiter::try_acquire_on_behalf_of(const void* borrower) {
+    if (borrowers_.contains(borrower)) [[unlikely]]
+        detail::throw_runtime_error("CapacityLimiter: this borrower has a token already");
+    if (!empty() || borrowers_.size() >= total_) return false;
+    borrowers_.insert(borrower);
+    return true;
+}
 
-    /// Throws:   RuntimeError when the current task has no token, or there is no task.
-    void release() { release_on_behalf_of(self()); }
-    /// Throws:   RuntimeError when the borrower has no token.
-    void release_on_behalf_of(const void* borrower) {
-        if (!give_back(borrower)) [[unlikely]]
-            detail::throw_runtime_error("CapacityLimiter::release: this borrower has no token");
-    }
+inline void CapacityLimiter::release_on_behalf_of(const void* borrower) {
+    if (!give_back(borrower)) [[unlikely]]
+        detail::throw_runtime_error("CapacityLimiter::release: this borrower has no token");
+}
 
-    std::size_t total_tokens() const noexcept { return total_; }
-    /// More: waiting tasks go on at once. Fewer than are borrowed: nobody gets one until enough
-    /// came back.
-    void set_total_tokens(std::size_t total) {
-        borrowers_.reserve(std::min(total, borrowers_.size() + count()));
-        total_ = total;
-        serve();
-    }
-    std::size_t borrowed_tokens() const noexcept { return borrowers_.size(); }
-    std::size_t available_tokens() const noexcept {
-        return total_ > borrowers_.size() ? total_ - borrowers_.size() : 0;
-    }
-    CapacityStatistics statistics() const {
-        std::vector<AnyTask> tasks;
-        if (EventLoop* const loop = EventLoop::running()) {
-            loop->for_each_task([&](detail::TaskCore& task) {
-                if (borrowers_.contains(&task)) tasks.emplace_back(task);
-            });
-        }
-        return CapacityStatistics(borrowers_.size(), total_, count(), std::move(tasks));
-    }
+inline void CapacityLimiter::set_total_tokens(std::size_t total) {
+    borrowers_.reserve(std::min(total, borrowers_.size() + count()));
+    total_ = total;
+    serve();
+}
 
-private:
-    friend class detail::CapacityWait;
-    template <class>
-    friend class detail::CapacityAwaiter;
-
-    /// The task that asks, also where a race or a gather then waits for it in a task of its own.
-    static const void* maker() noexcept {
-        const EventLoop* const loop = EventLoop::running();
-        return loop ? loop->current_task() : nullptr;
+inline CapacityStatistics CapacityLimiter::statistics() const {
+    std::vector<AnyTask> tasks;
+    if (EventLoop* const loop = EventLoop::running()) {
+        loop->for_each_task([&](detail::TaskCore& task) {
+            if (borrowers_.contains(&task)) tasks.emplace_back(task);
+        });
     }
-    static const void* self() { return &get_running_loop().require_task(); }
+    return CapacityStatistics(borrowers_.size(), total_, count(), std::move(tasks));
+}
 
-    bool give_back(const void* borrower) noexcept {
-        if (!borrowers_.erase(borrower)) return false;
-        serve();
-        return true;
-    }
-    /// Needs no memory: as many places were freed, or reserved.
-    void serve() noexcept {
-        while (!empty() && borrowers_.size() < total_) {
-            auto& waiter = static_cast<detail::CapacityWait&>(grant_first());
-            waiter.refused_ = borrowers_.contains(waiter.borrower_);
-            if (!waiter.refused_) borrowers_.insert(waiter.borrower_);
-        }
-    }
+/// The task that makes the call. It is the borrower also where a race or a gather then awaits the
+/// call in a task of its own.
+inline const void* CapacityLimiter::maker() noexcept {
+    const EventLoop* const loop = EventLoop::running();
+    return loop ? loop->current_task() : nullptr;
+}
 
-    std::size_t total_;
-    detail::PointerSet borrowers_;
-};
+inline bool CapacityLimiter::give_back(const void* borrower) noexcept {
+    if (!borrowers_.erase(borrower)) return false;
+    serve();
+    return true;
+}
+
+/// Gives free tokens to the tasks that wait longest. Needs no memory: there is room for as many
+/// borrowers as have left, or as `set_total_tokens` has reserved for.
+inline void CapacityLimiter::serve() noexcept {
+    while (!empty() && borrowers_.size() < total_) {
+        auto& waiter = static_cast<detail::CapacityWait&>(grant_first());
+        waiter.refused_ = borrowers_.contains(waiter.borrower_);
+        if (!waiter.refused_) borrowers_.insert(waiter.borrower_);
+    }
+}
 
 namespace detail {
 
@@ -227,7 +272,7 @@ inline void CapacityWait::finish() {
     if (refused_) throw_runtime_error("CapacityLimiter: this borrower has a token already");
 }
 
-/// The frame is destroyed between the grant and its resumption.
+/// The waiting coroutine is destroyed after it was granted a token and before it could run.
 [[gnu::cold]] inline void CapacityWait::give_back() noexcept {
     if (!refused_) static_cast<CapacityLimiter&>(queue()).give_back(borrower_);
 }

@@ -30,11 +30,103 @@ struct ConditionStatistics {
 };
 
 namespace detail {
-
 struct NotifiedTag {};
+class ConditionWait;
+}  // namespace detail
 
-/// First in the condition's queue; once it is notified, or cancelled, in the lock's. So a notified
-/// task wakes up once, with the lock, and has its place in the lock's order from the notification.
+/// A lock, and a queue of tasks that wait for a change of what the lock protects:
+///
+///     auto guard = co_await changed.scoped();
+///     while (items.empty()) co_await changed.wait();
+///
+/// Several conditions may share a lock.
+///
+/// Destroyed with tasks that wait for a notification, a condition over a lock that it was given
+/// wakes them with a RuntimeError, each once it has the lock. A condition with a lock of its own
+/// wakes them at once and without it, also those that were notified and wait for the lock; to
+/// release a guard of that lock does nothing then. Debug mode reports both.
+/// Thread:   loop thread only.
+class Condition {
+public:
+    using Guard = Lock::Guard;
+
+    /// With a lock of its own, which is allocated.
+    Condition() : own_(new Lock), lock_(own_.get()) {}
+    /// Lifetime: `lock` outlives the condition.
+    explicit Condition(Lock& lock) noexcept : lock_(&lock) {}
+    Condition(const Condition&) = delete;
+    Condition& operator=(const Condition&) = delete;
+    ~Condition();
+
+    // --- the lock ---
+
+    /// Waits for the lock.
+    /// Cancel:   as for Lock.
+    auto acquire(std::source_location place = std::source_location::current()) noexcept {
+        return lock_->acquire(place);
+    }
+    /// Waits for the lock; the guard releases it.
+    /// Cancel:   as for Lock.
+    auto scoped(std::source_location place = std::source_location::current()) noexcept {
+        return lock_->scoped(place);
+    }
+    [[nodiscard]] bool try_acquire(
+        const std::source_location& place = std::source_location::current()) noexcept {
+        return lock_->try_acquire(place);
+    }
+    /// Throws:   RuntimeError when it is not locked.
+    void release() { lock_->release(); }
+    bool locked() const noexcept { return lock_->locked(); }
+
+    // --- the condition ---
+
+    /// Releases the lock, waits for a notification, and takes the lock again before it returns or
+    /// throws. (Only when the lock itself is destroyed does it throw without it.)
+    /// Throws:   RuntimeError when the lock is not locked, or the condition is destroyed meanwhile;
+    ///           CancelledError.
+    /// Cancel:   waits for the lock, then throws; if the task was notified already, the next task
+    ///           is notified in its place. Once the lock is granted it returns, and the cancel
+    ///           strikes at the next suspension. A cancel that is pending already strikes before
+    ///           the lock is released.
+    detail::ConditionWait wait(
+        std::source_location place = std::source_location::current()) noexcept;
+
+    /// Waits until `pred(args...)` is true, asked now and after each notification, always with the
+    /// lock. Returns what it returned then.
+    /// Throws:   what `wait` throws; what `pred` throws.
+    /// Cancel:   like `wait`.
+    template <class Pred, class... Args>
+    auto wait_for(Pred pred, Args... args)
+        -> Coro<std::remove_cvref_t<std::invoke_result_t<Pred&, Args&...>>>;
+
+    /// Notifies the `count` tasks that wait longest; each goes on once it has the lock.
+    /// Throws:   RuntimeError when the lock is not locked.
+    void notify(std::size_t count = 1);
+    /// Throws:   RuntimeError when the lock is not locked.
+    void notify_all() { notify(std::numeric_limits<std::size_t>::max()); }
+
+    ConditionStatistics statistics() const noexcept {
+        return ConditionStatistics(lock_->statistics(), waiting_.count());
+    }
+
+private:
+    friend class detail::ConditionWait;
+
+    void notify_first() noexcept;
+    void let_go() noexcept;
+    void lose_lock() noexcept;
+
+    detail::Owned<Lock> own_;  // apart, since guards may outlive it: see lose_lock
+    Lock* lock_;
+    detail::IntrusiveList<detail::ConditionWait, detail::NotifiedTag> notified_;
+    detail::WaitQueue waiting_;  // of ConditionWaits
+};
+
+namespace detail {
+
+/// A task that waits for a condition. It stands first in the condition's queue; once it is notified
+/// or cancelled, in the lock's. So a notified task wakes up once, with the lock, and its place in
+/// the lock's queue is the one it had when it was notified.
 class [[nodiscard]] [[gnu::warn_unused]] ConditionWait final : public LockWait,
                                                                ListNode<NotifiedTag> {
 public:
@@ -63,7 +155,7 @@ public:
     bool holds_result() const noexcept {
         return LockWait::holds_result() && !orphaned_ && !cancelled_;
     }
-    /// The news goes to the next task; the lock stays ours, as after every `wait`.
+    /// The next task is notified in place of this one; the lock stays ours, as after every `wait`.
     void give_back() noexcept;
 
     inline TaskCore* cancel() noexcept override;
@@ -93,108 +185,13 @@ private:
 
 }  // namespace detail
 
-/// A lock, and a queue of tasks that wait for a change of what the lock protects:
-///
-///     auto guard = co_await changed.scoped();
-///     while (items.empty()) co_await changed.wait();
-///
-/// Several conditions may share a lock. Destroyed with tasks that wait for a notification, a
-/// condition over a given lock wakes them, with the lock, to a RuntimeError. One that has its own
-/// lock wakes them at once, also those that were notified; guards they have release nothing then.
-/// Debug mode names it.
-/// Thread:   loop thread only.
-class Condition {
-public:
-    using Guard = Lock::Guard;
-
-    /// With a lock of its own, which is allocated.
-    Condition() : own_(new Lock), lock_(own_.get()) {}
-    /// Lifetime: `lock` outlives the condition.
-    explicit Condition(Lock& lock) noexcept : lock_(&lock) {}
-    Condition(const Condition&) = delete;
-    Condition& operator=(const Condition&) = delete;
-    ~Condition() {
-        if (!notified_.empty() || !waiting_.empty() || (own_ && own_->locked())) [[unlikely]]
-            let_go();
-    }
-
-    // --- the lock ---
-
-    /// Cancel:   as for Lock.
-    auto acquire(std::source_location place = std::source_location::current()) noexcept {
-        return lock_->acquire(place);
-    }
-    /// Cancel:   as for Lock.
-    auto scoped(std::source_location place = std::source_location::current()) noexcept {
-        return lock_->scoped(place);
-    }
-    [[nodiscard]] bool try_acquire(
-        const std::source_location& place = std::source_location::current()) noexcept {
-        return lock_->try_acquire(place);
-    }
-    /// Throws:   RuntimeError when it is not locked.
-    void release() { lock_->release(); }
-    bool locked() const noexcept { return lock_->locked(); }
-
-    // --- the condition ---
-
-    /// Releases the lock, waits for a notification, and takes the lock again before it returns or
-    /// throws. (A destroyed lock is the exception.)
-    /// Throws:   RuntimeError when the lock is not locked, or the condition is destroyed meanwhile;
-    ///           CancelledError.
-    /// Cancel:   waits for the lock, then throws; a notification that it had goes to the next task.
-    ///           Once the lock is granted it returns, and the cancel strikes at the next
-    ///           suspension. A cancel that is pending strikes before the lock is released.
-    auto wait(std::source_location place = std::source_location::current()) noexcept {
-        return detail::ConditionWait(*this, place);
-    }
-
-    /// Waits until `pred(args...)` is true, asked now and after each notification, always with the
-    /// lock. Returns what it returned then.
-    /// Throws:   what `wait` throws; what `pred` throws.
-    /// Cancel:   like `wait`.
-    template <class Pred, class... Args>
-    auto wait_for(Pred pred, Args... args)
-        -> Coro<std::remove_cvref_t<std::invoke_result_t<Pred&, Args&...>>> {
-        for (;;) {
-            auto answer = pred(args...);
-            if (answer) co_return answer;
-            co_await wait();
-        }
-    }
-
-    /// Passes the news to the `count` tasks that wait longest; each goes on when it has the lock.
-    /// Throws:   RuntimeError when the lock is not locked.
-    void notify(std::size_t count = 1) {
-        if (!lock_->locked()) [[unlikely]]
-            detail::throw_runtime_error("Condition::notify: the lock is not locked");
-        while (count-- > 0 && !waiting_.empty()) notify_first();
-    }
-    /// Throws:   RuntimeError when the lock is not locked.
-    void notify_all() { notify(std::numeric_limits<std::size_t>::max()); }
-
-    ConditionStatistics statistics() const noexcept {
-        return ConditionStatistics(lock_->statistics(), waiting_.count());
-    }
-
-private:
-    friend class detail::ConditionWait;
-
-    /// The lock is locked.
-    void notify_first() noexcept {
-        auto& waiter = static_cast<detail::ConditionWait&>(waiting_.front());
-        static_cast<detail::QueueWait&>(waiter).unlink();
-        notified_.push_back(waiter);
-        waiter.ask_for_lock();
-    }
-    [[gnu::cold]] void let_go() noexcept;
-    [[gnu::cold]] void lose_lock() noexcept;
-
-    detail::Owned<Lock> own_;  // apart, since guards may outlive it: see lose_lock
-    Lock* lock_;
-    detail::IntrusiveList<detail::ConditionWait, detail::NotifiedTag> notified_;
-    detail::WaitQueue waiting_;  // of ConditionWaits
-};
+/// The lock is locked.
+inline void Condition::notify_first() noexcept {
+    auto& waiter = static_cast<detail::ConditionWait&>(waiting_.front());
+    static_cast<detail::QueueWait&>(waiter).unlink();
+    notified_.push_back(waiter);
+    waiter.ask_for_lock();
+}
 
 namespace detail {
 
@@ -241,13 +238,13 @@ inline void ConditionWait::ask_for_lock() noexcept {
 }
 
 [[gnu::cold]] inline void ConditionWait::give_back() noexcept {
-    const bool has_news = notice().linked();
-    if (has_news) notice().unlink();
+    const bool was_notified = notice().linked();
+    if (was_notified) notice().unlink();
     leave_queue();
-    if (has_news && !condition_->waiting_.empty()) condition_->notify_first();
+    if (was_notified && !condition_->waiting_.empty()) condition_->notify_first();
 }
 
-/// The frame is destroyed.
+/// The waiting coroutine is destroyed.
 [[gnu::cold]] inline void ConditionWait::leave() noexcept {
     if (told_ && state() == State::granted) {
         leave_queue();
@@ -258,15 +255,40 @@ inline void ConditionWait::ask_for_lock() noexcept {
         set_state(State::idle);
         return;
     }
-    const bool takes_news_along = notice().linked() && !cancelled_;
+    const bool takes_notification_along = notice().linked() && !cancelled_;
     if (notice().linked()) notice().unlink();
-    if (takes_news_along && (state() == State::queued || state() == State::granted) &&
+    if (takes_notification_along && (state() == State::queued || state() == State::granted) &&
         !condition_->waiting_.empty()) {
         condition_->notify_first();
     }
 }
 
 }  // namespace detail
+
+inline Condition::~Condition() {
+    if (!notified_.empty() || !waiting_.empty() || (own_ && own_->locked())) [[unlikely]]
+        let_go();
+}
+
+inline detail::ConditionWait Condition::wait(std::source_location place) noexcept {
+    return detail::ConditionWait(*this, place);
+}
+
+template <class Pred, class... Args>
+auto Condition::wait_for(Pred pred, Args... args)
+    -> Coro<std::remove_cvref_t<std::invoke_result_t<Pred&, Args&...>>> {
+    for (;;) {
+        auto answer = pred(args...);
+        if (answer) co_return answer;
+        co_await wait();
+    }
+}
+
+inline void Condition::notify(std::size_t count) {
+    if (!lock_->locked()) [[unlikely]]
+        detail::throw_runtime_error("Condition::notify: the lock is not locked");
+    while (count-- > 0 && !waiting_.empty()) notify_first();
+}
 
 [[gnu::cold]] inline void detail::ConditionWait::lose_lock(Abandoned& told) noexcept {
     if (for_lock_ && state() == State::queued) {
@@ -286,9 +308,10 @@ inline void ConditionWait::ask_for_lock() noexcept {
                   : "weft: the condition was destroyed with its lock while a task waited for it");
 }
 
-inline void Condition::let_go() noexcept {
+[[gnu::cold]] inline void Condition::let_go() noexcept {
     if (own_) return lose_lock();
-    while (!notified_.empty()) notified_.pop_front();  // they have the news and need us no more
+    while (!notified_.empty())
+        notified_.pop_front();  // they are notified, and do not need the condition any more
     detail::Abandoned told{"condition"};
     while (!waiting_.empty()) {
         auto& waiter = static_cast<detail::ConditionWait&>(waiting_.front());
@@ -300,10 +323,10 @@ inline void Condition::let_go() noexcept {
     told.report();
 }
 
-/// Whoever waits has a guard most likely, and nobody knows where: the lock stays as long as the
-/// thread, with nothing in it. That is memory for a mistake, instead of a use of memory that is
-/// gone.
-inline void Condition::lose_lock() noexcept {
+/// The tasks that wait have guards of the lock most likely, and these cannot be found. So the lock
+/// is kept, empty, for as long as the thread lives: the program's mistake costs some memory, and a
+/// guard that is released later does not touch memory that was freed.
+[[gnu::cold]] inline void Condition::lose_lock() noexcept {
     detail::Abandoned told{"condition with its lock"};
     while (!notified_.empty()) notified_.pop_front().lose_lock(told);
     while (!waiting_.empty()) {
@@ -315,7 +338,7 @@ inline void Condition::lose_lock() noexcept {
     try {
         ownerless.push_back(std::move(own_));
     } catch (const std::bad_alloc&) {
-        (void)own_.release();  // nor can it be kept account of
+        (void)own_.release();  // then it is never freed at all
     }
 }
 

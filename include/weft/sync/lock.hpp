@@ -29,7 +29,71 @@ struct LockStatistics {
 namespace detail {
 
 class ConditionWait;
+class LockWait;
+template <class Guard>
+class LockAwaiter;
 
+}  // namespace detail
+
+/// A mutex for tasks. Holding it across a `co_await` is what it is for: between two awaits nobody
+/// else runs.
+///
+/// FIFO with direct hand-off: a release gives it to the longest waiting task at once, so `locked()`
+/// stays true and nobody who comes later can get in first.
+///
+/// A free lock is taken without suspending, except where the task has made 128 such awaits in one
+/// go (see BasicQueue).
+///
+/// Debug mode keeps who holds it since where, and reports tasks that wait for each other's locks in
+/// a circle when the circle closes. Destroyed with tasks that wait, it wakes them with a
+/// RuntimeError.
+/// Thread:   loop thread only.
+class Lock : detail::ReservingQueue {
+public:
+    using Guard = detail::Guard<Lock>;
+
+    Lock() noexcept = default;
+
+    /// Waits until it is ours.
+    /// Throws:   RuntimeError when the lock is destroyed meanwhile; CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the lock (and the cancel strikes at
+    ///           the next suspension: hold it in a guard).
+    detail::LockAwaiter<void> acquire(
+        std::source_location place = std::source_location::current()) noexcept;
+    /// `auto guard = co_await lock.scoped();` releases at the end of the scope.
+    /// Cancel:   like `acquire`.
+    detail::LockAwaiter<Guard> scoped(
+        std::source_location place = std::source_location::current()) noexcept;
+    /// Takes it if it is free, and does not wait.
+    [[nodiscard]] bool try_acquire(
+        const std::source_location& place = std::source_location::current()) noexcept;
+
+    /// Any task may release, not only the one that acquired.
+    /// Throws:   RuntimeError when it is not locked.
+    void release();
+
+    bool locked() const noexcept { return !holder_.nobody(); }
+    LockStatistics statistics() const noexcept;
+
+private:
+    friend class detail::LockWait;
+    friend class detail::ConditionWait;
+    friend class Condition;
+    template <class>
+    friend class detail::LockAwaiter;
+
+    void pass_on() noexcept;
+    void pass_on_named() noexcept;
+    void lose_owner() noexcept;
+    void release_named();
+    bool try_acquire_named(detail::TaskCore* task, const std::source_location& place) noexcept;
+
+    detail::Holder holder_;  // the queue is of LockWaits; when it is not empty, somebody holds
+};
+
+namespace detail {
+
+/// The node of a task that waits for a lock, or for a condition and then for its lock.
 class LockWait : public HeldWait {
 public:
     inline const Holder* awaited_holder(std::size_t index) const noexcept override;
@@ -54,7 +118,8 @@ public:
     void finish() { finish_wait(); }
 };
 
-/// `Guard` is void for a bare acquire.
+/// What `acquire` and `scoped` return; `Guard` is void for `acquire`. It holds a LockAcquire, which
+/// is made only when the task has to wait.
 template <class Guard>
 class [[nodiscard]] [[gnu::warn_unused]] LockAwaiter final : public LazyWait<LockAcquire> {
 public:
@@ -80,105 +145,74 @@ private:
 
 }  // namespace detail
 
-/// A mutex for tasks. Holding it across a `co_await` is what it is for: between two awaits nobody
-/// else runs.
-///
-/// FIFO with direct hand-off: a release gives it to the longest waiting task at once, so `locked()`
-/// stays true and nobody who comes later can get in first.
-///
-/// A free lock is taken without suspending, unless the step has had its share (see BasicQueue).
-///
-/// Debug mode keeps who holds it since where, and reports tasks that wait for each other's locks in
-/// a circle when the circle closes. Destroyed with tasks that wait, it wakes them with a
-/// RuntimeError.
-/// Thread:   loop thread only.
-class Lock : detail::ReservingQueue {
-public:
-    using Guard = detail::Guard<Lock>;
+inline detail::LockAwaiter<void> Lock::acquire(std::source_location place) noexcept {
+    return detail::LockAwaiter<void>(*this, place);
+}
 
-    Lock() noexcept = default;
+inline detail::LockAwaiter<Lock::Guard> Lock::scoped(std::source_location place) noexcept {
+    return detail::LockAwaiter<Guard>(*this, place);
+}
 
-    /// Waits until it is ours.
-    /// Throws:   RuntimeError when the lock is destroyed meanwhile; CancelledError.
-    /// Cancel:   lossless: leaves the queue, or returns with the lock (and the cancel strikes at
-    ///           the next suspension: hold it in a guard).
-    auto acquire(std::source_location place = std::source_location::current()) noexcept {
-        return detail::LockAwaiter<void>(*this, place);
-    }
-    /// `auto guard = co_await lock.scoped();` releases at the end of the scope.
-    /// Cancel:   like `acquire`.
-    auto scoped(std::source_location place = std::source_location::current()) noexcept {
-        return detail::LockAwaiter<Guard>(*this, place);
-    }
-    [[nodiscard]] bool try_acquire(
-        const std::source_location& place = std::source_location::current()) noexcept {
-        const EventLoop* const loop = EventLoop::running();
-        if (loop && loop->debug()) [[unlikely]]
-            return try_acquire_named(loop->current_task(), place);
-        if (!holder_.nobody()) return false;
-        holder_.set_nameless();
-        return true;
-    }
+inline bool Lock::try_acquire(const std::source_location& place) noexcept {
+    const EventLoop* const loop = EventLoop::running();
+    if (loop && loop->debug()) [[unlikely]]
+        return try_acquire_named(loop->current_task(), place);
+    if (!holder_.nobody()) return false;
+    holder_.set_nameless();
+    return true;
+}
 
-    /// Any task may release, not only the one that acquired.
-    /// Throws:   RuntimeError when it is not locked.
-    void release() {
-        if (!holder_.is_nameless()) [[unlikely]]
-            return release_named();
-        pass_on();
-    }
+[[gnu::cold]] inline bool Lock::try_acquire_named(detail::TaskCore* task,
+                                                  const std::source_location& place) noexcept {
+    if (!holder_.nobody()) return false;
+    holder_.set(task, place);
+    return true;
+}
 
-    bool locked() const noexcept { return !holder_.nobody(); }
-    LockStatistics statistics() const noexcept {
-        detail::TaskCore* const owner = holder_.task();
-        return LockStatistics(locked(), count(), owner ? AnyTask(*owner) : AnyTask());
-    }
+inline void Lock::release() {
+    if (!holder_.is_nameless()) [[unlikely]]
+        return release_named();
+    pass_on();
+}
 
-private:
-    friend class detail::LockWait;
-    friend class detail::ConditionWait;
-    friend class Condition;
-    template <class>
-    friend class detail::LockAwaiter;
+[[gnu::cold, gnu::noinline]] inline void Lock::release_named() {
+    if (holder_.is_ownerless()) return;
+    if (holder_.nobody()) detail::throw_runtime_error("Lock::release: the lock is not locked");
+    detail::TaskCore* const named = holder_.forget();
+    pass_on();
+    if (named) named->release();
+}
 
-    /// The caller has seen to the holder's name, if it had one.
-    void pass_on() noexcept {
-        if (empty()) return holder_.set_nobody();
-        if (front().task().loop->debug()) [[unlikely]]
-            return pass_on_named();
-        holder_.set_nameless();
-        grant_first();
-    }
-    // As a whole out of line: what is left needs no register that outlives a call, and the frames
-    // that it becomes part of save none.
-    [[gnu::cold, gnu::noinline]] void pass_on_named() noexcept {
-        const auto& next = static_cast<detail::LockWait&>(front());
-        holder_.set(&next.task(), next.place());
-        grant_first();
-    }
-    /// Of a condition that goes, and leaves guards behind: to release it means nothing from now on.
-    [[gnu::cold]] void lose_owner() noexcept {
-        abandon();
-        detail::TaskCore* const named = holder_.forget();
-        holder_.set_ownerless();
-        if (named) named->release();
-    }
-    [[gnu::cold, gnu::noinline]] void release_named() {
-        if (holder_.is_ownerless()) return;
-        if (holder_.nobody()) detail::throw_runtime_error("Lock::release: the lock is not locked");
-        detail::TaskCore* const named = holder_.forget();
-        pass_on();
-        if (named) named->release();
-    }
-    [[gnu::cold]] bool try_acquire_named(detail::TaskCore* task,
-                                         const std::source_location& place) noexcept {
-        if (!holder_.nobody()) return false;
-        holder_.set(task, place);
-        return true;
-    }
+/// Hands the lock to the task that waits longest. Its caller has taken the last holder's name out.
+inline void Lock::pass_on() noexcept {
+    if (empty()) return holder_.set_nobody();
+    if (front().task().loop->debug()) [[unlikely]]
+        return pass_on_named();
+    holder_.set_nameless();
+    grant_first();
+}
 
-    detail::Holder holder_;  // the queue is of LockWaits; when it is not empty, somebody holds
-};
+// As a whole out of line: what is left needs no register that outlives a call, so the coroutines
+// that a release becomes part of save none.
+[[gnu::cold, gnu::noinline]] inline void Lock::pass_on_named() noexcept {
+    const auto& next = static_cast<detail::LockWait&>(front());
+    holder_.set(&next.task(), next.place());
+    grant_first();
+}
+
+/// For a condition that is destroyed with its own lock while guards of the lock exist: to release
+/// such a lock does nothing from then on.
+[[gnu::cold]] inline void Lock::lose_owner() noexcept {
+    abandon();
+    detail::TaskCore* const named = holder_.forget();
+    holder_.set_ownerless();
+    if (named) named->release();
+}
+
+inline LockStatistics Lock::statistics() const noexcept {
+    detail::TaskCore* const owner = holder_.task();
+    return LockStatistics(locked(), count(), owner ? AnyTask(*owner) : AnyTask());
+}
 
 inline detail::LockWait::LockWait(Lock& lock, const std::source_location& place) noexcept
     : HeldWait(lock, place) {}
@@ -189,7 +223,7 @@ inline const detail::Holder* detail::LockWait::awaited_holder(std::size_t index)
     return index == 0 ? &lock().holder_ : nullptr;
 }
 
-/// The frame is destroyed between the grant and its resumption.
+/// The waiting coroutine is destroyed after it was granted the lock and before it could run.
 [[gnu::cold]] inline void detail::LockWait::give_back() noexcept {
     if (lock().locked()) lock().release();
 }

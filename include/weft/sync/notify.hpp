@@ -20,7 +20,47 @@ struct NotifyStatistics {
 };
 
 namespace detail {
+class NotifyWait;
+class NotifyAwaiter;
+}  // namespace detail
 
+/// Tells a task to look again: an event that resets itself. A task that looks at some state, finds
+/// nothing to do and awaits `notified()` misses no `notify_one` that came in between, because one
+/// is kept.
+///
+/// Destroyed with tasks that wait, it wakes them with a RuntimeError. Those that were notified do
+/// not need it any more, even if they have not run yet.
+/// Thread:   loop thread only.
+/// Source:   tokio::sync::Notify, whose semantics these are.
+class Notify : detail::ReservingQueue {
+public:
+    Notify() noexcept = default;
+    ~Notify();
+
+    /// Wakes the longest waiting task, or keeps one permit for the next `notified()`. Permits do
+    /// not add up.
+    void notify_one() noexcept;
+    /// Wakes those who wait now; keeps nothing for later.
+    void notify_waiters() noexcept;
+
+    /// Takes the permit, or waits.
+    /// Throws:   RuntimeError when the object is destroyed meanwhile; CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the notification.
+    detail::NotifyAwaiter notified() noexcept;
+    /// Takes the permit if there is one.
+    [[nodiscard]] bool try_notified() noexcept { return std::exchange(permit_, false); }
+
+    NotifyStatistics statistics() const noexcept { return NotifyStatistics(permit_, count()); }
+
+private:
+    friend class detail::NotifyWait;
+    friend class detail::NotifyAwaiter;
+    bool permit_ = false;  // then nobody waits
+};
+
+namespace detail {
+
+/// The node of a task that waits for a notification.
 class NotifyWait final : public ReservedWait {
 public:
     explicit NotifyWait(Notify& notify) noexcept;
@@ -40,7 +80,7 @@ public:
 private:
     friend class weft::Notify;
     void give_back() noexcept;
-    bool alone_ = false;  // by notify_one
+    bool alone_ = false;  // it was notified by notify_one, and nobody else was
 };
 
 class [[nodiscard]] [[gnu::warn_unused]] NotifyAwaiter final : public LazyWait<NotifyWait> {
@@ -61,52 +101,29 @@ private:
 
 }  // namespace detail
 
-/// "Look again": an event that resets itself. A task that looks at some state, finds nothing to do
-/// and awaits `notified()` misses no `notify_one` that came in between, because one is kept.
-/// Destroyed with tasks that wait, it wakes them with a RuntimeError; those who were notified are
-/// free of it.
-/// Thread:   loop thread only.
-/// Source:   tokio::sync::Notify, whose semantics these are.
-class Notify : detail::ReservingQueue {
-public:
-    Notify() noexcept = default;
-    ~Notify() {
-        if (!settled()) [[unlikely]]
-            forget_granted([](detail::ReservedWait&) {});
+inline Notify::~Notify() {
+    if (!settled()) [[unlikely]]
+        forget_granted([](detail::ReservedWait&) {});
+}
+
+inline void Notify::notify_one() noexcept {
+    if (empty()) {
+        permit_ = true;
+    } else {
+        static_cast<detail::NotifyWait&>(grant_first()).alone_ = true;
     }
+}
 
-    /// Wakes the longest waiting task, or keeps one permit for the next `notified()`. Permits do
-    /// not add up.
-    void notify_one() noexcept {
-        if (empty()) {
-            permit_ = true;
-        } else {
-            static_cast<detail::NotifyWait&>(grant_first()).alone_ = true;
-        }
-    }
-    /// Wakes those who wait now; keeps nothing for later.
-    void notify_waiters() noexcept {
-        while (!empty()) grant_first();
-    }
+inline void Notify::notify_waiters() noexcept {
+    while (!empty()) grant_first();
+}
 
-    /// Takes the permit, or waits.
-    /// Throws:   RuntimeError when the object is destroyed meanwhile; CancelledError.
-    /// Cancel:   lossless: leaves the queue, or returns with the notification.
-    auto notified() noexcept { return detail::NotifyAwaiter(*this); }
-    /// Takes the permit if there is one.
-    [[nodiscard]] bool try_notified() noexcept { return std::exchange(permit_, false); }
-
-    NotifyStatistics statistics() const noexcept { return NotifyStatistics(permit_, count()); }
-
-private:
-    friend class detail::NotifyWait;
-    friend class detail::NotifyAwaiter;
-    bool permit_ = false;  // then nobody waits
-};
+inline detail::NotifyAwaiter Notify::notified() noexcept { return detail::NotifyAwaiter(*this); }
 
 inline detail::NotifyWait::NotifyWait(Notify& notify) noexcept : ReservedWait(notify) {}
 
-/// The frame is destroyed between the notification and its resumption.
+/// The waiting coroutine is destroyed after it was notified and before it could run: the
+/// notification goes to the next task.
 [[gnu::cold]] inline void detail::NotifyWait::give_back() noexcept {
     static_cast<Notify&>(queue()).notify_one();
 }

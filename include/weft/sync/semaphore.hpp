@@ -24,6 +24,76 @@ struct SemaphoreStatistics {
 
 namespace detail {
 
+class SemaphoreWait;
+template <class Guard>
+class SemaphoreAwaiter;
+
+}  // namespace detail
+
+/// A number of permits. An acquire takes one, and waits while there is none; a release gives one
+/// back.
+///
+/// FIFO with direct hand-off: a release gives its permit to the longest waiting task at once, so
+/// `locked()` stays true and nobody who comes later can get in first. A task that finds a free
+/// permit while another was granted one and has not run yet goes on behind that one, so acquires
+/// return in the order of arrival. (`try_acquire` does not wait, and takes what is free.)
+///
+/// Destroyed, it wakes the tasks that wait, and those that were granted a permit and have not run
+/// yet, with a RuntimeError.
+/// Thread:   loop thread only.
+class Semaphore : detail::ReservingQueue {
+public:
+    using Guard = detail::Guard<Semaphore>;
+
+    /// Throws:   std::invalid_argument for a negative number.
+    explicit Semaphore(std::ptrdiff_t permits = 1)
+        : Semaphore(permits, std::numeric_limits<std::size_t>::max()) {}
+
+    /// Waits for a permit.
+    /// Throws:   RuntimeError when the semaphore is destroyed meanwhile; CancelledError.
+    /// Cancel:   lossless: leaves the queue, or returns with the permit (and the cancel strikes at
+    ///           the next suspension: hold it in a guard).
+    detail::SemaphoreAwaiter<void> acquire() noexcept;
+    /// `auto permit = co_await semaphore.scoped();` releases at the end of the scope.
+    /// Cancel:   like `acquire`.
+    detail::SemaphoreAwaiter<Guard> scoped() noexcept;
+    /// Takes a permit if one is free, and does not wait.
+    [[nodiscard]] bool try_acquire() noexcept;
+
+    /// Any task may release; of a plain semaphore this is also how permits are added.
+    /// Throws:   RuntimeError on a BoundedSemaphore that has all its permits.
+    void release();
+
+    /// An acquire would wait.
+    bool locked() const noexcept { return available_ == 0; }
+    SemaphoreStatistics statistics() const noexcept {
+        return SemaphoreStatistics(available_, count());
+    }
+
+protected:
+    Semaphore(std::ptrdiff_t permits, std::size_t most);
+
+private:
+    friend class detail::SemaphoreWait;
+    template <class>
+    friend class detail::SemaphoreAwaiter;
+    void give_back() noexcept;
+
+    std::size_t available_;  // 0 while anybody waits
+    std::size_t most_;
+};
+
+/// A semaphore that never has more permits than it began with: a release too many throws.
+class BoundedSemaphore : public Semaphore {
+public:
+    /// Throws:   std::invalid_argument for a negative number.
+    explicit BoundedSemaphore(std::ptrdiff_t permits = 1)
+        : Semaphore(permits, static_cast<std::size_t>(permits)) {}
+};
+
+namespace detail {
+
+/// The node of a task that waits for a permit.
 class SemaphoreWait final : public ReservedWait {
 public:
     explicit SemaphoreWait(Semaphore& semaphore) noexcept;
@@ -39,7 +109,8 @@ private:
     void give_back() noexcept;
 };
 
-/// `Guard` is void for a bare acquire.
+/// What `acquire` and `scoped` return; `Guard` is void for `acquire`. It holds a SemaphoreWait,
+/// which is made only when the task has to wait.
 template <class Guard>
 class [[nodiscard]] [[gnu::warn_unused]] SemaphoreAwaiter final : public LazyWait<SemaphoreWait> {
 public:
@@ -64,82 +135,45 @@ private:
 
 }  // namespace detail
 
-/// FIFO with direct hand-off: a release gives its permit to the longest waiting task at once, so
-/// `locked()` stays true and nobody who comes later can get in first. So permits are returned in
-/// the order of arrival, also where a task comes for a free one between the release to another and
-/// that one's next step. (`try_acquire` does not wait, and takes what is free.) A destroyed
-/// semaphore wakes those who wait for it, and those who were given a permit and have not run, with
-/// a RuntimeError.
-/// Thread:   loop thread only.
-class Semaphore : detail::ReservingQueue {
-public:
-    using Guard = detail::Guard<Semaphore>;
+inline Semaphore::Semaphore(std::ptrdiff_t permits, std::size_t most)
+    : available_(static_cast<std::size_t>(permits)), most_(most) {
+    if (permits < 0) throw std::invalid_argument("Semaphore: a negative number of permits");
+}
 
-    /// Throws:   std::invalid_argument for a negative number.
-    explicit Semaphore(std::ptrdiff_t permits = 1)
-        : Semaphore(permits, std::numeric_limits<std::size_t>::max()) {}
+inline detail::SemaphoreAwaiter<void> Semaphore::acquire() noexcept {
+    return detail::SemaphoreAwaiter<void>(*this);
+}
 
-    /// Waits for a permit.
-    /// Throws:   RuntimeError when the semaphore is destroyed meanwhile; CancelledError.
-    /// Cancel:   lossless: leaves the queue, or returns with the permit (and the cancel strikes at
-    ///           the next suspension: hold it in a guard).
-    auto acquire() noexcept { return detail::SemaphoreAwaiter<void>(*this); }
-    /// `auto permit = co_await semaphore.scoped();` releases at the end of the scope.
-    /// Cancel:   like `acquire`.
-    auto scoped() noexcept { return detail::SemaphoreAwaiter<Guard>(*this); }
-    [[nodiscard]] bool try_acquire() noexcept {
-        if (available_ == 0) return false;
-        --available_;
-        return true;
+inline detail::SemaphoreAwaiter<Semaphore::Guard> Semaphore::scoped() noexcept {
+    return detail::SemaphoreAwaiter<Guard>(*this);
+}
+
+inline bool Semaphore::try_acquire() noexcept {
+    if (available_ == 0) return false;
+    --available_;
+    return true;
+}
+
+inline void Semaphore::release() {
+    if (available_ >= most_) [[unlikely]]
+        detail::throw_runtime_error("BoundedSemaphore::release: released too many times");
+    if (empty()) {
+        ++available_;
+    } else {
+        grant_first();
     }
+}
 
-    /// Any task may release; of a plain semaphore this is also how permits are added.
-    /// Throws:   RuntimeError on a BoundedSemaphore that has all its permits.
-    void release() {
-        if (available_ >= most_) [[unlikely]]
-            detail::throw_runtime_error("BoundedSemaphore::release: released too many times");
-        if (empty()) {
-            ++available_;
-        } else {
-            grant_first();
-        }
-    }
-
-    /// An acquire would wait.
-    bool locked() const noexcept { return available_ == 0; }
-    SemaphoreStatistics statistics() const noexcept {
-        return SemaphoreStatistics(available_, count());
-    }
-
-protected:
-    Semaphore(std::ptrdiff_t permits, std::size_t most)
-        : available_(static_cast<std::size_t>(permits)), most_(most) {
-        if (permits < 0) throw std::invalid_argument("Semaphore: a negative number of permits");
-    }
-
-private:
-    friend class detail::SemaphoreWait;
-    template <class>
-    friend class detail::SemaphoreAwaiter;
-    void give_back() noexcept {
-        if (available_ < most_) release();
-    }
-    std::size_t available_;  // 0 while anybody waits
-    std::size_t most_;
-};
-
-/// A semaphore that refuses a release too many.
-class BoundedSemaphore : public Semaphore {
-public:
-    /// Throws:   std::invalid_argument for a negative number.
-    explicit BoundedSemaphore(std::ptrdiff_t permits = 1)
-        : Semaphore(permits, static_cast<std::size_t>(permits)) {}
-};
+/// A permit that a task was granted and could not use. (A release too many may have taken its
+/// place.)
+inline void Semaphore::give_back() noexcept {
+    if (available_ < most_) release();
+}
 
 inline detail::SemaphoreWait::SemaphoreWait(Semaphore& semaphore) noexcept
     : ReservedWait(semaphore) {}
 
-/// The frame is destroyed between the grant and its resumption.
+/// The waiting coroutine is destroyed after it was granted a permit and before it could run.
 [[gnu::cold]] inline void detail::SemaphoreWait::give_back() noexcept {
     static_cast<Semaphore&>(queue()).give_back();
 }
