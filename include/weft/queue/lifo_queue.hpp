@@ -11,6 +11,19 @@
 
 namespace weft {
 namespace detail {
+template <class T>
+class LifoStore;
+}  // namespace detail
+
+/// Last in, first out; everything else as for Queue (see BasicQueue). Tasks that wait are still
+/// served in the order in which they came.
+template <class T>
+class LifoQueue : public BasicQueue<T, detail::LifoStore<T>> {
+public:
+    using BasicQueue<T, detail::LifoStore<T>>::BasicQueue;
+};
+
+namespace detail {
 
 template <class T>
 class LifoStore {
@@ -27,12 +40,4 @@ private:
 };
 
 }  // namespace detail
-
-/// Last in, first out. Tasks that wait are still served in the order in which they came.
-template <class T>
-class LifoQueue : public BasicQueue<T, detail::LifoStore<T>> {
-public:
-    using BasicQueue<T, detail::LifoStore<T>>::BasicQueue;
-};
-
 }  // namespace weft

@@ -14,6 +14,20 @@
 
 namespace weft {
 namespace detail {
+template <class T, class Compare>
+class PriorityStore;
+}  // namespace detail
+
+/// The smallest item first, by `operator<` or `Compare` (a type without state); of equal ones the
+/// one that was put first. Everything else as for Queue (see BasicQueue): tasks that wait are
+/// served in the order in which they came.
+template <class T, class Compare>
+class PriorityQueue : public BasicQueue<T, detail::PriorityStore<T, Compare>> {
+public:
+    using BasicQueue<T, detail::PriorityStore<T, Compare>>::BasicQueue;
+};
+
+namespace detail {
 
 /// std::less without <functional>.
 struct Less {
@@ -121,13 +135,4 @@ private:
 };
 
 }  // namespace detail
-
-/// The smallest item first, by `operator<` or `Compare` (a type without state); of equal ones the
-/// one that was put first. Tasks that wait are served in the order in which they came.
-template <class T, class Compare>
-class PriorityQueue : public BasicQueue<T, detail::PriorityStore<T, Compare>> {
-public:
-    using BasicQueue<T, detail::PriorityStore<T, Compare>>::BasicQueue;
-};
-
 }  // namespace weft

@@ -138,8 +138,8 @@ struct WatchCore : Recycled {
     template <class U>
     explicit WatchCore(U&& initial) : value(std::forward<U>(initial)) {}
 
-    /// The old value goes when the new one is in place: its destructor may look. (Out of line: where
-    /// it is inlined g++ 12 warns of strings that it takes for longer than they are.)
+    /// The old value goes when the new one is in place: its destructor may look. (Out of line:
+    /// where it is inlined g++ 12 warns of strings that it takes for longer than they are.)
     [[gnu::noinline]] void replace(Element<T>&& fresh) noexcept {
         [[maybe_unused]] const Element<T> old(std::move(value));
         std::destroy_at(&value);
