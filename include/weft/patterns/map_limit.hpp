@@ -22,12 +22,45 @@
 namespace weft {
 namespace detail {
 
-/// What an iterator gives. Where the next step overwrites the item (std::input_iterator alone), it
-/// is taken out as a value first: somebody else takes that step while the call runs.
+template <class T>
+struct MapResult;
+
+/// What `fn` is given of an item: what the iterator gives. Of a range whose next step overwrites
+/// the item (one that is a std::input_iterator alone) it is a copy, because another task takes that
+/// step while the call runs.
 template <class R, class Iterator = decltype(std::declval<R&>().begin())>
 using MapItem =
     std::conditional_t<std::forward_iterator<Iterator>, decltype(*std::declval<Iterator&>()),
                        std::iter_value_t<Iterator>>;
+
+}  // namespace detail
+
+/// Awaits `fn(item, args...)` for each item of `range`, at most `most` at a time. Items are taken
+/// out of the range one by one, each when a call can begin, so the range may be long, or made as it
+/// is read (`std::views`). `most` tasks make the calls, or fewer if there are fewer items.
+///
+///     std::vector<Page> pages = co_await weft::map_limit(urls, 8, &fetch);
+///
+/// Each call has its own context, a copy of the caller's: a context variable that one sets, others
+/// do not see.
+///
+/// The first failure cancels the calls under way and is thrown when they have ended; no further
+/// item is taken.
+/// Returns:  a std::vector of the results in the order of the range (pointers where they are
+///           references); nothing if `fn` returns Coro<void>.
+/// Throws:   the failure as it is, or an ExceptionGroup when several calls failed; what the range
+///           throws; CancelledError also when a call ended with that; std::invalid_argument when
+///           `most` is 0.
+/// Cancel:   cancels the calls under way and waits for them. If any of them fails, that is thrown
+///           and the cancel strikes again at the next suspension.
+/// Lifetime: `range`, `fn` and `args` are moved or copied, and kept; give a std::span or another
+///           view for a container that is too large to copy. `fn` gets the item as the iterator
+///           gives it (a reference into the range, mostly), and `args` as lvalues.
+template <class R, class Fn, class... Args>
+auto map_limit(R range, std::size_t most, Fn fn, Args... args) -> Coro<typename detail::MapResult<
+    typename std::invoke_result_t<Fn&, detail::MapItem<R>, Args&...>::value_type>::All>;
+
+namespace detail {
 
 template <class T>
 struct MapResult {
@@ -42,8 +75,8 @@ struct MapResult<void> {
     using All = void;
 };
 
-/// What the workers share. They refer to it only while they run: a worker whose frame is destroyed
-/// may be gone later than this is.
+/// What the workers share. A worker refers to it only while it runs: when a loop is closed before
+/// they have ended, a worker may be destroyed later than this.
 template <class R, class Call>
 struct MapWork {
     using Item = MapItem<R>;
@@ -59,7 +92,7 @@ struct MapWork {
     std::size_t taken = 0;
     typename MapResult<Result>::Slots results;
     bool stop = false;             // no further item is taken
-    std::exception_ptr cancelled;  // a call that ended so although nobody had asked for it
+    std::exception_ptr cancelled;  // the CancelledError of a call that nobody had cancelled
 };
 
 template <class Work>
@@ -82,8 +115,8 @@ Coro<void> map_items(Work& work) {
                 work.results[index].emplace(std::move(result));
             }
         }
-        // The call has come to its end although it was asked to give up. The next one would not
-        // know of that.
+        // The call has ended although it was cancelled. The worker ends here: otherwise the next
+        // call would run without knowing of the cancel.
         if (current_task().cancelling() > 0) throw CancelledError();
     }
 }
@@ -93,39 +126,19 @@ Coro<void> map_worker(Work& work, TaskGroup& group) {
     try {
         co_await map_items(work);
     } catch (const CancelledError&) {
-        // The group does not mind a child that is cancelled alone, but an item would be missing.
+        // A group goes on when one of its children ends with CancelledError, but here the result of
+        // an item would be missing: the others are cancelled too.
         if (!std::exchange(work.stop, true)) work.cancelled = std::current_exception();
         group.cancel();
         throw;
     } catch (...) {
-        work.stop = true;  // at once: the group hears of it in the next turn
+        work.stop = true;  // at once: the group cancels the other workers only in the next turn
         throw;
     }
 }
 
 }  // namespace detail
 
-/// Awaits `fn(item, args...)` for each item of `range`, at most `most` at a time. Items are taken
-/// out of the range one by one, when somebody is free for the next, so it may be long, or made as
-/// it is read (`std::views`); there are `most` tasks at most, and never more than items.
-///
-///     std::vector<Page> pages = co_await weft::map_limit(urls, 8, &fetch);
-///
-/// Each call has its own context, a copy of the caller's: a context variable that one sets, others
-/// do not see.
-///
-/// The first failure cancels the calls under way and is thrown when they have ended; no further
-/// item is taken.
-/// Returns:  a std::vector of the results in the order of the range (pointers where they are
-///           references); nothing if `fn` returns Coro<void>.
-/// Throws:   the failure as it is, or an ExceptionGroup when several calls failed; what the range
-///           throws; CancelledError also when a call ended with that; std::invalid_argument when
-///           `most` is 0.
-/// Cancel:   cancels the calls under way and waits for them. If any of them fails, that is thrown
-///           and the cancel strikes again at the next suspension.
-/// Lifetime: `range`, `fn` and `args` are moved or copied, and kept; give a std::span or another
-///           view for a container that is too large to copy. `fn` gets the item as the iterator
-///           gives it (a reference into the range, mostly), and `args` as lvalues.
 template <class R, class Fn, class... Args>
 auto map_limit(R range, std::size_t most, Fn fn, Args... args) -> Coro<typename detail::MapResult<
     typename std::invoke_result_t<Fn&, detail::MapItem<R>, Args&...>::value_type>::All> {

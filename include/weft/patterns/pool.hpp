@@ -66,134 +66,74 @@ template <class T>
 class PoolLease;
 
 namespace detail {
-
-/// Shared by the pool, its leases and the tasks that close: when a loop is torn down by force they
-/// go in any order.
 template <class T>
-struct PoolCore : Counted<PoolCore<T>> {
-    using Resource = Owned<T>;
-    using Shared = Ref<PoolCore>;
-
-    struct Idle {
-        Idle(Resource&& of, TimePoint when) noexcept : resource(std::move(of)), since(when) {}
-        Resource resource;
-        TimePoint since;
-    };
-
-    /// `close` waits for these: leases, acquires that have their permit, resources being closed.
-    class Busy {
-    public:
-        Busy() noexcept {}
-        explicit Busy(Shared of) noexcept : core(std::move(of)) { ++core->busy; }
-        Busy(Busy&&) noexcept = default;
-        Busy& operator=(Busy&& other) noexcept {
-            std::swap(core, other.core);
-            return *this;
-        }
-        ~Busy() {
-            if (core && --core->busy == 0) core->quiet.set();
-        }
-        Shared core;
-    };
-
-    PoolCore(Callback<Coro<T>()> make_one, PoolOptions<T> with)
-        : make(std::move(make_one)),
-          options(std::move(with)),
-          permits(static_cast<std::ptrdiff_t>(options.max_size)) {}
-    ~PoolCore() { timer.cancel(); }
-
-    void require_open() const {
-        if (closed) throw PoolClosed();
-    }
-
-    /// The one that was used last, so that those not needed grow old. Null when there is none.
-    Resource take_idle() noexcept {
-        if (idle.empty()) return {};
-        Resource resource = std::move(idle.back().resource);
-        idle.pop_back();
-        if (idle.empty()) stop_watching();
-        return resource;
-    }
-
-    /// Called before one is made, so that it can be given back without asking for memory.
-    void make_room() {
-        const std::size_t needed = busy + idle.size();
-        if (idle.capacity() < needed) idle.reserve(needed * 2);
-    }
-    void give_back(Resource&& resource) noexcept {
-        if (closed) return end(std::move(resource));
-        try {
-            EventLoop& loop = get_running_loop();
-            idle.emplace_back(std::move(resource), loop.time());
-            if (!watching) watch(loop);
-        } catch (...) {
-            // Without a loop nobody can use it again; without memory for a timer it stays longer.
-        }
-    }
-
-    /// The oldest is in front: only the end of the list is lent.
-    void watch(EventLoop& loop) {
-        if (options.idle_timeout <= Duration(0) || idle.empty()) return;
-        timer = loop.call_at(idle.front().since + options.idle_timeout, [this] { expire(); });
-        watching = true;
-    }
-    void stop_watching() noexcept {
-        timer.cancel();
-        watching = false;
-    }
-    void expire() {
-        const Shared alive = Shared::to(*this);
-        watching = false;
-        EventLoop& loop = get_running_loop();
-        const TimePoint now = loop.time();
-        std::size_t old = 0;
-        while (old < idle.size() && idle[old].since + options.idle_timeout <= now) {
-            end(std::move(idle[old++].resource));
-        }
-        idle.erase(idle.begin(), idle.begin() + static_cast<std::ptrdiff_t>(old));
-        watch(loop);
-    }
-
-    static Coro<void> close_one(Busy busy, Resource resource) {
-        co_await busy.core->options.close(*resource);
-    }
-    /// `resource` is gone at once, or handed to the task that closes it.
-    void end(Resource resource) noexcept {
-        if (!resource || !options.close) return;
-        try {
-            (void)create_task(close_one(Busy(Shared::to(*this)), std::move(resource)),
-                              TaskOptions().eager(false));
-        } catch (...) {
-            // The loop is closed: nothing can be awaited, the destructor has to do.
-        }
-    }
-    /// Those who wait for a permit wake up one after the other: each finds the pool closed, and
-    /// passes the permit on.
-    void shut() noexcept {
-        if (closed) return;
-        closed = true;
-        permits.release();
-        stop_watching();
-        std::vector<Idle> all;
-        all.swap(idle);
-        for (Idle& one : all) end(std::move(one.resource));
-    }
-
-    Callback<Coro<T>()> make;
-    PoolOptions<T> options;
-    Semaphore permits;  // to hold a resource, or to make one
-    std::vector<Idle> idle;
-    TimerHandle timer;
-    Event quiet;
-    std::size_t busy = 0;
-    std::size_t lent = 0;
-    bool watching = false;  // the timer is armed
-    bool closed = false;
-};
-
+struct PoolCore;
 }  // namespace detail
 
-/// A resource of a pool. Gives it back when it goes. Movable; empty when moved from.
+/// Makes resources when they are needed, lends each to one task at a time, and keeps those that
+/// were given back for the next one.
+///
+///     weft::Pool<Connection> pool(connect, options);
+///     auto lease = co_await pool.acquire();
+///     co_await lease->query("...");
+///
+/// The task that waits longest is served first. A resource is moved once, to where it is kept; from
+/// then on its address does not change.
+/// Thread:   loop thread only. Leases may outlive the pool; what they give back then is closed.
+template <class T>
+class Pool {
+    using Core = detail::PoolCore<T>;
+
+public:
+    using Lease = PoolLease<T>;
+    using Options = PoolOptions<T>;
+
+    /// `make()` returns a Coro<T>.
+    /// Throws:   std::invalid_argument for options that make no sense.
+    template <class Make>
+    explicit Pool(Make make, std::type_identity_t<Options> options = Options());
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+    /// Closes it without waiting (`close()` waits). Acquires that wait throw PoolClosed, which is a
+    /// RuntimeError.
+    ~Pool() { core_->shut(); }
+
+    /// Lends a resource that was given back; makes one if there is none; waits first while
+    /// `max_size` resources are lent.
+    /// Throws:   PoolClosed; CancelledError; what `make` throws (then the next waiter is served).
+    /// Cancel:   lossless: a resource is lent, or stays in the pool. A resource whose `check` is
+    ///           interrupted is closed, because its state is not known then.
+    Coro<Lease> acquire() { return lend(core_); }
+    /// Lends a resource that was given back, without waiting. The lease is empty when there is none
+    /// (to make one takes a wait), when the pool is closed, and always when the options have a
+    /// `check`, which has to be awaited.
+    [[nodiscard]] Lease try_acquire();
+
+    /// No more acquires: those that wait throw PoolClosed. Closes what is idle, and waits until
+    /// all leases are given back and all resources closed. Idempotent.
+    /// Cancel:   ends the wait alone; the pool stays closed.
+    Coro<void> close();
+    bool closed() const noexcept { return core_->closed; }
+
+    std::size_t idle() const noexcept { return core_->idle.size(); }
+    std::size_t lent() const noexcept { return core_->lent; }
+    std::size_t waiting() const noexcept { return core_->permits.statistics().waiters; }
+
+private:
+    static Coro<Lease> lend(typename Core::Shared core);
+    static Coro<void> wait_until_quiet(typename Core::Shared core);
+
+    typename Core::Shared core_;
+};
+
+// `weft::Pool pool(connect);` lends what `connect()` makes.
+template <class Make>
+Pool(Make) -> Pool<typename std::invoke_result_t<Make&>::value_type>;
+template <class Make, class Options>
+Pool(Make, Options) -> Pool<typename std::invoke_result_t<Make&>::value_type>;
+
+/// A resource that was lent by a pool, and is given back when the lease is destroyed. Movable;
+/// empty when moved from.
 template <class T>
 class [[nodiscard]] PoolLease {
     using Core = detail::PoolCore<T>;
@@ -249,7 +189,7 @@ private:
     void let_go() noexcept {
         resource_.reset();
         --core_->lent;
-        // The resource is where the next one looks before that one is woken.
+        // Only now, when the resource is back in the pool, the next task is woken to look for one.
         permit_ = Semaphore::Guard();
         busy_ = typename Core::Busy();
     }
@@ -260,110 +200,199 @@ private:
     typename Core::Resource resource_;
 };
 
-/// Makes resources when they are needed, lends each to one task at a time, and keeps those that
-/// were given back for the next one.
-///
-///     weft::Pool<Connection> pool(connect, options);
-///     auto lease = co_await pool.acquire();
-///     co_await lease->query("...");
-///
-/// Who waits longest is served first. T is moved once, into its place, and stays there.
-/// Thread:   loop thread only. Leases may outlive the pool; what they give back then is closed.
+namespace detail {
+
+/// The state of a pool. The pool, its leases and the tasks that close resources share it: they may
+/// be destroyed in any order (leases may outlive the pool, and so do tasks of a loop that is closed
+/// before they have ended).
 template <class T>
-class Pool {
-    using Core = detail::PoolCore<T>;
+struct PoolCore : Counted<PoolCore<T>> {
+    using Resource = Owned<T>;
+    using Shared = Ref<PoolCore>;
 
-public:
-    using Lease = PoolLease<T>;
-    using Options = PoolOptions<T>;
+    struct Idle {
+        Idle(Resource&& of, TimePoint when) noexcept : resource(std::move(of)), since(when) {}
+        Resource resource;
+        TimePoint since;
+    };
 
-    /// `make()` returns a Coro<T>.
-    /// Throws:   std::invalid_argument for options that make no sense.
-    template <class Make>
-    explicit Pool(Make make, std::type_identity_t<Options> options = Options()) {
-        if (options.max_size == 0 || options.idle_timeout < Duration(0))
-            throw std::invalid_argument("weft: Pool: options that make no sense");
-        core_ = typename Core::Shared(new Core(std::move(make), std::move(options)));
-    }
-    Pool(const Pool&) = delete;
-    Pool& operator=(const Pool&) = delete;
-    /// Closes it without waiting (`close()` waits). Acquires that wait throw PoolClosed, which is a
-    /// RuntimeError.
-    ~Pool() { core_->shut(); }
-
-    /// Lends a resource that was given back, or makes one, or waits until it may.
-    /// Throws:   PoolClosed; CancelledError; what `make` throws (then the next waiter is served).
-    /// Cancel:   lossless: a resource is lent, or stays in the pool; one whose `check` is
-    ///           interrupted is closed, for nobody knows what state that left it in.
-    Coro<Lease> acquire() { return lend(core_); }
-    /// Without waiting: lends a resource that was given back. The lease is empty when there is none
-    /// (to make one takes a wait), when the pool is closed, and always when there is a `check`,
-    /// which has to be awaited.
-    [[nodiscard]] Lease try_acquire() {
-        Core& core = *core_;
-        if (core.idle.empty() || core.options.check || !core.permits.try_acquire()) return Lease();
-        Semaphore::Guard permit(core.permits);
-        return Lease(typename Core::Busy(core_), std::move(permit), core.take_idle());
-    }
-
-    /// No more acquires: those that wait throw PoolClosed. Closes what is idle, and waits until
-    /// all leases are given back and all resources closed. Idempotent.
-    /// Cancel:   ends the wait alone; the pool stays closed.
-    Coro<void> close() {
-        core_->shut();
-        return wait_until_quiet(core_);
-    }
-    bool closed() const noexcept { return core_->closed; }
-
-    std::size_t idle() const noexcept { return core_->idle.size(); }
-    std::size_t lent() const noexcept { return core_->lent; }
-    std::size_t waiting() const noexcept { return core_->permits.statistics().waiters; }
-
-private:
-    static Coro<Lease> lend(typename Core::Shared core) {
-        core->require_open();
-        Semaphore::Guard permit = co_await core->permits.scoped();
-        core->require_open();
-        typename Core::Busy busy(core);
-        while (typename Core::Resource kept = core->take_idle()) {
-            bool usable = !core->options.check;
-            if (!usable) {
-                const detail::CancelWatch cancel;
-                try {
-                    usable = co_await core->options.check(*kept);
-                } catch (const CancelledError&) {
-                    core->end(std::move(kept));
-                    throw;
-                } catch (...) {
-                    if (cancel.has_struck()) {
-                        core->end(std::move(kept));
-                        throw;
-                    }
-                    // as if it had said no
-                }
-            }
-            if (usable) co_return Lease(std::move(busy), std::move(permit), std::move(kept));
-            core->end(std::move(kept));
+    /// Counts what `Pool::close` waits for: leases, acquires that have their permit, resources that
+    /// are being closed.
+    class Busy {
+    public:
+        Busy() noexcept {}
+        explicit Busy(Shared of) noexcept : core(std::move(of)) { ++core->busy; }
+        Busy(Busy&&) noexcept = default;
+        Busy& operator=(Busy&& other) noexcept {
+            std::swap(core, other.core);
+            return *this;
         }
-        core->make_room();
-        T made = co_await core->make();
-        detail::Owned<T> resource(new T(std::move(made)));
-        co_return Lease(std::move(busy), std::move(permit), std::move(resource));
+        ~Busy() {
+            if (core && --core->busy == 0) core->quiet.set();
+        }
+        Shared core;
+    };
+
+    PoolCore(Callback<Coro<T>()> make_one, PoolOptions<T> with)
+        : make(std::move(make_one)),
+          options(std::move(with)),
+          permits(static_cast<std::ptrdiff_t>(options.max_size)) {}
+    ~PoolCore() { timer.cancel(); }
+
+    void require_open() const {
+        if (closed) throw PoolClosed();
     }
-    static Coro<void> wait_until_quiet(typename Core::Shared core) {
-        while (core->busy > 0) {
-            core->quiet.clear();
-            co_await core->quiet.wait();
+
+    /// The resource that was used last, so that those not needed reach `idle_timeout`. Null when
+    /// there is none.
+    Resource take_idle() noexcept {
+        if (idle.empty()) return {};
+        Resource resource = std::move(idle.back().resource);
+        idle.pop_back();
+        if (idle.empty()) stop_watching();
+        return resource;
+    }
+
+    /// Called before a resource is made, so that `give_back` needs no memory.
+    void make_room() {
+        const std::size_t needed = busy + idle.size();
+        if (idle.capacity() < needed) idle.reserve(needed * 2);
+    }
+    void give_back(Resource&& resource) noexcept {
+        if (closed) return end(std::move(resource));
+        try {
+            EventLoop& loop = get_running_loop();
+            idle.emplace_back(std::move(resource), loop.time());
+            if (!watching) watch(loop);
+        } catch (...) {
+            // Without a running loop nobody can use it again: it is destroyed. Without memory for
+            // the timer it is kept for longer than `idle_timeout`.
         }
     }
 
-    typename Core::Shared core_;
+    /// Arms the timer for the resource that is idle longest. That one is in front, because
+    /// resources are lent from the end of the list.
+    void watch(EventLoop& loop) {
+        if (options.idle_timeout <= Duration(0) || idle.empty()) return;
+        timer = loop.call_at(idle.front().since + options.idle_timeout, [this] { expire(); });
+        watching = true;
+    }
+    void stop_watching() noexcept {
+        timer.cancel();
+        watching = false;
+    }
+    void expire() {
+        const Shared alive = Shared::to(*this);
+        watching = false;
+        EventLoop& loop = get_running_loop();
+        const TimePoint now = loop.time();
+        std::size_t old = 0;
+        while (old < idle.size() && idle[old].since + options.idle_timeout <= now) {
+            end(std::move(idle[old++].resource));
+        }
+        idle.erase(idle.begin(), idle.begin() + static_cast<std::ptrdiff_t>(old));
+        watch(loop);
+    }
+
+    static Coro<void> close_one(Busy busy, Resource resource) {
+        co_await busy.core->options.close(*resource);
+    }
+    /// The resource is destroyed, or given to a new task that closes it.
+    void end(Resource resource) noexcept {
+        if (!resource || !options.close) return;
+        try {
+            (void)create_task(close_one(Busy(Shared::to(*this)), std::move(resource)),
+                              TaskOptions().eager(false));
+        } catch (...) {
+            // The loop is closed, so nothing can be awaited any more: the resource is destroyed.
+        }
+    }
+    /// Closes the pool. One permit is enough for all acquires that wait: each wakes up with it,
+    /// finds the pool closed, and passes the permit on.
+    void shut() noexcept {
+        if (closed) return;
+        closed = true;
+        permits.release();
+        stop_watching();
+        std::vector<Idle> all;
+        all.swap(idle);
+        for (Idle& one : all) end(std::move(one.resource));
+    }
+
+    Callback<Coro<T>()> make;
+    PoolOptions<T> options;
+    Semaphore permits;  // to hold a resource, or to make one
+    std::vector<Idle> idle;
+    TimerHandle timer;
+    Event quiet;
+    std::size_t busy = 0;
+    std::size_t lent = 0;
+    bool watching = false;  // the timer is armed
+    bool closed = false;
 };
 
-// `weft::Pool pool(connect);` lends what `connect()` makes.
+}  // namespace detail
+
+template <class T>
 template <class Make>
-Pool(Make) -> Pool<typename std::invoke_result_t<Make&>::value_type>;
-template <class Make, class Options>
-Pool(Make, Options) -> Pool<typename std::invoke_result_t<Make&>::value_type>;
+Pool<T>::Pool(Make make, std::type_identity_t<Options> options) {
+    if (options.max_size == 0 || options.idle_timeout < Duration(0))
+        throw std::invalid_argument("weft: Pool: options that make no sense");
+    core_ = typename Core::Shared(new Core(std::move(make), std::move(options)));
+}
+
+template <class T>
+Coro<PoolLease<T>> Pool<T>::lend(typename Core::Shared core) {
+    core->require_open();
+    Semaphore::Guard permit = co_await core->permits.scoped();
+    core->require_open();
+    typename Core::Busy busy(core);
+    while (typename Core::Resource kept = core->take_idle()) {
+        bool usable = !core->options.check;
+        if (!usable) {
+            const detail::CancelWatch cancel;
+            try {
+                usable = co_await core->options.check(*kept);
+            } catch (const CancelledError&) {
+                core->end(std::move(kept));
+                throw;
+            } catch (...) {
+                if (cancel.has_struck()) {
+                    core->end(std::move(kept));
+                    throw;
+                }
+                // as if it had returned false
+            }
+        }
+        if (usable) co_return Lease(std::move(busy), std::move(permit), std::move(kept));
+        core->end(std::move(kept));
+    }
+    core->make_room();
+    T made = co_await core->make();
+    detail::Owned<T> resource(new T(std::move(made)));
+    co_return Lease(std::move(busy), std::move(permit), std::move(resource));
+}
+
+template <class T>
+PoolLease<T> Pool<T>::try_acquire() {
+    Core& core = *core_;
+    if (core.idle.empty() || core.options.check || !core.permits.try_acquire()) return Lease();
+    Semaphore::Guard permit(core.permits);
+    return Lease(typename Core::Busy(core_), std::move(permit), core.take_idle());
+}
+
+template <class T>
+Coro<void> Pool<T>::close() {
+    core_->shut();
+    return wait_until_quiet(core_);
+}
+
+template <class T>
+Coro<void> Pool<T>::wait_until_quiet(typename Core::Shared core) {
+    while (core->busy > 0) {
+        core->quiet.clear();
+        co_await core->quiet.wait();
+    }
+}
 
 }  // namespace weft

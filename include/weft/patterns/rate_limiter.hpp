@@ -17,88 +17,56 @@
 
 namespace weft {
 namespace detail {
-
 class RateAwaiter;
-
 }  // namespace detail
 
 /// A token bucket: it holds `burst` tokens and gets `per_second` new ones each second; `acquire`
 /// takes some out or waits until there are enough. It begins full.
 ///
-/// The long-run rate does not depend on how late wake-ups are. A waiting task is served as of the
-/// moment at which its tokens were there, not of the one at which the loop came to it; and when a
-/// wake-up was late, the tokens that have come meanwhile are not lost although the bucket was full.
+/// The long-run rate does not depend on how late the loop wakes tasks up. A waiting task is served
+/// as of the moment at which its tokens were there, and not of the later one at which the loop came
+/// to it; and tokens that arrive while a wake-up is late are not lost, although the bucket is full.
 ///
-/// No allocation to wait; one timer, however many wait. Destroyed with tasks that wait, it wakes
-/// them with a RuntimeError; those who were served are free of it.
+/// To wait allocates nothing, and there is one timer, however many tasks wait. Destroyed with tasks
+/// that wait, it wakes them with a RuntimeError; those that were served do not need it any more.
 /// Thread:   loop thread only.
 class RateLimiter : detail::ReservingQueue, detail::Timer {
 public:
     /// Throws:   std::invalid_argument unless 0 < per_second <= 10^9 and burst >= 1.
-    explicit RateLimiter(double per_second, std::uint32_t burst = 1) : Timer(&due), burst_(burst) {
-        if (!(per_second > 0 && per_second <= 1e9) || burst < 1) {
-            throw std::invalid_argument("weft: RateLimiter: a rate that makes no sense");
-        }
-        const double interval = 1e9 / per_second + 0.5;
-        if (interval * burst > 1e18) {
-            throw std::invalid_argument("weft: RateLimiter: the rate is too low");
-        }
-        interval_ = static_cast<detail::Nanoseconds>(interval);
-    }
-    ~RateLimiter() {
-        forget_granted([](detail::ReservedWait&) {});
-        if (armed()) loop_->disarm(*this);
-    }
+    explicit RateLimiter(double per_second, std::uint32_t burst = 1);
+    ~RateLimiter();
 
-    /// Takes `tokens` out, at once or when they are there and all who came before are served.
+    /// Takes `tokens` out of the bucket; waits until they are there, behind the tasks that came
+    /// before.
     /// Throws:   std::invalid_argument for more than the bucket can hold; RuntimeError when the
     ///           limiter is destroyed meanwhile; CancelledError.
     /// Cancel:   lossless: nothing was taken, or the await returns.
-    inline detail::RateAwaiter acquire(std::uint32_t tokens = 1);
+    detail::RateAwaiter acquire(std::uint32_t tokens = 1);
 
-    /// Without waiting. False: not enough, or somebody waits.
-    bool try_acquire(std::uint32_t tokens = 1) {
-        require_possible(tokens);
-        return empty() && take(tokens, get_running_loop().read_clock());
-    }
+    /// Takes `tokens` without waiting. False: there are not enough, or a task waits.
+    /// Throws:   std::invalid_argument for more than the bucket can hold.
+    bool try_acquire(std::uint32_t tokens = 1);
 
-    /// What could be taken now.
-    std::uint32_t available() const {
-        const detail::Nanoseconds missing = full_at_ - get_running_loop().read_clock();
-        if (missing <= 0) return burst_;
-        return burst_ - static_cast<std::uint32_t>((missing + interval_ - 1) / interval_);
-    }
+    /// The tokens in the bucket now.
+    std::uint32_t available() const;
     std::size_t waiting() const noexcept { return count(); }
 
 private:
     friend class detail::RateAwaiter;
 
-    void require_possible(std::uint32_t tokens) const {
-        if (tokens > burst_) {
-            throw std::invalid_argument("weft: RateLimiter: more tokens than the bucket can hold");
-        }
-    }
+    void require_possible(std::uint32_t tokens) const;
     detail::Nanoseconds cost(std::uint32_t tokens) const noexcept { return tokens * interval_; }
     /// When `tokens` will be there.
     detail::Nanoseconds ready_at(std::uint32_t tokens) const noexcept {
         return full_at_ - cost(burst_ - tokens);
     }
-    bool take(std::uint32_t tokens, detail::Nanoseconds now) noexcept {
-        if (ready_at(tokens) > now) return false;
-        // A bucket that was full for longer than the last wake-up was late was idle.
-        if (now - full_at_ > lateness_) {
-            full_at_ = now;
-            lateness_ = 0;
-        }
-        full_at_ += cost(tokens);
-        return true;
-    }
+    bool take(std::uint32_t tokens, detail::Nanoseconds now) noexcept;
     void serve() noexcept;
     static void due(Timer& timer) noexcept { static_cast<RateLimiter&>(timer).serve(); }
 
     EventLoop* loop_ = nullptr;
     detail::Nanoseconds interval_ = 0;  // between two tokens
-    // The whole state of the bucket: it lacks the tokens that arrive until then.
+    // When the bucket will be full, if nothing is taken; this is its whole state.
     detail::Nanoseconds full_at_ = 0;
     detail::Nanoseconds lateness_ = 0;  // of the last wake-up
     std::uint32_t burst_;
@@ -106,9 +74,9 @@ private:
 
 namespace detail {
 
-/// In the limiter's queue until it is served or cancelled. Served and cancelled afterwards is
-/// served. A frame that is destroyed after that keeps its tokens, like one that is destroyed after
-/// the await.
+/// In the limiter's queue until it is served or cancelled; a cancel that comes after it was served
+/// does not undo that. The tokens of a coroutine that is destroyed after it was served are not
+/// given back, like those of one that is destroyed after the await.
 class [[nodiscard]] [[gnu::warn_unused]] RateAwaiter final : public ReservedWait {
 public:
     RateAwaiter(RateLimiter& limiter, std::uint32_t tokens) noexcept
@@ -166,13 +134,59 @@ private:
 
 }  // namespace detail
 
+inline RateLimiter::RateLimiter(double per_second, std::uint32_t burst)
+    : Timer(&due), burst_(burst) {
+    if (!(per_second > 0 && per_second <= 1e9) || burst < 1) {
+        throw std::invalid_argument("weft: RateLimiter: a rate that makes no sense");
+    }
+    const double interval = 1e9 / per_second + 0.5;
+    if (interval * burst > 1e18) {
+        throw std::invalid_argument("weft: RateLimiter: the rate is too low");
+    }
+    interval_ = static_cast<detail::Nanoseconds>(interval);
+}
+
+inline RateLimiter::~RateLimiter() {
+    forget_granted([](detail::ReservedWait&) {});
+    if (armed()) loop_->disarm(*this);
+}
+
+inline void RateLimiter::require_possible(std::uint32_t tokens) const {
+    if (tokens > burst_) {
+        throw std::invalid_argument("weft: RateLimiter: more tokens than the bucket can hold");
+    }
+}
+
+inline bool RateLimiter::try_acquire(std::uint32_t tokens) {
+    require_possible(tokens);
+    return empty() && take(tokens, get_running_loop().read_clock());
+}
+
+inline bool RateLimiter::take(std::uint32_t tokens, detail::Nanoseconds now) noexcept {
+    if (ready_at(tokens) > now) return false;
+    // Full for longer than the last wake-up was late: nobody wanted tokens, and those that came
+    // beyond `burst` are lost.
+    if (now - full_at_ > lateness_) {
+        full_at_ = now;
+        lateness_ = 0;
+    }
+    full_at_ += cost(tokens);
+    return true;
+}
+
+inline std::uint32_t RateLimiter::available() const {
+    const detail::Nanoseconds missing = full_at_ - get_running_loop().read_clock();
+    if (missing <= 0) return burst_;
+    return burst_ - static_cast<std::uint32_t>((missing + interval_ - 1) / interval_);
+}
+
 inline detail::RateAwaiter RateLimiter::acquire(std::uint32_t tokens) {
     require_possible(tokens);
     return detail::RateAwaiter(*this, tokens);
 }
 
-/// Serves whom it can and sets the timer for the next. Never throws: with no memory for a timer the
-/// limit is what gives.
+/// Serves the tasks whose tokens are there, and sets the timer for the next one. Never throws:
+/// where there is no memory for the timer, that task is served at once, above the rate.
 inline void RateLimiter::serve() noexcept {
     if (armed()) loop_->disarm(*this);
     while (!empty()) {

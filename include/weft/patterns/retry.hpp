@@ -58,16 +58,26 @@ struct RetryOptions {
     Duration longest = std::chrono::seconds(30);      ///< no pause is longer
     double factor = 2;                                ///< each pause is that much longer
     /// The share of a pause that is left to chance: 0.5 means between half of it and all of it.
-    /// Without, clients that failed together come back together.
+    /// With 0, clients that failed together would all try again at the same time.
     double jitter = 0.5;
     RetryCondition when;  ///< which failures are worth another call
-    /// Not 0: the pauses are the same in every run.
+    /// Of the random numbers. Not 0: the pauses are the same in every run.
     std::uint64_t seed = 0;
 };
 
+/// Awaits `fn(args...)`, and again while it fails, with pauses in between. `fn` gets the arguments
+/// anew each time, as lvalues.
+/// Returns:  what the call that succeeds returns.
+/// Throws:   what the last call has thrown; at once, what is not worth another call;
+///           std::invalid_argument for options that make no sense.
+/// Cancel:   ends the call or the pause. There is no further call after a cancel, also when the
+///           cancelled call fails with another error in its clean-up.
+template <class Fn, class... Args>
+auto retry(RetryOptions options, Fn fn, Args... args) -> detail::CoroOfCall<Fn&, Args&...>;
+
 namespace detail {
 
-/// The pauses, one after the other.
+/// The lengths of the pauses, one after the other.
 class Backoff {
 public:
     explicit Backoff(const RetryOptions& options)
@@ -80,7 +90,7 @@ public:
             next_ < 0 || longest_ < 0) {
             throw std::invalid_argument("weft: retry: options that make no sense");
         }
-        // Two loops that begin in the same nanosecond still differ in where this object is.
+        // The address makes a difference between two that begin in the same nanosecond.
         if (!random_) {
             random_ = static_cast<std::uint64_t>(monotonic_now()) ^
                       reinterpret_cast<std::uintptr_t>(this);
@@ -112,13 +122,6 @@ private:
 
 }  // namespace detail
 
-/// Awaits `fn(args...)`, and again while it fails, with pauses in between. `fn` gets the arguments
-/// anew each time, as lvalues.
-/// Returns:  what the call that succeeds returns.
-/// Throws:   what the last call has thrown; at once, what is not worth another call;
-///           std::invalid_argument for options that make no sense.
-/// Cancel:   ends the call or the pause, and is never taken for a failure to try again after, nor
-///           is a failure of the clean-up that it led to.
 template <class Fn, class... Args>
 auto retry(RetryOptions options, Fn fn, Args... args) -> detail::CoroOfCall<Fn&, Args&...> {
     detail::Backoff pauses(options);

@@ -43,8 +43,35 @@ struct WorkerPoolOptions {
     OnFailure on_failure;  ///< see there
 };
 
-/// Made by `worker_pool`. Pass it by reference to whatever is to submit jobs.
-/// Lifetime: the block's.
+template <class Job>
+class WorkerPool;
+
+/// Runs `body(pool, args...)` with a pool of workers, each of which takes jobs from a queue and
+/// awaits `handler(job)`, one after the other.
+///
+///     co_await weft::worker_pool<Request>(8, handle, [&](weft::WorkerPool<Request>& pool)
+///                                                        -> weft::Coro<void> {
+///         while (auto request = co_await requests.next()) co_await pool.submit(*request);
+///     });
+///
+/// Each job has its own context, a copy of the one in which `worker_pool` was called.
+///
+/// When the body returns, the pool is closed, and the block ends when all jobs are done. When the
+/// body throws or is cancelled, jobs in the queue are dropped and those being done are cancelled
+/// and awaited.
+/// Returns:  what the body returns.
+/// Throws:   a failure of a job (see OnFailure) or of the body as it is, or an ExceptionGroup of
+///           several; CancelledError; std::invalid_argument for a pool without workers.
+/// Cancel:   cancels the body and the jobs and waits for them. If any of them fails, that is thrown
+///           and the cancel strikes again at the next suspension.
+/// Lifetime: `handler`, `body` and `args` are kept; with g++ 12 name a lambda that captures by
+///           value first.
+template <class Job, class Handler, class Body, class... Args>
+auto worker_pool(WorkerPoolOptions options, Handler handler, Body body, Args... args)
+    -> std::invoke_result_t<Body&, WorkerPool<Job>&, Args...>;
+
+/// What `worker_pool` gives to its body. Pass it by reference to whatever is to submit jobs.
+/// Lifetime: until the `worker_pool` that made it ends.
 /// Thread:   loop thread only.
 template <class Job>
 class WorkerPool {
@@ -52,7 +79,8 @@ public:
     WorkerPool(const WorkerPool&) = delete;
     WorkerPool& operator=(const WorkerPool&) = delete;
 
-    /// Waits for room in the queue and puts the job there; who waits longest is first.
+    /// Puts the job into the queue; waits while the queue is full. The task that waits longest is
+    /// served first.
     /// Throws:   QueueShutDown when the pool takes no jobs any more; CancelledError.
     /// Cancel:   lossless: the job was put, or it is still in the awaiter (see Queue::put).
     auto submit(Job job) { return jobs_.put(std::move(job)); }
@@ -73,10 +101,7 @@ public:
     }
     /// Takes no more jobs, drops those in the queue and cancels those that are being done (the end
     /// of the block, and `join`, wait for their clean-up). The body goes on. Idempotent.
-    void cancel() noexcept {
-        jobs_.shutdown(true);
-        for (const Task<void>& worker : workers_) worker.cancel();
-    }
+    void cancel() noexcept;
 
     bool closed() const noexcept { return jobs_.is_shutdown(); }
     /// Jobs that wait for a worker.
@@ -86,65 +111,80 @@ public:
     std::size_t workers() const noexcept { return workers_.size(); }
 
 protected:
-    explicit WorkerPool(const WorkerPoolOptions& options)
-        : jobs_(options.queued ? options.queued : options.workers),
-          on_failure_(options.on_failure) {
-        if (options.workers == 0) throw std::invalid_argument("weft: worker_pool: no workers");
-        workers_.reserve(options.workers);
-    }
+    explicit WorkerPool(const WorkerPoolOptions& options);
     ~WorkerPool() = default;
 
-    /// From when a job was taken until it is done, dropped or its frame destroyed.
-    class Running {
-    public:
-        explicit Running(WorkerPool& pool) noexcept : pool_(pool) { ++pool_.running_; }
-        Running(const Running&) = delete;
-        Running& operator=(const Running&) = delete;
-        ~Running() {
-            --pool_.running_;
-            pool_.jobs_.task_done();  // of a job that was put: cannot throw
-        }
-
-    private:
-        WorkerPool& pool_;
-    };
-
-    /// On every way out of the body.
-    class ClosedAtExit {
-    public:
-        explicit ClosedAtExit(WorkerPool& pool) noexcept : pool_(pool) {}
-        ClosedAtExit(const ClosedAtExit&) = delete;
-        ClosedAtExit& operator=(const ClosedAtExit&) = delete;
-        ~ClosedAtExit() { pool_.close(); }
-
-    private:
-        WorkerPool& pool_;
-    };
-
-    void fail(std::exception_ptr failure) {
-        if (on_failure_ == OnFailure::report) {
-            get_running_loop().call_exception_handler(
-                {"a job of a worker pool failed", std::move(failure), current_task().name()});
-        } else if (on_failure_ == OnFailure::collect) {
-            failures_.push_back(std::move(failure));
-        } else {
-            failed_ = true;
-            std::rethrow_exception(failure);
-        }
-    }
+    class Running;
+    class ClosedAtExit;
+    void fail(std::exception_ptr failure);
 
     Queue<Job> jobs_;
     std::vector<Task<void>> workers_;
     std::vector<std::exception_ptr> failures_;
     std::size_t running_ = 0;
     OnFailure on_failure_;
-    bool failed_ = false;  // the group hears of it in the next turn, the workers at once
+    bool failed_ = false;  // so no job is begun, also before the group cancels the workers
 };
+
+template <class Job>
+WorkerPool<Job>::WorkerPool(const WorkerPoolOptions& options)
+    : jobs_(options.queued ? options.queued : options.workers), on_failure_(options.on_failure) {
+    if (options.workers == 0) throw std::invalid_argument("weft: worker_pool: no workers");
+    workers_.reserve(options.workers);
+}
+
+template <class Job>
+void WorkerPool<Job>::cancel() noexcept {
+    jobs_.shutdown(true);
+    for (const Task<void>& worker : workers_) worker.cancel();
+}
+
+/// From when a job was taken until it is done, dropped or its frame destroyed.
+template <class Job>
+class WorkerPool<Job>::Running {
+public:
+    explicit Running(WorkerPool& pool) noexcept : pool_(pool) { ++pool_.running_; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() {
+        --pool_.running_;
+        pool_.jobs_.task_done();  // of a job that was put: cannot throw
+    }
+
+private:
+    WorkerPool& pool_;
+};
+
+/// Closes the pool on every way out of the body.
+template <class Job>
+class WorkerPool<Job>::ClosedAtExit {
+public:
+    explicit ClosedAtExit(WorkerPool& pool) noexcept : pool_(pool) {}
+    ClosedAtExit(const ClosedAtExit&) = delete;
+    ClosedAtExit& operator=(const ClosedAtExit&) = delete;
+    ~ClosedAtExit() { pool_.close(); }
+
+private:
+    WorkerPool& pool_;
+};
+
+template <class Job>
+void WorkerPool<Job>::fail(std::exception_ptr failure) {
+    if (on_failure_ == OnFailure::report) {
+        get_running_loop().call_exception_handler(
+            {"a job of a worker pool failed", std::move(failure), current_task().name()});
+    } else if (on_failure_ == OnFailure::collect) {
+        failures_.push_back(std::move(failure));
+    } else {
+        failed_ = true;
+        std::rethrow_exception(failure);
+    }
+}
 
 namespace detail {
 
-/// Shared by the block and the workers: when a loop is torn down by force, a worker's frame may be
-/// gone later than the block's.
+/// The pool, its handler and its workers. `worker_pool` and the workers share it: when a loop is
+/// closed before they have ended, a worker may be destroyed later than the call of `worker_pool`.
 template <class Job, class Handler>
 class WorkerPoolRun final : public WorkerPool<Job>, public Counted<WorkerPoolRun<Job, Handler>> {
     using Pool = WorkerPool<Job>;
@@ -179,8 +219,8 @@ private:
             if (self->failed_) co_return;
             context.renew();
             co_await self->handle(*job);
-            // It has come to its end although it was asked to give up; the next one would not know
-            // of that.
+            // The job has ended although it was cancelled. The worker ends here: otherwise the next
+            // job would run without knowing of the cancel.
             if (current_task().cancelling() > 0) throw CancelledError();
         }
     }
@@ -189,7 +229,8 @@ private:
         try {
             co_await handler_(std::move(job));
         } catch (const CancelledError&) {
-            // A job that was cancelled alone is like a child that was: it disturbs nobody.
+            // A job that ends with CancelledError while nobody has cancelled the worker is like a
+            // cancelled child of a group: the others go on.
             if (current_task().cancelling() > 0) throw;
         } catch (...) {
             failure = std::current_exception();
@@ -202,26 +243,6 @@ private:
 
 }  // namespace detail
 
-/// Runs `body(pool, args...)` with a pool of workers, each of which takes jobs from a queue and
-/// awaits `handler(job)`, one after the other.
-///
-///     co_await weft::worker_pool<Request>(8, handle, [&](weft::WorkerPool<Request>& pool)
-///                                                        -> weft::Coro<void> {
-///         while (auto request = co_await requests.next()) co_await pool.submit(*request);
-///     });
-///
-/// Each job has its own context, a copy of the one in which `worker_pool` was called.
-///
-/// When the body returns, the pool is closed, and the block ends when all jobs are done. When the
-/// body throws or is cancelled, jobs in the queue are dropped and those being done are cancelled
-/// and awaited.
-/// Returns:  what the body returns.
-/// Throws:   a failure of a job (see OnFailure) or of the body as it is, or an ExceptionGroup of
-///           several; CancelledError; std::invalid_argument for a pool without workers.
-/// Cancel:   cancels the body and the jobs and waits for them. If any of them fails, that is thrown
-///           and the cancel strikes again at the next suspension.
-/// Lifetime: `handler`, `body` and `args` are kept; with g++ 12 name a lambda that captures by
-///           value first.
 template <class Job, class Handler, class Body, class... Args>
 auto worker_pool(WorkerPoolOptions options, Handler handler, Body body, Args... args)
     -> std::invoke_result_t<Body&, WorkerPool<Job>&, Args...> {
