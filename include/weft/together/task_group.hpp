@@ -109,8 +109,10 @@ private:
 ///           children fail meanwhile their group of errors is thrown, and the cancel strikes again
 ///           at the next suspension.
 /// Lifetime: `body` and `args` are kept; with g++ 12 name a lambda that captures by value first.
-///           What the body declares goes when it ends, which is before its children do: they may
-///           refer to what lives around the task_group.
+///           What the body declares goes when the body ends, which is before its children do:
+///           declare what they use around the task_group. Only where the body ends by an exception,
+///           or after `cancel`, do they take no step more but for their clean-up: they see
+///           CancelledError at their await, and a result that was there is dropped.
 template <class Fn, class... Args>
     requires detail::MakesCoroOf<Fn&, TaskGroup&, Args...>
 auto task_group(Fn body, Args... args) {

@@ -233,6 +233,20 @@ public:
     /// The task's pending request strikes what it waits on.
     void pass_on_cancel(detail::TaskCore& task) noexcept;
     detail::CancelWays& cancel_ways() noexcept { return cancel_ways_; }
+    /// While it is there: what was to be run for the tasks that a cancel reaches may refer to
+    /// locals that have gone, so they take no ordinary step more (see `check_leftover`).
+    class Strike;
+    bool strikes() const noexcept { return strikes_ != Strikes::no; }
+    /// The same for a task that was cancelled before and does not know of it yet, and for all that
+    /// the cancel was passed on to. Others are left alone: they are cleaning up.
+    void strike_again(detail::TaskCore& task) noexcept;
+    /// For a Suspension that has passed its cancel on to several and is asked again. `for_each`
+    /// visits them; what comes out is what `cancel` is to return.
+    template <class ForEach>
+    detail::TaskCore* strike_each(ForEach&& for_each) noexcept;
+    /// A task that is struck inside a group's body takes the group's children along, who may run
+    /// before it does.
+    void strike_groups() noexcept;
     /// Cancels every task, each once; those in a `clean_up` only when told to. Whoever awaits
     /// another task is told by that one's end.
     void cancel_all(bool in_clean_up_too) noexcept;
@@ -346,6 +360,7 @@ private:
     void run_ready();
     inline void run_chain(detail::ReadyNode* node);
     [[nodiscard]] inline detail::TaskCore* run_node(detail::ReadyNode& node);
+    detail::TaskCore* run_struck(detail::TaskCore& task);
     void run_watched(detail::ReadyNode* node);
     [[nodiscard]] inline detail::TaskCore* run_task(detail::TaskCore& task,
                                                     std::coroutine_handle<> at);
@@ -382,7 +397,8 @@ private:
     void fire_late() noexcept;
     void run_late(detail::ReadyNode& callback) noexcept;
     void check_progress();
-    static void request_cancel(detail::TaskCore& task) noexcept;
+    void request_cancel(detail::TaskCore& task) noexcept;
+    bool strike(detail::TaskCore& task) noexcept;
     static void let_go(detail::TaskCore& task) noexcept;
     static void copy_cancel_message(const detail::TaskCore& from, detail::TaskCore& to) noexcept;
     bool let_go_of_tasks() noexcept;
@@ -472,6 +488,9 @@ private:
     bool eager_tasks_ = false;
     bool is_parents_ = false;  // this process is a child that was forked while the loop existed
     bool posts_queued_ = false;
+    enum class Strikes : std::uint8_t { no, with_cancel, again };
+    Strikes strikes_ = Strikes::no;
+    bool struck_more_ = false;
     detail::Nanoseconds step_time_ = 0;
     detail::Nanoseconds newest_reading_ = 0;  // 0: none since timers were last looked at
     detail::TimerHeap timers_;
@@ -513,6 +532,34 @@ private:
         return;
     }
     end_first_step(task, over);
+}
+
+class EventLoop::Strike {
+public:
+    explicit Strike(EventLoop& loop) noexcept
+        : loop_(loop), before_(std::exchange(loop.strikes_, Strikes::with_cancel)) {}
+    Strike(const Strike&) = delete;
+    Strike& operator=(const Strike&) = delete;
+    ~Strike() { loop_.strikes_ = before_; }
+
+private:
+    EventLoop& loop_;
+    Strikes before_;
+};
+
+// (The last one is returned while there is somebody to go on with it: a chain of groups in groups
+// may be longer than the stack is deep.)
+template <class ForEach>
+detail::TaskCore* EventLoop::strike_each(ForEach&& for_each) noexcept {
+    if (!strikes()) return nullptr;
+    detail::TaskCore* last = nullptr;
+    for_each([&](detail::TaskCore& task) {
+        if (last) strike_again(*last);
+        last = &task;
+    });
+    if (strikes_ == Strikes::again) return last;
+    if (last) strike_again(*last);
+    return nullptr;
 }
 
 /// The tasks that `tasks_` does not have: see there.

@@ -27,6 +27,39 @@ WEFT_INLINE bool EventLoop::cancel(detail::TaskCore& task, std::string_view mess
 WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     if (task.cancel_requests < task.most_cancel_requests) ++task.cancel_requests;
     task.must_cancel = true;
+    if (strikes()) [[unlikely]]
+        strike(task);
+}
+
+/// A task that has not begun never will, and a clean-up comes to its end.
+[[gnu::cold]] WEFT_INLINE bool EventLoop::strike(detail::TaskCore& task) noexcept {
+    bool is_running = current_ == &task;
+    for (const Interrupted* at = interrupted_; at; at = at->outer)
+        is_running = is_running || at->task == &task;
+    if (is_running || task.done() || !task.started() || task.in_clean_up) return false;
+    task.is_left = struck_more_ = true;
+    task.coroutine = detail::ReadyNode::at_gate(task.coroutine);  // to be looked at: see run_node
+    return true;
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::strike_groups() noexcept {
+    const auto strike_one = [this](detail::GroupCore& group) {
+        group.tell(group, *current_, detail::ReadyNode::Verb::struck);
+    };
+    do {
+        struck_more_ = false;
+        groups_.for_each(strike_one);
+        for_each_unlisted([&](detail::TaskCore& task) {
+            if (detail::GroupCore* const group = task.owner()) strike_one(*group);
+        });
+    } while (struck_more_);
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::strike_again(detail::TaskCore& task) noexcept {
+    const Strikes before = std::exchange(strikes_, Strikes::again);
+    for (detail::TaskCore* at = &task; at && at->must_cancel && !at->is_left && strike(*at);)
+        at = at->waiting_on ? at->waiting_on->cancel() : nullptr;
+    strikes_ = before;
 }
 
 /// (Unless that has happened on the cancel's way.)
@@ -79,7 +112,7 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 
 [[gnu::cold]] WEFT_INLINE void EventLoop::cancel_all(bool in_clean_up_too) noexcept {
     // To follow every chain of tasks from each of its members would take quadratic time.
-    for_each_task([in_clean_up_too](detail::TaskCore& task) {
+    for_each_task([this, in_clean_up_too](detail::TaskCore& task) {
         if (task.in_clean_up && !in_clean_up_too) return;
         request_cancel(task);
         if (task.waiting_on) task.waiting_on->cancel();

@@ -250,10 +250,21 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
 }
 
 [[gnu::noinline]] WEFT_INLINE void EventLoop::run_instead(detail::TaskCore& task) noexcept {
-    if (debug()) [[unlikely]]
-        return wake(task);  // later, as a step that has a name
+    // Later: as a step that has a name, or one that is looked at.
+    if (debug() || task.is_left) [[unlikely]]
+        return wake(task);
     task.waiting_on = nullptr;
     queue(run_task(task, task.coroutine));
+}
+
+/// See Strike.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE detail::TaskCore* EventLoop::run_struck(
+    detail::TaskCore& task) {
+    task.is_left = false;
+    detail::resumes_leftover = task.must_cancel;
+    detail::TaskCore* const heir = run_task(task, task.coroutine);
+    detail::resumes_leftover = false;
+    return heir;
 }
 
 [[gnu::always_inline]] inline detail::TaskCore* EventLoop::run_node(detail::ReadyNode& node) {
@@ -281,6 +292,8 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
             return nullptr;
         }
         task.pass_gate();
+        if (task.is_left) [[unlikely]]
+            return run_struck(task);
         at = task.coroutine;
     }
     return run_task(static_cast<detail::TaskCore&>(node), at);

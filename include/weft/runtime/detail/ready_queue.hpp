@@ -13,8 +13,9 @@ namespace weft::detail {
 struct ReadyNode {
     enum class Verb : std::uint8_t {
         run,
-        drop,   // the loop closes: release what the node holds
-        ended,  // the future in whose list it waited is done: queue yourself, or see to it at once
+        drop,    // the loop closes: release what the node holds
+        ended,   // the future in whose list it waited is done: queue yourself, or see to it at once
+        struck,  // to a group, see EventLoop::strike_groups
     };
 
     // The lowest bits of `coroutine`: whatever is not simply to be resumed costs those that are no

@@ -284,7 +284,13 @@ private:
         asked_ = true;
         // A child that ends as it was told to has not failed.
         if (rule_ != ChildRule::first_success_cancels) deciding_ &= ~bit(State::cancelled);
-        if (cancelling_) return nullptr;  // they are on their way already
+        if (cancelling_) {  // they are on their way already
+            return loop_->strike_each([this](auto&& visit) {
+                for_each_pending([&](ChildNode& node) {
+                    if (node.child->is_task) visit(*static_cast<TaskCore*>(node.child));
+                });
+            });
+        }
         passing_on_ = true;
         const TaskExtras* const extras = task.extras();
         const std::string_view message = extras ? extras->cancel_message : std::string_view();

@@ -117,6 +117,7 @@ private:
 
 [[gnu::cold]] inline void GatherState::child_ended(GroupCore& core, TaskCore& child,
                                                    ReadyNode::Verb verb) noexcept {
+    if (verb == ReadyNode::Verb::struck) return;  // the cancel finds us where the parent waits
     auto& gather = static_cast<GatherState&>(core);
     const bool first_look = verb == ReadyNode::Verb::ended;
     if (first_look && (gather.deciding_ & bit(child.state)) != 0)
@@ -170,7 +171,9 @@ inline void GatherState::judge(TaskCore& child) noexcept {
     saw_cancelled_ = saw_cancelled_ && asked_;  // those of before are not its doing
     asked_ = odd_ = true;
     deciding_ &= ~bit(State::cancelled);  // a child that ends as it was told to has not failed
-    if (cancelling_) return nullptr;      // they are on their way already
+    if (cancelling_) {                    // they are on their way already
+        return parent_->loop->strike_each([this](auto&& visit) { members.for_each(visit); });
+    }
     passing_on_ = true;
     const TaskExtras* const extras = parent_->extras();
     const std::string_view message = extras ? extras->cancel_message : std::string_view();

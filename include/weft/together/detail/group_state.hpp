@@ -78,8 +78,8 @@ public:
 
     void end_body(bool failed) noexcept {
         body_ended_ = true;
-        if (failed && !special_.aborting) [[unlikely]]
-            abort();
+        if ((failed || special_.aborting) && !members.empty()) [[unlikely]]
+            strike_members();
     }
     bool joined() const noexcept { return members.empty(); }
     bool ended_well(const OutcomeBase& body) const noexcept {
@@ -114,6 +114,11 @@ private:
         if (!child.done()) loop_->cancel(child, {});
     }
     void abort() noexcept;
+    void strike_members() noexcept;
+    void end_members_by_force() noexcept;
+    void strike_with_parent() noexcept {
+        if (parent_->is_left && !body_ended_) end_members_by_force();
+    }
     TaskCore* abort_all_but_last() noexcept;
     void break_circles() noexcept;
     void interrupt_body() noexcept {
@@ -172,7 +177,8 @@ public:
             // A child waits for us, in a circle.
             if (group_.loop_->cancel_ways().contains(group_.abort_way_)) return group_.parent_;
             group_.odd_.join_cancelled = true;
-            return nullptr;
+            return group_.loop_->strike_each(
+                [this](auto&& visit) { group_.members.for_each(visit); });
         }
         group_.odd_.join_cancelled = true;
         return group_.abort_all_but_last();
@@ -212,6 +218,7 @@ inline void GroupState::child_ended(GroupCore& core, TaskCore& child,
                                     ReadyNode::Verb verb) noexcept {
     auto& group = static_cast<GroupState&>(core);
     if (verb == ReadyNode::Verb::run) return group.told_of(child);
+    if (verb == ReadyNode::Verb::struck) return group.strike_with_parent();
     if (verb == ReadyNode::Verb::ended && !ends_quietly(child))
         return group.loop_->tell_group_later(child, group);
     IntrusiveList<TaskCore, AllTasksTag>::erase_for_good(child);
@@ -256,6 +263,19 @@ inline void GroupState::abort() noexcept {
     // A child that awaits the parent has passed it on: it is ours, and nobody else's.
     parent_->cancel_requests = requests & TaskCore::most_cancel_requests;
     parent_->must_cancel = asked;
+}
+
+/// The body has ended while the group ends, and what it declared is gone. Whoever is ready, or
+/// becomes so in spite of the cancel, may refer to that: docs/decisions/0023.
+[[gnu::cold, gnu::noinline]] inline void GroupState::strike_members() noexcept {
+    const EventLoop::Strike strike(*loop_);
+    end_members_by_force();
+    loop_->strike_groups();
+}
+
+inline void GroupState::end_members_by_force() noexcept {
+    if (!special_.aborting) return abort();
+    members.for_each([this](TaskCore& child) { loop_->strike_again(child); });
 }
 
 /// Returns the last one, for the loop to go on with: a chain of groups in groups may be longer than
