@@ -97,7 +97,7 @@ Names& names() {
     return *all;
 }
 
-bool no_threads = false;  // can be started
+[[maybe_unused]] bool no_threads = false;  // can be started
 
 }  // namespace
 
