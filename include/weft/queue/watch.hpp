@@ -200,6 +200,9 @@ public:
         wait(handle);
     }
     void give_back() const noexcept {}  // it counts as seen only once it was taken
+    static void end_gone(EndWait<WatchCore<T>, Watching<T>>& wait) noexcept {
+        static_cast<WatchWait&>(wait).turn_away();
+    }
 
 protected:
     WatchWait(End<WatchCore<T>, Watching<T>>& end, const char* call)
@@ -211,7 +214,6 @@ protected:
     void mark_seen() noexcept { Base::role().seen = core().version; }
 
 private:
-    friend Watching<T>;
     void throw_abandoned() const override {
         throw_channel_closed("the receiver of the watch was destroyed while a task waited");
     }
@@ -219,7 +221,7 @@ private:
 
 template <class T>
 void Watching<T>::end_gone(EndWait<WatchCore<T>, Watching>& wait) noexcept {
-    static_cast<WatchWait<T>&>(wait).turn_away();
+    WatchWait<T>::end_gone(wait);
 }
 
 template <class T>
