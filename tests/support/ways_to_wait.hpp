@@ -124,9 +124,9 @@ inline const Way all[] = {
      [](Stage& on) { on.queue.put_nowait(1); }},
     {"wait",
      [](Stage& on) -> Coro<void> {
-         std::vector<weft::Future<int>> all;
-         all.push_back(*on.future);
-         (void)co_await weft::wait(std::move(all));
+         std::vector<weft::Future<int>> futures;
+         futures.push_back(*on.future);
+         (void)co_await weft::wait(std::move(futures));
      },
      [](Stage& on) { give(on); }},
     {"task_group",
