@@ -517,7 +517,11 @@ WEFT_TEST_CASE("messages that are sent one after the other do not wait for a tur
         bool over = false;
         int passed = 0;
         auto count = create_task([&]() -> weft::Coro<void> {
-            for (; !over; ++passed) co_await weft::yield();
+            while (true) {
+                if (over) co_return;
+                co_await weft::yield();
+                ++passed;
+            }
         });
         std::string expected;
         for (int row = 0; row < 3; ++row) {

@@ -42,11 +42,11 @@ Coro<void> reads_exactly(Stream& stream) {
     char buffer[8];
     co_await stream.read_exactly(buffer);
 }
-Coro<void> reads_count(Stream& stream) { co_await stream.read_exactly(8); }
-Coro<void> reads_line(Stream& stream) { co_await stream.read_line(); }
-Coro<void> reads_until(Stream& stream) { co_await stream.read_until("never", "\n"); }
-Coro<void> reads_all(Stream& stream) { co_await stream.read_all(1000); }
-Coro<void> reads_chunk(Stream& stream) { co_await stream.read_chunk(); }
+Coro<void> reads_count(Stream& stream) { (void)co_await stream.read_exactly(8); }
+Coro<void> reads_line(Stream& stream) { (void)co_await stream.read_line(); }
+Coro<void> reads_until(Stream& stream) { (void)co_await stream.read_until("never", "\n"); }
+Coro<void> reads_all(Stream& stream) { (void)co_await stream.read_all(1000); }
+Coro<void> reads_chunk(Stream& stream) { (void)co_await stream.read_chunk(); }
 Coro<void> writes(Stream& stream) {
     const std::string much(8 << 20, 'x');
     co_await stream.write(much);

@@ -103,7 +103,8 @@ Coro<void> flies(weft::Singleflight<int, int>& flights) {
 }
 Coro<void> flies_apart(weft::Singleflight<int, int>& flights) {
     static int key = 0;
-    (void)co_await flights.run(++key, &makes_slowly);
+    ++key;
+    (void)co_await flights.run(int(key), &makes_slowly);
 }
 Coro<void> borrows(weft::Pool<int>& pool) { (void)co_await pool.acquire(); }
 

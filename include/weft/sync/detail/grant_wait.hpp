@@ -82,7 +82,7 @@ protected:
     ~GrantWait() = default;
 
     /// The wait has ended because what was waited for is gone. Throws what says so.
-    virtual void throw_abandoned() const;
+    inline virtual void throw_abandoned() const;
     /// The wait has ended by `turn_away`, and no cancel came with it.
     bool was_turned_away() const noexcept {
         return state_ == State::abandoned && !task_->must_cancel;
@@ -148,16 +148,15 @@ template <class Queue>
         throw_runtime_error("weft: tasks of two event loops wait for the same object");
 }
 
+[[gnu::cold]] inline void GrantWait::throw_abandoned() const {
+    throw_runtime_error({"weft: the ", what(), " was destroyed while a task waited for it"});
+}
+
 #if WEFT_BODIES
 [[gnu::cold]] WEFT_INLINE void GrantWait::throw_not_granted() const {
     if (await_cancelled()) task_->loop->throw_cancelled();
     throw_abandoned();
     __builtin_unreachable();
-}
-
-[[gnu::cold]] inline void GrantWait::throw_abandoned() const {
-    throw RuntimeError(std::string("weft: the ") + what() +
-                       " was destroyed while a task waited for it");
 }
 
 [[gnu::cold]] WEFT_INLINE void GrantWait::abandon(Abandoned& told) noexcept {
