@@ -23,6 +23,7 @@
 #include "../runtime/loop.hpp"
 #include "detail/pool_state.hpp"
 #include "detail/thread_job.hpp"
+#include "detail/thread_wait.hpp"
 
 namespace weft {
 
@@ -127,21 +128,6 @@ inline StopToken thread_stop_token() noexcept {
     const detail::ThreadJob* const job = detail::ThreadJob::current();
     return job ? job->stop_token() : StopToken();
 }
-
-namespace detail {
-
-inline TaskCore* ThreadWait::cancel() noexcept {
-    job_->request_stop();
-    // (Without a waiter the end was told already: it is the answer.)
-    if (pool_->take_back(*job_) || (abandons_ && job_->waiter)) {
-        cancelled_ = true;
-        job_->waiter = nullptr;
-        task_->loop->wake(*task_);
-    }
-    return nullptr;
-}
-
-}  // namespace detail
 
 #if WEFT_BODIES
 namespace detail {
