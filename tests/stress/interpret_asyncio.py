@@ -28,6 +28,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     def __init__(self):
         self.ready = []
+        self.left_of_turn = 0
         self.timers = []
         self.now = 0
         self.count = 0
@@ -84,7 +85,8 @@ class Loop(asyncio.AbstractEventLoop):
         try:
             while not task.done():
                 chain, self.ready = self.ready, []
-                for handle in chain:
+                for index, handle in enumerate(chain):
+                    self.left_of_turn = len(chain) - index - 1
                     if not handle._cancelled:
                         handle._run()
                 while self.timers and self.timers[0][2]._cancelled:
@@ -389,6 +391,15 @@ class Join(asyncio.Future):
         return True
 
 
+def will_run(future):
+    """Is it a task that goes on without anything more, or one whose cancel would get to such a task?"""
+    if future is None or future.done():
+        return True
+    if isinstance(future, asyncio.Task):
+        return will_run(future._fut_waiter)
+    return any(will_run(child) for child in getattr(future, "_children", ()))
+
+
 class TaskGroup(asyncio.TaskGroup):
     """With 3.14's end of a group, which 3.11 and 3.12 lack."""
 
@@ -411,6 +422,12 @@ class TaskGroup(asyncio.TaskGroup):
 
     async def __aexit__(self, kind, error, trace):
         self._exiting = True
+        loop = asyncio.get_running_loop()
+        if (error is not None or self._aborting) and (
+                any(will_run(task) for task in self._tasks) or self._tasks and (loop.ready or loop.left_of_turn)):
+            # Known (95): when a body ends by force its children see their cancel, whatever they have got, or what is
+            # queued would give them.
+            loop.world.cut = True
         parent = self._parent_task
         cancelled = error if isinstance(error, asyncio.CancelledError) else None
         if error is not None and not self._aborting:
