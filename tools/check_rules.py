@@ -79,7 +79,7 @@ def assertions_only_look(name, lines):
                 yield number, "a side effect inside an assertion"
 
 
-DIRECTIVE = re.compile(r"\S.*// (labels|builds|timeout|run|program|rungs): |^// .*\S (labels|builds|timeout|program|rungs): ")
+DIRECTIVE = re.compile(r"\S.*// (labels|builds|timeout|run|program|rungs|sanitizers): |^// .*\S (labels|builds|timeout|program|rungs|sanitizers): ")
 
 
 def directives_have_lines_of_their_own(name, lines):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Looking names up in a forked child, which has none of its parent's threads.
 // program: own
+// sanitizers: no, their allocator is locked by another thread when a process with threads forks
 #include <dlfcn.h>
 #include <netdb.h>
 #include <sys/wait.h>

@@ -227,7 +227,7 @@ public:
         }
         if (!has_pwait2_) {
             // Rounded up: waking a millisecond early would spin until the deadline.
-            const Nanoseconds milliseconds = (timeout + 999'999) / 1'000'000;
+            const Nanoseconds milliseconds = timeout / 1'000'000 + (timeout % 1'000'000 != 0);
             count =
                 ::epoll_wait(epoll_.get(), events, events_per_turn,
                              timeout == no_deadline

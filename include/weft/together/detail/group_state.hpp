@@ -209,7 +209,14 @@ inline void GroupState::adopt_begun(TaskCore& child) noexcept {
 }
 
 inline void GroupState::adopt_starting(TaskCore& child, FutureCore& ready) {
-    child.make_extras().ready = &ready;
+    try {
+        child.make_extras().ready = &ready;
+    } catch (...) {
+        // It exists, so it is the group's; it never begins.
+        adopt_begun(child);
+        cancel_child(child);
+        throw;
+    }
     ready.add_ref();
     adopt_begun(child);
 }
