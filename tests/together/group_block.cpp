@@ -82,6 +82,24 @@ WEFT_TEST_CASE("a block can be moved before it is awaited, and is awaited once",
     REQUIRE(refused == "weft: a coroutine was awaited twice");
 }
 
+WEFT_TEST_CASE("a block that has a name is awaited in place, once", "[group_block]") {
+    int sum = 0;
+    auto named = block(sum);
+    const int result = co_await named;
+    REQUIRE(result == 5);
+    std::string refused;
+    try {
+        co_await named;
+    } catch (const weft::RuntimeError& error) {
+        refused = error.what();
+    }
+    REQUIRE(refused == "weft: a coroutine was awaited twice");
+    auto one = []() -> Coro<int> { co_return 1; };
+    auto both = weft::gather(one(), one());
+    const auto values = co_await both;
+    REQUIRE(std::get<0>(values) + std::get<1>(values) == 2);
+}
+
 WEFT_TEST_CASE("a block is a coroutine for whatever takes one", "[group_block]") {
     int sum = 0;
     Coro<int> coro = block(sum);

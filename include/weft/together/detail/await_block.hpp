@@ -34,11 +34,9 @@ public:
         use();
         return Awaiter(std::move(parts_));
     }
-    template <class Given = T>
-    Refused operator co_await() const& {
-        static_assert(always_false<Given>, "weft: give the coroutine away: std::move(coro)");
-        return {};
-    }
+    /// One that has a name is awaited in place, once like any other: it makes no frame that would
+    /// have to be given away.
+    Awaiter operator co_await() & { return std::move(*this).operator co_await(); }
     /// False once it was awaited or moved from.
     explicit operator bool() const noexcept { return !used_; }
     Coro<T> to_coro() && {
