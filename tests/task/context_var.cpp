@@ -207,15 +207,24 @@ WEFT_TEST_CASE("values live as long as somebody has them, and no longer", "[cont
 }
 
 WEFT_TEST_CASE("a task that uses no variable has nothing of them", "[context]") {
+    // Debug mode keeps with each task where it was created, so there the context alone is missing.
+    const bool debug = weft::get_running_loop().debug();
+    const auto has_nothing = [debug](const auto& task) {
+        const auto* const extras =
+            static_cast<const weft::detail::TaskCore*>(task.core())->extras();
+        return debug ? extras && !extras->context.get() : !extras;
+    };
     auto task = weft::create_task(reads());
     co_await weft::yield();
-    REQUIRE(static_cast<weft::detail::TaskCore*>(task.core())->extras() == nullptr);
+    REQUIRE(has_nothing(task));
     co_await task;
     auto child = weft::create_task(reads());
     user.set("ada");
     auto inherits = weft::create_task(reads());
-    REQUIRE(static_cast<weft::detail::TaskCore*>(child.core())->extras() == nullptr);
-    REQUIRE(static_cast<weft::detail::TaskCore*>(inherits.core())->extras() != nullptr);
+    REQUIRE(has_nothing(child));
+    const auto* const extras = static_cast<weft::detail::TaskCore*>(inherits.core())->extras();
+    REQUIRE(extras != nullptr);
+    REQUIRE(extras->context.get() != nullptr);
     co_await child;
     co_await inherits;
 }

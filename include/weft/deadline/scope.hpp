@@ -2,8 +2,6 @@
 // async_with: a resource whose acquisition and release await, released on every way out.
 #pragma once
 
-#include <concepts>
-#include <coroutine>
 #include <exception>
 #include <type_traits>
 #include <utility>
@@ -12,10 +10,9 @@
 #include "../base/error.hpp"
 #include "../base/outcome.hpp"
 #include "../base/std_parts.hpp"
-#include "../runtime/loop.hpp"
 #include "../task/coro.hpp"
 #include "clean_up.hpp"
-#include "detail/timed_awaiter.hpp"
+#include "detail/resource.hpp"
 
 namespace weft {
 
@@ -27,38 +24,6 @@ template <class R>
 concept AsyncClosable = requires(R& resource) {
     detail::make_awaiter(resource.close()).await_ready();
 };
-
-namespace detail {
-
-template <class R>
-auto close_resource(R& resource) {
-    return resource.close();
-}
-
-/// Two failures at once: the body's goes on to the caller, the release's must not vanish.
-[[gnu::cold]] inline void report_failed_release(std::exception_ptr failure) noexcept {
-    get_running_loop().call_exception_handler(
-        {"releasing a resource failed, after its body had failed", std::move(failure), {}});
-}
-
-/// The awaiter of what it was made from, in place.
-template <class Acquire>
-class [[nodiscard]] AwaiterOwner {
-public:
-    explicit AwaiterOwner(Acquire&& acquire) : awaiter_(make_awaiter(std::move(acquire))) {}
-    bool await_ready() { return awaiter_.await_ready(); }
-    bool await_suspend(std::coroutine_handle<> handle) { return suspend_in(awaiter_, handle); }
-    decltype(auto) await_resume() { return awaiter_.await_resume(); }
-
-private:
-    AwaiterFrom<Acquire> awaiter_;
-};
-
-template <class Acquired>
-using AcquiredBy =
-    std::remove_cvref_t<decltype(std::declval<AwaiterFrom<Acquired>&>().await_resume())>;
-
-}  // namespace detail
 
 /// asyncio's `async with`: awaits `acquire` (a Coro, Task or Future, or a callable that makes
 /// something to await), then `body(resource)`, and then, however that ended, `release(resource)`.
@@ -72,6 +37,16 @@ using AcquiredBy =
 ///           released. In the body: passes through, then the release runs. In the release: held.
 template <class Acquire, class Body, class Release>
 auto async_with(Acquire acquire, Body body, Release release, Duration limit = default_release_limit)
+    -> detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&>;
+
+/// The same for a resource with a `close()` that is awaited.
+template <class Acquire, class Body>
+    requires AsyncClosable<detail::AcquiredBy<Acquire>>
+auto async_with(Acquire acquire, Body body)
+    -> detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&>;
+
+template <class Acquire, class Body, class Release>
+auto async_with(Acquire acquire, Body body, Release release, Duration limit)
     -> detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&> {
     using T = typename detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&>::value_type;
     detail::AcquiredBy<Acquire> resource =
@@ -108,7 +83,6 @@ auto async_with(Acquire acquire, Body body, Release release, Duration limit = de
     co_return outcome.take();
 }
 
-/// The same for a resource with a `close()` that is awaited.
 template <class Acquire, class Body>
     requires AsyncClosable<detail::AcquiredBy<Acquire>>
 auto async_with(Acquire acquire, Body body)

@@ -18,23 +18,19 @@
 #include "detail/children.hpp"
 
 namespace weft {
+namespace detail {
+template <class R>
+auto start_all(R&& range);
+template <class R>
+using StartedHandle = typename decltype(start_all(std::declval<R>()))::value_type;
+}  // namespace detail
 
 /// Tasks that are waited for together. `Handle` is a Task<T> or Future<T>.
 /// Lifetime: dropping it before its end leaves the tasks alone; no timer and no node stays behind.
 template <class Handle>
 class [[nodiscard]] AsCompleted {
 public:
-    AsCompleted(std::vector<Handle> tasks, detail::Nanoseconds deadline)
-        : tasks_(detail::each_once(std::move(tasks))),
-          deadline_(deadline),
-          children_(get_running_loop(), tasks_.size(), detail::ChildRule::watch_next) {
-        for (const Handle& task : tasks_) {
-            detail::check_child(task, children_.loop());
-            task.core()->add_ref();
-            children_.add(task.core());
-        }
-        children_.begin();
-    }
+    AsCompleted(std::vector<Handle> tasks, detail::Nanoseconds deadline);
     AsCompleted(const AsCompleted&) = delete;
     AsCompleted& operator=(const AsCompleted&) = delete;
 
@@ -43,19 +39,7 @@ public:
     /// Returns:  the task, which is done: ask it for its `result()`. Empty when all had their turn.
     /// Throws:   TimeoutError when the deadline came first, and from then on; CancelledError.
     /// Cancel:   ends the wait; no task is cancelled, or skipped.
-    Coro<Handle> next() {
-        if (timed_out_) throw TimeoutError();
-        if (children_.all_ended()) co_return Handle();
-        if (deadline_ != detail::no_deadline) children_.arm(deadline_);
-        const detail::TimerOff off(children_);
-        co_await children_.wait();
-        detail::ChildNode* const ended = children_.pop_ended();
-        if (!ended) {
-            timed_out_ = true;
-            throw TimeoutError();
-        }
-        co_return tasks_[static_cast<std::size_t>(ended - &children_.node(0))];
-    }
+    Coro<Handle> next();
 
 private:
     std::vector<Handle> tasks_;
@@ -63,25 +47,6 @@ private:
     detail::Children children_;
     bool timed_out_ = false;
 };
-
-namespace detail {
-
-template <class R>
-auto start_all(R&& range) {
-    using Element = std::remove_cv_t<ElementOf<std::remove_reference_t<R>>>;
-    if constexpr (FutureHandle<Element>) {
-        return std::vector<Element>(range.begin(), range.end());
-    } else {
-        std::vector<Task<typename KeptElement<std::remove_reference_t<R>>::value_type>> tasks;
-        auto kept = keep_range(std::forward<R>(range));
-        for (auto& element : kept) tasks.push_back(create_task(keep_for_long(std::move(element))));
-        return tasks;
-    }
-}
-template <class R>
-using StartedHandle = typename decltype(start_all(std::declval<R>()))::value_type;
-
-}  // namespace detail
 
 /// The tasks or futures of a range one after the other as they end; coroutines, and callables that
 /// return one, are started as tasks. A container of coroutines is moved: `std::move(coroutines)`.
@@ -102,6 +67,47 @@ auto as_completed(R&& range, std::chrono::duration<Rep, Period> timeout) {
     return AsCompleted<detail::StartedHandle<R>>(
         detail::start_all(std::forward<R>(range)),
         detail::deadline_after(get_running_loop().read_clock(), delay));
+}
+
+template <class Handle>
+AsCompleted<Handle>::AsCompleted(std::vector<Handle> tasks, detail::Nanoseconds deadline)
+    : tasks_(detail::each_once(std::move(tasks))),
+      deadline_(deadline),
+      children_(get_running_loop(), tasks_.size(), detail::ChildRule::watch_next) {
+    for (const Handle& task : tasks_) {
+        detail::check_child(task, children_.loop());
+        task.core()->add_ref();
+        children_.add(task.core());
+    }
+    children_.begin();
+}
+
+template <class Handle>
+Coro<Handle> AsCompleted<Handle>::next() {
+    if (timed_out_) throw TimeoutError();
+    if (children_.all_ended()) co_return Handle();
+    if (deadline_ != detail::no_deadline) children_.arm(deadline_);
+    const detail::TimerOff off(children_);
+    co_await children_.wait();
+    detail::ChildNode* const ended = children_.pop_ended();
+    if (!ended) {
+        timed_out_ = true;
+        throw TimeoutError();
+    }
+    co_return tasks_[static_cast<std::size_t>(ended - &children_.node(0))];
+}
+
+template <class R>
+auto detail::start_all(R&& range) {
+    using Element = std::remove_cv_t<ElementOf<std::remove_reference_t<R>>>;
+    if constexpr (FutureHandle<Element>) {
+        return std::vector<Element>(range.begin(), range.end());
+    } else {
+        std::vector<Task<typename KeptElement<std::remove_reference_t<R>>::value_type>> tasks;
+        auto kept = keep_range(std::forward<R>(range));
+        for (auto& element : kept) tasks.push_back(create_task(keep_for_long(std::move(element))));
+        return tasks;
+    }
 }
 
 }  // namespace weft
