@@ -25,6 +25,7 @@
 #include "../runtime/loop.hpp"
 #include "../task/task.hpp"
 #include "detail/listen.hpp"
+#include "detail/server_accept.hpp"
 #include "detail/server_state.hpp"
 #include "detail/server_stop.hpp"
 #include "resolve.hpp"

@@ -11,6 +11,7 @@
 #include "../../base/ref.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../task/coro.hpp"
+#include "server_accept.hpp"
 #include "server_state.hpp"
 
 namespace weft::detail {

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// How a server takes its connections, and what becomes of one that was accepted.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <exception>
+#include <new>
+#include <system_error>
+#include <utility>
+
+#include "../../base/clock.hpp"
+#include "../../base/config.hpp"
+#include "../../base/error.hpp"
+#include "../../base/fd.hpp"
+#include "../../base/ref.hpp"
+#include "../../runtime/loop.hpp"
+#include "../../task/coro.hpp"
+#include "../../task/sleep.hpp"
+#include "../../task/task.hpp"
+#include "../stream.hpp"
+#include "operation_wait.hpp"
+#include "server_state.hpp"
+
+namespace weft::detail {
+
+#if WEFT_BODIES
+inline Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
+    if (server->cancels) co_return;
+    const Handling here(*server);
+    Coro<void> handling = server->handler(std::move(stream));
+    co_await std::move(handling);
+}
+
+/// Out of descriptors or memory: the connection stays in the kernel's queue until there are some.
+inline bool is_shortage(int error) noexcept {
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+/// The connection broke before it was accepted: accept(2) says to treat these like a retry.
+inline bool is_lost_connection(int error) noexcept {
+    return error == ECONNABORTED || error == EPROTO || error == EPERM || error == ENETDOWN ||
+           error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH ||
+           error == EOPNOTSUPP || error == ENETUNREACH;
+}
+
+/// How it goes with a server's accepts.
+struct AcceptTrouble {
+    static constexpr int most_in_a_row = 16;
+
+    void is_over() noexcept { *this = AcceptTrouble(); }
+
+    int lost_in_a_row = 0;
+    bool reported = false;
+};
+
+/// What a failed accept leads to: true, the pause of a server that is short of something, or that
+/// loses one connection after the other (a filter may refuse every accept with an error that is
+/// meant for one connection); false, the next try. Called in a catch block.
+/// Throws:   the error again when it is neither.
+[[gnu::cold, gnu::noinline]] inline bool accept_failed(int error, AcceptTrouble& trouble) {
+    if (!is_shortage(error)) {
+        if (!is_lost_connection(error)) throw;
+        if (++trouble.lost_in_a_row <= AcceptTrouble::most_in_a_row) return false;
+        trouble.lost_in_a_row = AcceptTrouble::most_in_a_row;
+    }
+    if (!std::exchange(trouble.reported, true)) {
+        get_running_loop().call_exception_handler(
+            {"a server cannot accept and tries again", std::current_exception(), {}});
+    }
+    return true;
+}
+
+/// Runs the handler for a new connection.
+inline void serve(const Ref<ServerState>& server, Fd socket) {
+    Stream stream(std::move(socket));
+    server->adopt(stream);
+    Task<void> serving =
+        create_task(serve_connection(server, std::move(stream)), TaskOptions().eager(false));
+    try {
+        serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); })
+            .run_in_the_end();
+    } catch (...) {
+        serving.cancel();  // nobody would count it
+        throw;
+    }
+    ++server->connections;  // last: what is counted ends
+}
+
+/// Waits for a connection. From whom it is shows the stream.
+class [[nodiscard]] ConnectionAwaiter final : public DescriptorWait {
+public:
+    explicit ConnectionAwaiter(int listener) noexcept : DescriptorWait(OpCode::accept) {
+        fd = listener;
+        offset = 0;
+        expect_wait = true;
+    }
+    Fd await_resume() { return taken(); }
+};
+
+/// Serves those who wait already, up to a turn's share: with one a turn, the busier the server, the
+/// longer the queue.
+/// Returns:  whether there may be more.
+inline bool serve_waiting(const Ref<ServerState>& server, int listener, AcceptTrouble& trouble) {
+    constexpr int share = 256;
+    for (int count = 0; count < share;) {
+        Fd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+        if (connection) {
+            serve(server, std::move(connection));
+            trouble.is_over();
+            ++count;
+        } else if (errno == EAGAIN) {
+            return false;
+        } else if (errno != EINTR) {
+            throw_system_error(errno, fd_text("accept", listener));
+        }
+    }
+    return true;
+}
+
+inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
+    constexpr std::chrono::milliseconds pause{50};
+    const int listener = server->listeners[index].socket.get();
+    bool more = false;
+    AcceptTrouble trouble;
+    for (;;) {
+        bool short_of = false;
+        try {
+            if (more) {
+                co_await yield();
+            } else {
+                serve(server, co_await ConnectionAwaiter(listener));
+                trouble.is_over();
+            }
+            more = serve_waiting(server, listener, trouble);
+        } catch (const std::system_error& error) {
+            more = false;
+            if (server->closed) co_return;
+            short_of = accept_failed(error.code().value(), trouble);
+        } catch (const std::bad_alloc&) {
+            // For the connection, which is lost, or for the words of another error.
+            if (server->closed) co_return;
+            short_of = accept_failed(ENOMEM, trouble);
+        }
+        for (int turns = 1; short_of; turns *= 2) {
+            try {
+                co_await sleep(pause);
+                short_of = false;
+            } catch (const std::bad_alloc&) {
+                // Not even for a timer: turns are counted instead, and to ask again gets rarer.
+                if (turns > 512) turns = 512;
+            }
+            for (int turn = 0; short_of && turn < turns; ++turn) co_await yield();
+        }
+    }
+}
+#endif
+
+}  // namespace weft::detail
