@@ -16,6 +16,7 @@
 
 #include "../../base/error.hpp"
 #include "../../base/fd.hpp"
+#include "mailbox.hpp"
 
 namespace weft::detail {
 
@@ -149,13 +150,11 @@ inline constinit thread_local PostPool post_pool;
 
 /// Many producers, one consumer. Outlives its loop (shared), so that a post which comes after the
 /// loop has gone is an error and never a crash.
-class Inbox {
+class Inbox : public Mailbox<Inbox, Post> {
 public:
     Inbox() : event_(::eventfd(0, EFD_CLOEXEC)) {
         if (!event_) throw_system_error(errno, "eventfd");
     }
-    Inbox(const Inbox&) = delete;
-    Inbox& operator=(const Inbox&) = delete;
 
     // Remotes in other threads count too; the last one's thread sees what the others did before.
     void add_ref() noexcept { refs_.fetch_add(1, std::memory_order_relaxed); }
@@ -176,77 +175,32 @@ public:
             UsedPosts().add(*post);
             throw;
         }
-        Post* head = head_.load(std::memory_order_relaxed);
-        do {
-            if (head == closed_mark()) {
-                post->act(*post, Post::Verb::drop);
-                UsedPosts().add(*post);
-                throw_runtime_error("call_soon_threadsafe: the event loop is closed");
-            }
-            post->next = head;
-            // seq_cst pairs with `prepare_to_sleep`: either the loop sees this post before it
-            // sleeps, or this thread sees that it sleeps.
-        } while (!head_.compare_exchange_weak(head, post, std::memory_order_seq_cst,
-                                              std::memory_order_relaxed));
-        if (state_.load(std::memory_order_seq_cst) == State::sleeping) wake();
+        if (!push(*post)) [[unlikely]]
+            refuse(*post);
     }
 
     /// For a post of the caller's, which is in no list, in a slab that never counts as used up.
     /// Does nothing when the loop is closed. Async-signal-safe (it may change errno).
-    void post_again(Post& post) noexcept {
-        Post* head = head_.load(std::memory_order_relaxed);
-        do {
-            if (head == closed_mark()) return;
-            post.next = head;
-        } while (!head_.compare_exchange_weak(head, &post, std::memory_order_seq_cst,
-                                              std::memory_order_relaxed));
-        if (state_.load(std::memory_order_seq_cst) == State::sleeping) wake();
-    }
-
-    bool empty() const noexcept { return head_.load(std::memory_order_relaxed) == nullptr; }
-
-    bool is_closed() noexcept { return head_.load(std::memory_order_relaxed) == closed_mark(); }
-
-    /// Loop: about to sleep. False when there is something to do first.
-    bool prepare_to_sleep() noexcept {
-        wait_for_waker();
-        state_.store(State::sleeping, std::memory_order_seq_cst);
-        if (head_.load(std::memory_order_seq_cst) == nullptr) return true;
-        woke_up();
-        return false;
-    }
-    void woke_up() noexcept {
-        State expected = State::sleeping;
-        state_.compare_exchange_strong(expected, State::awake, std::memory_order_relaxed);
-    }
+    void post_again(Post& post) noexcept { push(post); }
 
     /// Loop: everything posted so far.
-    TakenPosts take_all() noexcept {
-        Post* const newest = head_.load(std::memory_order_relaxed);
-        if (newest == nullptr || newest == closed_mark()) return TakenPosts(nullptr);
-        return TakenPosts(head_.exchange(nullptr, std::memory_order_acquire));
-    }
+    TakenPosts take_all() noexcept { return TakenPosts(take()); }
 
     /// Loop: no post gets in from now on; those that did are for the caller.
     [[nodiscard]] TakenPosts close() noexcept {
-        Post* const newest = head_.exchange(closed_mark(), std::memory_order_acq_rel);
-        if (newest == closed_mark()) return TakenPosts(nullptr);
-        // Remotes may live on in other threads; the descriptor must not. (A loop that the kernel
-        // has failed may still be marked as sleeping.)
-        woke_up();
-        wait_for_waker();
+        Post* const newest = shut();
+        // Remotes may live on in other threads; the descriptor must not.
         event_.reset();
         return TakenPosts(newest);
     }
 
-    /// In a forked child, whose parent the loop belongs to: as if closed, but without waiting (a
-    /// thread that was about to wake the loop is not here), and what was posted is the parent's.
-    [[gnu::cold]] void leave_to_parent() noexcept {
-        head_.store(closed_mark(), std::memory_order_relaxed);
-        state_.store(State::awake, std::memory_order_relaxed);
-    }
+    /// In a forked child, whose parent the loop belongs to: as if closed, and what was posted is
+    /// the parent's.
+    [[gnu::cold]] void leave_to_parent() noexcept { abandon(); }
 
 private:
+    friend Mailbox;
+
     ~Inbox() {
         UsedPosts used;
         close().for_each([&](Post& post) {
@@ -255,31 +209,18 @@ private:
         });
     }
 
-    enum class State : std::uint8_t {
-        awake,
-        sleeping,  // a post has to wake the loop
-        waking,    // a thread is about to write to the eventfd, which must stay open for it
-    };
-
-    // The address of the inbox itself: no post can have it.
-    Post* closed_mark() noexcept { return reinterpret_cast<Post*>(this); }
-
-    void wake() noexcept {
-        // One write per sleep is enough.
-        State expected = State::sleeping;
-        if (!state_.compare_exchange_strong(expected, State::waking, std::memory_order_acquire)) {
-            return;
-        }
+    void ring() noexcept {
         const std::uint64_t one = 1;
         // A full counter (EAGAIN cannot happen on a blocking one, EINTR is retried) means awake.
         while (::write(event_.get(), &one, sizeof one) < 0 && errno == EINTR) {
         }
-        state_.store(State::awake, std::memory_order_release);
     }
+    static void give_way() noexcept { ::sched_yield(); }
 
-    // As long as one write(2).
-    void wait_for_waker() const noexcept {
-        while (state_.load(std::memory_order_acquire) == State::waking) ::sched_yield();
+    [[noreturn, gnu::cold, gnu::noinline]] static void refuse(Post& post) {
+        post.act(post, Post::Verb::drop);
+        UsedPosts().add(post);
+        throw_runtime_error("call_soon_threadsafe: the event loop is closed");
     }
 
     template <class Fn, class F>
@@ -308,8 +249,6 @@ private:
         }
     }
 
-    std::atomic<Post*> head_{nullptr};
-    std::atomic<State> state_{State::awake};
     std::atomic<std::uint32_t> refs_{1};
     Fd event_;
 };
