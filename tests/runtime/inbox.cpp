@@ -61,6 +61,13 @@ weft::RunOptions with_hang_limit() {
     return options;
 }
 
+// Under sanitizers a post takes a hundred times as long.
+#if defined(NDEBUG) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+constexpr int storm_posts = 1'000'000;
+#else
+constexpr int storm_posts = 20'000;
+#endif
+
 }  // namespace
 
 TEST_CASE("a post wakes a loop that sleeps without a deadline", "[inbox]") {
@@ -163,6 +170,45 @@ TEST_CASE("a post that races close runs, throws or is destroyed unrun, exactly o
         REQUIRE(refused.load() == producers);
         REQUIRE(counts.ran.load() + counts.dropped.load() == posted.load());
         REQUIRE(counts.dropped.load() >= refused.load());
+    }
+}
+
+TEST_CASE("a storm of posts, sleeps, wake-ups and closes loses nothing", "[inbox]") {
+    // Bursts of all lengths: the loop sleeps between some, and is about to between others.
+    constexpr int producers = 2;
+    constexpr int loops = 20;
+    for (int round = 0; round < loops; ++round) {
+        EventLoop loop(with_hang_limit());
+        auto all = loop.create_future<void>();
+        int arrived = 0;
+        constexpr int each = storm_posts / (loops * producers);
+        std::atomic<int> refused{0};
+        std::atomic<bool> closed{false};
+        std::vector<std::thread> threads;
+        for (int p = 0; p < producers; ++p) {
+            threads.emplace_back([&, p, remote = loop.remote()] {
+                for (int i = 0; i < each; ++i) {
+                    remote.call_soon_threadsafe([&] {
+                        if (++arrived == each * producers) all.set_result();
+                    });
+                    if ((i * (p + 3)) % 61 == 0) std::this_thread::yield();
+                }
+                try {
+                    for (;;) {
+                        remote.call_soon_threadsafe([] {});
+                        if (closed.load()) std::this_thread::yield();
+                    }
+                } catch (const RuntimeError&) {
+                    ++refused;
+                }
+            });
+        }
+        loop.run_until_complete(waits_for(all));
+        closed.store(true);
+        loop.close();
+        for (std::thread& thread : threads) thread.join();
+        REQUIRE(arrived == each * producers);
+        REQUIRE(refused.load() == producers);
     }
 }
 

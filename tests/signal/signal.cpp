@@ -255,6 +255,59 @@ WEFT_TEST_CASE("a storm of signals from several threads loses none that the kern
     CHECK(stream.try_next() == 0);
 }
 
+TEST_CASE("119: a signal in every state of the loop is delivered once", "[signal]") {
+    static std::atomic<int> told_before;  // whoever was there before the loop
+    const Marked marked(SIGUSR1);
+    struct sigaction counting {};
+    counting.sa_handler = [](int) { ++told_before; };
+    const char* const states[] = {"before it runs", "in a step", "in a callback",
+                                  "asleep",         "ending",    "closed"};
+    for (const std::string state : states) {
+        INFO(state);
+        struct sigaction before {};
+        ::sigaction(SIGUSR1, &counting, &before);
+        told_before = 0;
+        int told = 0;
+        const auto raise_in = [&](const char* at) {
+            if (state == at) ::raise(SIGUSR1);
+        };
+        const pthread_t here = ::pthread_self();
+        {
+            weft::RunOptions options;
+            options.hang_limit = std::chrono::seconds(10);
+            weft::EventLoop loop(options);
+            loop.add_signal_handler(SIGUSR1, [&told] { ++told; });
+            raise_in("before it runs");
+            loop.call_soon([&] { raise_in("in a callback"); });
+            auto left = [&]() -> Coro<void> {
+                try {
+                    co_await weft::sleep(std::chrono::hours(1));
+                } catch (...) {
+                    raise_in("ending");
+                    throw;
+                }
+            };
+            auto body = [&]() -> Coro<void> {
+                const weft::Task<void> task = create_task(left);
+                co_await weft::yield();
+                raise_in("in a step");
+                auto raise_there = [here] { ::pthread_kill(here, SIGUSR1); };
+                if (state == "asleep") co_await weft::to_thread(raise_there);
+                while (told == 0 && state != "ending" && state != "closed")
+                    co_await weft::sleep(std::chrono::milliseconds(1));
+            };
+            loop.run_until_complete(loop.create_task(body));
+            loop.close();
+            raise_in("closed");
+        }
+        // What the loop was not told of is for whoever was there before.
+        CHECK(told + told_before.load() == 1);
+        CHECK((told == 1) == (state != "ending" && state != "closed"));
+        ::sigaction(SIGUSR1, &before, nullptr);
+    }
+    CHECK(marked.is_there());
+}
+
 TEST_CASE("a handler of a loop goes with the loop, in whatever state it is", "[signal]") {
     const Marked marked(SIGUSR1);
     int count = 0;
