@@ -52,6 +52,15 @@ public:
     /// Throws:   std::system_error where the kernel refuses to go on (never for one operation).
     virtual void turn(Nanoseconds timeout) = 0;
 
+    /// A descriptor that can be read from as soon as a turn has something to do, for whoever sleeps
+    /// in our place; the same each time. -1: this backend was not made for that.
+    /// Throws:   std::system_error.
+    virtual int pollable() = 0;
+    /// Before others wait on it: hands over what was started and collects what is there.
+    /// Returns:  how long they may wait, `timeout` at most.
+    virtual Nanoseconds begin_wait(Nanoseconds timeout) = 0;
+    virtual void end_wait() noexcept = 0;
+
     /// A turn that may not sleep for longer does not sleep: to fall asleep and to be woken takes
     /// several times as long, and no less of the processor's time.
     static constexpr Nanoseconds shortest_sleep = 2'000;

@@ -21,9 +21,11 @@
 namespace weft::detail {
 
 /// Order of authority: the option in the program, WEFT_BACKEND in the environment, the kernel.
+/// `pollable`: one that others can wait on.
 /// Throws:   std::system_error when io_uring was asked for by name and is refused; RuntimeError
 ///           for a WEFT_BACKEND that names no backend.
-[[gnu::cold]] inline Owned<Backend> choose_backend(BackendKind kind, unsigned ring_entries) {
+[[gnu::cold]] inline Owned<Backend> choose_backend(BackendKind kind, unsigned ring_entries,
+                                                   bool pollable = false) {
     std::string why = "asked for by the program";
     if (kind == BackendKind::automatic) {
         const char* const named = std::getenv("WEFT_BACKEND");
@@ -46,13 +48,14 @@ namespace weft::detail {
     if (kind != BackendKind::epoll) {
 #if WEFT_HAS_URING
         try {
-            return with_reason(Owned<UringBackend>(new UringBackend(ring_entries)));
+            return with_reason(Owned<UringBackend>(new UringBackend(ring_entries, pollable)));
         } catch (const std::system_error& error) {
             if (kind == BackendKind::uring) throw;
             why = error.what();  // "io_uring_setup: Operation not permitted"
         }
 #else
         (void)ring_entries;
+        (void)pollable;
         if (kind == BackendKind::uring) {
             throw_system_error(ENOSYS, "io_uring: weft was built without liburing");
         }

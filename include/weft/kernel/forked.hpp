@@ -32,6 +32,9 @@ public:
     [[gnu::cold]] void turn(Nanoseconds) override {
         throw_runtime_error("weft: a forked child cannot go on with the event loop of its parent");
     }
+    [[gnu::cold]] int pollable() override { return -1; }  // (its loop is closed)
+    [[gnu::cold]] Nanoseconds begin_wait(Nanoseconds) override { return 0; }
+    [[gnu::cold]] void end_wait() noexcept override {}
     [[gnu::cold]] bool has_work() const noexcept override { return true; }
 };
 

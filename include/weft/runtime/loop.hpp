@@ -9,6 +9,7 @@
 #if WEFT_BODIES
 #include "detail/loop_cancel.hpp"
 #include "detail/loop_groups.hpp"
+#include "detail/loop_guest.hpp"
 #include "detail/loop_life.hpp"
 #include "detail/loop_reports.hpp"
 #include "detail/loop_turn.hpp"

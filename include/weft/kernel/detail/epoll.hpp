@@ -129,6 +129,14 @@ public:
         }
     }
 
+    [[gnu::cold]] int pollable() override { return set_.pollable(); }
+    [[gnu::cold]] Nanoseconds begin_wait(Nanoseconds timeout) override {
+        // A turn of the loop does not look for what nobody waits for: the loop's own wake-up.
+        if (outstanding() == 0 && background() > 0) turn(0);
+        return finished_.empty() ? timeout : 0;
+    }
+    [[gnu::cold]] void end_wait() noexcept override {}
+
 private:
     void forget_registration(int fd) noexcept {
         Descriptor* const descriptor = set_.find(fd);

@@ -192,6 +192,7 @@ public:
         epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
         if (!epoll_) throw_system_error(errno, "epoll_create1");
         if (helper_event_ >= 0) watch_helper(helper_event_);
+        if (outer_) show_outside();
         for (std::size_t index = 0; index < descriptors_.size(); ++index) {
             Descriptor* const descriptor = descriptors_[index].get();
             if (!descriptor || descriptor->registered == 0) continue;
@@ -200,6 +201,17 @@ public:
             descriptor->begin_anew();
             lost(*descriptor);
         }
+    }
+
+    /// Readable while an event waits. An instance of its own around ours, which may be renewed.
+    /// Throws:   std::system_error (epoll_create1, epoll_ctl).
+    [[gnu::cold]] int pollable() {
+        if (!outer_) {
+            outer_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+            if (!outer_) throw_system_error(errno, "epoll_create1");
+            show_outside();
+        }
+        return outer_.get();
     }
 
     template <class Fn>
@@ -239,6 +251,12 @@ public:
     }
 
 private:
+    [[gnu::cold]] void show_outside() {
+        epoll_event event{};
+        event.events = EPOLLIN;
+        if (::epoll_ctl(outer_.get(), EPOLL_CTL_ADD, epoll_.get(), &event) != 0)
+            throw_system_error(errno, "epoll_ctl");
+    }
     int control(int how, int fd, const Descriptor& descriptor, std::uint32_t events) noexcept {
         epoll_event event{};
         event.events = events;
@@ -258,6 +276,7 @@ private:
 
     std::uint64_t& entered_;  // counts system calls
     Fd epoll_;
+    Fd outer_;  // what others wait on, if they do
     std::vector<Owned<Descriptor>> descriptors_;
     int helper_event_ = -1;
     bool has_stale_ = false;

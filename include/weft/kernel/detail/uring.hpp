@@ -29,8 +29,8 @@ namespace weft::detail {
 class UringBackend final : public Backend, private UringBits {
 public:
     /// Throws:   std::system_error (io_uring_setup and what follows it). The caller falls back.
-    [[gnu::cold]] explicit UringBackend(unsigned entries)
-        : lent_(buffers_), ring_(entries, info_, kernel_entries_) {
+    [[gnu::cold]] UringBackend(unsigned entries, bool pollable)
+        : lent_(buffers_), ring_(entries, pollable, info_, kernel_entries_) {
         if (!uring_feature_disabled("buffer_ring") && ring_.linux_5_19() &&
             lent_.set_up(*ring_.get())) {
             UringRing::grant(info_, true, "buffer_ring");
@@ -137,6 +137,17 @@ public:
         reap();
         if (last) [[unlikely]]
             tell_finished(*last);
+    }
+
+    [[gnu::cold]] int pollable() override { return ring_.pollable(); }
+    [[gnu::cold]] Nanoseconds begin_wait(Nanoseconds timeout) override {
+        if (has_work()) turn(0);
+        const bool hurries = !queued_.empty() || cancels_.have_news() || !starved_.empty() ||
+                             !finished_.empty() || ring_.has_events();
+        return hurries ? 0 : cancels_.limit(timeout);
+    }
+    [[gnu::cold]] void end_wait() noexcept override {
+        if (!ring_.has_events()) cancels_.heard_nothing();
     }
 
 private:

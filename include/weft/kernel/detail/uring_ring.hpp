@@ -22,10 +22,13 @@ namespace weft::detail {
 /// most one timer of ours is armed, and `timer_due_` is when it ends.
 class UringRing {
 public:
-    /// Sets up the ring and says in `info` what the kernel grants.
+    /// Sets up the ring and says in `info` what the kernel grants. One that others are to wait on
+    /// does without DEFER_TASKRUN: such a ring does not become readable by work that it puts off,
+    /// and an eventfd in its place misses what other eventfds bring (seen on 6.18).
     /// Throws:   std::system_error (io_uring_setup and what follows it). The caller falls back.
-    [[gnu::cold]] UringRing(unsigned entries, BackendInfo& info, std::uint64_t& kernel_entries)
-        : entered_(kernel_entries) {
+    [[gnu::cold]] UringRing(unsigned entries, bool pollable, BackendInfo& info,
+                            std::uint64_t& kernel_entries)
+        : entered_(kernel_entries), pollable_(pollable) {
         set_up(entries);
         try {
             require_operations();
@@ -65,6 +68,9 @@ public:
 
     io_uring* get() noexcept { return &ring_; }
     io_uring* operator->() noexcept { return &ring_; }
+
+    /// Readable while there are completions; -1: it was not made for that.
+    int pollable() const noexcept { return pollable_ ? ring_.ring_fd : -1; }
 
     bool linux_5_19() const noexcept { return linux_5_19_; }
     bool linux_6_0() const noexcept { return linux_6_0_; }
@@ -144,7 +150,8 @@ private:
             return uring_feature_disabled(feature) ? 0U : bits;
         };
         const unsigned single = flag("single_issuer", uring_setup_single_issuer);
-        const unsigned defer = single ? flag("defer_taskrun", uring_setup_defer_taskrun) : 0U;
+        const unsigned defer =
+            single && !pollable_ ? flag("defer_taskrun", uring_setup_defer_taskrun) : 0U;
         const unsigned coop = flag("coop_taskrun", uring_setup_coop_taskrun);
         const unsigned notify = (coop | defer) ? uring_setup_taskrun_flag : 0U;
         const unsigned ladder[] = {single | defer | coop | notify | uring_setup_submit_all,
@@ -250,6 +257,7 @@ private:
     std::uint64_t last_refused_ = 0;  // value of `entered_` then
     int refused_ = 0;                 // in a row
     std::uint64_t& entered_;          // counts system calls
+    const bool pollable_;
     bool linux_5_19_ = false;
     bool linux_6_0_ = false;
     bool cqe_skip_ = false;

@@ -88,6 +88,25 @@ public:
     /// Throws:   RuntimeError while the loop runs.
     void close();
 
+    // --- as a guest, where another loop (GLib's, Asio's, ...) sleeps ---
+    //
+    // The other one calls `run_once` when `fd()` can be read from, or when `next_deadline()` has
+    // come, which it asks for before each wait. All on one thread.
+
+    /// A descriptor that polls as readable as soon as `run_once` has something to do. It is the
+    /// loop's own, stays the same, and is neither read from nor closed by others.
+    /// On the ring it takes one of another kind than loops have that sleep themselves: so it is
+    /// asked for before anything was started, or while nothing is under way.
+    /// Throws:   std::system_error (io_uring_setup, epoll_create1); RuntimeError when the loop is
+    ///           closed, or has operations under way.
+    int fd();
+    /// When `run_once` is to be called although `fd()` does not tell: now or earlier when something
+    /// is ready; TimePoint::max(): `fd()` will tell. Hands over to the kernel what was started, so
+    /// it is asked after everything that was done with the loop from outside, and right before the
+    /// wait.
+    /// Throws:   RuntimeError while the loop runs, or when it is closed.
+    TimePoint next_deadline();
+
     // --- scheduling ---
 
     /// Runs `fn()` in the next turn, after what is ready already.
@@ -409,6 +428,9 @@ private:
     void end_operations();
     void drop_everything() noexcept;
     void arm_wake_up() noexcept;
+    void make_pollable();
+    bool hand_over(detail::Nanoseconds& timeout);
+    void end_wait() noexcept;
     static void wake_up_arrived(detail::Operation& op) noexcept;
     void refuse_other_thread(const char* call) const;
     [[noreturn]] void refuse_closed(const char* call) const;
@@ -488,6 +510,8 @@ private:
     bool eager_tasks_ = false;
     bool is_parents_ = false;  // this process is a child that was forked while the loop existed
     bool posts_queued_ = false;
+    unsigned ring_entries_;
+    bool others_wait_ = false;  // since `next_deadline`, until the next run
     enum class Strikes : std::uint8_t { no, with_cancel, again };
     Strikes strikes_ = Strikes::no;
     bool struck_more_ = false;

@@ -23,6 +23,7 @@ namespace weft {
 
 [[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(RunOptions options)
     : virtual_time_(options.virtual_time),
+      ring_entries_(options.ring_entries),
       backend_(detail::choose_backend(options.backend, options.ring_entries)),
       inbox_(new detail::Inbox),
       // Virtual time starts at a round number, for readable failures.

@@ -31,6 +31,7 @@ struct EventLoop::RunScope {
             detail::throw_runtime_error("run: an event loop is already running on this thread");
         if (!::pthread_equal(loop.thread_, ::pthread_self()))
             detail::throw_runtime_error("run: this event loop was made on another thread");
+        if (loop.others_wait_) loop.end_wait();
         loop.running_ = true;
         loop.last_progress_ = detail::monotonic_now();
         detail::running_loop = &loop;
