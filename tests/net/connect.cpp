@@ -148,6 +148,57 @@ WEFT_TEST_CASE("when no address answers, the error names the host and what was w
                       std::system_category().message(ENOENT) + ", 127.0.0.2:1): " + refused);
 }
 
+WEFT_TEST_CASE(
+    "an address that does not answer within its attempt_timeout is ETIMEDOUT, and named") {
+    const BusyListener busy(support::tcp_listener(0));
+    const BusyListener local(support::unix_listener(0));
+    weft::ConnectOptions options;
+    options.attempt_timeout = 3s;
+    for (const Address& address : {busy.listener.address, local.listener.address}) {
+        const weft::TimePoint began = now();
+        std::string text;
+        try {
+            co_await weft::open_connection(address, options);
+        } catch (const std::system_error& error) {
+            text = error.what();
+            CHECK(error.code() == std::errc::timed_out);
+        }
+        CHECK((now() - began >= 3s && now() - began < 3100ms));
+        CHECK(text.find("connect " + address.to_string()) == 0);
+    }
+    // Of several each has its own, and the error says which did not answer.
+    found = {busy.listener.address, refusing("127.0.0.1")};
+    const weft::TimePoint began = now();
+    std::string text;
+    try {
+        co_await weft::open_connection("many.test", 77, options);
+    } catch (const std::system_error& error) {
+        text = error.what();
+    }
+    CHECK((now() - began >= 3s && now() - began < 3100ms));
+    CHECK(text.find(busy.listener.address.to_string() + ": " +
+                    std::system_category().message(ETIMEDOUT)) != std::string::npos);
+}
+
+WEFT_TEST_CASE("a cancel within the attempt_timeout is a cancel, and a connection in time is one") {
+    const BusyListener busy(support::tcp_listener(0));
+    weft::ConnectOptions options;
+    options.attempt_timeout = 3s;
+    for (const auto after : {0s, 1s, 3s}) {
+        weft::Task<Stream> connecting =
+            weft::create_task(weft::open_connection(busy.listener.address, options));
+        co_await weft::sleep(after);
+        connecting.cancel();
+        co_await connecting.wait();
+        CHECK((connecting.cancelled() || after == 3s));
+    }
+    Server server = co_await weft::start_server(&silent, "127.0.0.1", 0);
+    Stream stream = co_await weft::open_connection(server.address(), options);
+    co_await weft::sleep(10s);
+    CHECK(stream.peer_address() == server.address());
+    co_await server.shutdown(0s);
+}
+
 WEFT_TEST_CASE("a slow address may still win when later ones fail") {
     std::optional<BusyListener> busy(support::tcp_listener(0));
     found = {busy->listener.address, refusing("127.0.0.1")};

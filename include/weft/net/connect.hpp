@@ -32,6 +32,7 @@
 #include "../runtime/loop.hpp"
 #include "../task/future.hpp"
 #include "../task/task.hpp"
+#include "detail/connect_awaiter.hpp"
 #include "detail/open_socket.hpp"
 #include "io.hpp"
 #include "resolve.hpp"
@@ -44,6 +45,9 @@ struct ConnectOptions {
     /// Of a host with several addresses the next one is tried when one has failed, or has not
     /// answered for so long.
     Duration attempt_delay = std::chrono::milliseconds(250);
+    /// How long one address may take to answer (ETIMEDOUT then); 0: as long as the kernel tries,
+    /// which is two minutes or so. For a limit of the whole there are `timeout` and its kin.
+    Duration attempt_timeout{0};
     /// Where the connection comes from: an address of this host, with port 0 as a rule.
     std::optional<Address> local_address{};
     bool no_delay = true;     ///< small messages leave at once (TCP_NODELAY)
@@ -191,7 +195,8 @@ struct Attempts : Counted<Attempts> {
 WEFT_INLINE Coro<Stream> open_connection(Address to, ConnectOptions options) {
     Fd socket = detail::open_socket(to);
     if (options.local_address) detail::bind_to(socket.get(), *options.local_address);
-    co_await io::connect(socket.get(), to);
+    co_await detail::TimedConnect(socket.get(), to,
+                                  detail::to_nanoseconds(options.attempt_timeout));
     if (options.no_delay) detail::set_no_delay(socket.get(), to.family());
     if (options.keep_alive) detail::set_keep_alive(socket.get());
     co_return Stream(std::move(socket));

@@ -8,7 +8,10 @@
 #include <coroutine>
 #include <cstdint>
 
+#include "../../base/clock.hpp"
 #include "../../base/config.hpp"
+#include "../../runtime/loop.hpp"
+#include "../../runtime/timer_heap.hpp"
 #include "../address.hpp"
 #include "operation_wait.hpp"
 #include "retried_wait.hpp"
@@ -18,7 +21,7 @@ namespace weft::detail {
 /// A Unix socket whose listener's queue is full answers EAGAIN, and nothing ever says when to try
 /// again: that is what the timer is for. The backend has nothing then that a close could end, so
 /// each try makes sure that the number is still this socket's.
-class [[nodiscard]] [[gnu::warn_unused]] ConnectAwaiter final : public RetriedWait<ConnectAwaiter> {
+class [[nodiscard]] [[gnu::warn_unused]] ConnectAwaiter : public RetriedWait<ConnectAwaiter> {
 public:
     ConnectAwaiter(int descriptor, const Address& to) noexcept
         : RetriedWait(OpCode::connect), to_(to) {
@@ -58,6 +61,51 @@ private:
 
     Address to_;  // the kernel reads it for as long as the operation lasts
     std::uint64_t cookie_ = 0;
+};
+
+/// One that gives up after a while, with ETIMEDOUT; a limit of 0 is none.
+class [[nodiscard]] TimedConnect final : public ConnectAwaiter {
+public:
+    TimedConnect(int descriptor, const Address& to, Nanoseconds limit) noexcept
+        : ConnectAwaiter(descriptor, to), limit_(*this, limit) {}
+    bool await_suspend(std::coroutine_handle<> handle) {
+        limit_.start();
+        if (ConnectAwaiter::await_suspend(handle)) return true;
+        limit_.stop();
+        return false;
+    }
+    void await_resume() {
+        limit_.stop();
+        check_leftover();
+        // (A connection that was made all the same is one, and a cancel of our task is told.)
+        if (limit_.is_over && !task_->must_cancel && await_cancelled()) result = -ETIMEDOUT;
+        ConnectAwaiter::await_resume();
+    }
+
+private:
+    struct Limit : detail::Timer {
+        Limit(TimedConnect& connect, Nanoseconds after) noexcept
+            : detail::Timer(&due, detail::Timer::strikes), of(connect), delay(after) {}
+        ~Limit() { stop(); }
+        void start() {
+            if (delay <= 0) return;
+            loop = &get_running_loop();
+            loop->arm(*this, deadline_after(loop->read_clock(), delay));
+        }
+        void stop() noexcept {
+            if (armed()) loop->disarm(*this);
+        }
+        static void due(detail::Timer& timer) noexcept {
+            auto& self = static_cast<Limit&>(timer);
+            self.is_over = true;
+            if (self.of.task_->waiting_on) self.of.cancel();
+        }
+        TimedConnect& of;
+        EventLoop* loop = nullptr;
+        Nanoseconds delay;
+        bool is_over = false;
+    };
+    Limit limit_;
 };
 
 #if WEFT_BODIES
