@@ -105,6 +105,7 @@ class Server;
 class Stream;
 struct ConnectOptions;
 struct DatagramOptions;
+struct ListenFd;
 struct NameInfo;
 struct ReceivedDatagram;
 struct ServerOptions;

@@ -7,10 +7,12 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "../base/callback.hpp"
 #include "../base/clock.hpp"
 #include "../base/config.hpp"
+#include "../base/fd.hpp"
 #include "../base/ref.hpp"
 #include "../base/std_parts.hpp"
 #include "../task/coro.hpp"
@@ -19,7 +21,6 @@
 
 #if WEFT_BODIES
 #include <cerrno>
-#include <vector>
 
 #include "../base/error.hpp"
 #include "../runtime/loop.hpp"
@@ -35,8 +36,16 @@ namespace weft {
 
 struct ServerOptions {
     ServerOptions() noexcept {}
-    int backlog = 1024;       ///< connections the kernel keeps until they are accepted
-    bool reuse_port = false;  ///< several processes or threads share the port (SO_REUSEPORT)
+    int backlog = 1024;         ///< connections the kernel keeps until they are accepted
+    bool reuse_port = false;    ///< several processes or threads share the port (SO_REUSEPORT)
+    bool reuse_address = true;  ///< a port whose last server has just gone is free (SO_REUSEADDR)
+    /// So many handlers at the same time; 0: any number. Who comes when there are as many waits in
+    /// the kernel's queue (see `backlog`), and is accepted when one has ended. Nobody is refused.
+    std::size_t connection_limit = 0;
+    bool start_serving = true;  ///< false: its port refuses until `Server::start_serving`
+    /// What handlers may take when the server is stopped and nothing else is said: by `serve`, and
+    /// by `Server::shutdown()`.
+    Duration grace = std::chrono::seconds(10);
 };
 
 namespace detail {
@@ -57,9 +66,19 @@ public:
     /// The address of the (first) listening socket; with port 0 asked for, the one that was given.
     const Address& address() const;
     std::uint16_t port() const { return address().port(); }
+    /// Of all listening sockets: a host may have several, and port 0 is the same one for each.
+    std::vector<Address> addresses() const;
+    /// Their descriptors, for socket options; none once the server is closed.
+    std::vector<int> sockets() const;
     /// How many handlers have not ended.
     std::size_t connections() const;
+    /// Does it take connections: was it started, and not closed?
     bool is_serving() const;
+
+    /// Begins to listen and to accept, for a server with `ServerOptions::start_serving` false.
+    /// Idempotent.
+    /// Throws:   std::system_error (listen); RuntimeError when it is closed.
+    void start_serving();
 
     /// Takes no more connections; handlers go on. Who has connected and was not accepted yet is
     /// reset. The file of a Unix socket is removed, if it is still this server's. Idempotent.
@@ -68,7 +87,8 @@ public:
     /// Cancel:   ends the wait only.
     Coro<void> wait_closed();
 
-    /// Serves until somebody closes the server, or the task is cancelled.
+    /// Serves until somebody closes the server, or the task is cancelled. Starts one that was not
+    /// started.
     /// Throws:   RuntimeError when it is closed already; CancelledError.
     /// Cancel:   closes the server, waits until the last handler has ended, and then goes on. A
     ///           second cancel ends that wait. (Handlers that wait for clients without end are what
@@ -92,6 +112,8 @@ public:
     Coro<void> shutdown(std::chrono::duration<Rep, Period> grace) {
         return shut_down(detail::to_nanoseconds(grace));
     }
+    /// With ServerOptions::grace.
+    Coro<void> shutdown();
 
     /// Ends the connections that were accepted and are still open. What was written still arrives;
     /// handlers read the end of the stream, and their writes fail (EPIPE).
@@ -112,11 +134,20 @@ private:
 namespace detail {
 
 using ConnectionHandler = Callback<Coro<void>(Stream)>;
+/// What an accepted connection goes through in its handler's task, before the handler: it takes the
+/// plain stream and returns the one that the handler is to get. Its failure is the handler's.
+using ConnectionUpgrade = Callback<Coro<Stream>(Stream)>;
 
 // The untyped rest of the functions below.
 Coro<Server> start_server(ConnectionHandler handler, std::string host, std::uint16_t port,
-                          ServerOptions options);
-Coro<Server> start_unix_server(ConnectionHandler handler, std::string path, ServerOptions options);
+                          ServerOptions options, ConnectionUpgrade upgrade = {});
+Coro<Server> start_server(ConnectionHandler handler, std::vector<std::string> hosts,
+                          std::uint16_t port, ServerOptions options,
+                          ConnectionUpgrade upgrade = {});
+Coro<Server> start_server(ConnectionHandler handler, std::vector<Fd> listening,
+                          ServerOptions options, ConnectionUpgrade upgrade = {});
+Coro<Server> start_unix_server(ConnectionHandler handler, std::string path, ServerOptions options,
+                               ConnectionUpgrade upgrade = {});
 
 // What is none is refused here and not by a constraint: the message is then the only one.
 template <class Handler>
@@ -136,14 +167,38 @@ ConnectionHandler as_handler(Handler& handler) {
 /// Listens on `host` and `port` and runs `handler(Stream)`, a function that returns a Coro<void>,
 /// as a task for each connection. A handler that throws is reported through the loop's exception
 /// handler and disturbs nobody else. Port 0: the kernel chooses one, the same for all addresses of
-/// the host. Empty host: every local address. Addresses that this host lacks (::1 without IPv6) are
-/// passed over, as long as there is another one.
+/// the host. Empty host: every local address, of IPv6 and of IPv4. Addresses that this host lacks
+/// (::1 without IPv6) are passed over, as long as there is another one.
 /// Throws:   std::system_error (getaddrinfo, socket, bind, listen); CancelledError.
 /// Lifetime: the handler lives as long as the server, and as its last connection.
 template <class Handler>
 Coro<Server> start_server(Handler handler, std::string host, std::uint16_t port,
                           ServerOptions options = {}) {
     return detail::start_server(detail::as_handler(handler), std::move(host), port, options);
+}
+/// The same on several hosts. An address that two of them have is listened on once.
+template <class Handler>
+Coro<Server> start_server(Handler handler, std::vector<std::string> hosts, std::uint16_t port,
+                          ServerOptions options = {}) {
+    return detail::start_server(detail::as_handler(handler), std::move(hosts), port, options);
+}
+
+/// The same on a stream socket that is bound already, and listens or is about to: from
+/// `listen_fds`, from another process, or with options of the program's own. The server owns the
+/// descriptor. Others may hold the same socket, so closing the server leaves it listening for them,
+/// and who has connected and was not accepted to them; the file of a Unix socket is not the
+/// server's to remove.
+/// Throws:   std::system_error (ENOTSOCK; EINVAL when it is no stream socket; listen).
+template <class Handler>
+Coro<Server> start_server(Handler handler, Fd listening, ServerOptions options = {}) {
+    std::vector<Fd> one;
+    one.push_back(std::move(listening));
+    return detail::start_server(detail::as_handler(handler), std::move(one), options);
+}
+/// The same on several of them.
+template <class Handler>
+Coro<Server> start_server(Handler handler, std::vector<Fd> listening, ServerOptions options = {}) {
+    return detail::start_server(detail::as_handler(handler), std::move(listening), options);
 }
 
 /// The same on a Unix socket. A leading zero byte in `path` means an abstract name. A socket's file
@@ -162,59 +217,85 @@ struct ServerMaker {
     [[gnu::cold]] static Server make(const Ref<ServerState>& state) noexcept {
         return Server(state);
     }
+    [[gnu::cold]] static Ref<ServerState> state(const Server& server) {
+        return Ref<ServerState>::to(server.state());
+    }
 };
 
-[[gnu::cold]] inline Ref<ServerState> make_server(ConnectionHandler& handler) {
+[[gnu::cold]] inline Ref<ServerState> make_server(ConnectionHandler& handler,
+                                                  ConnectionUpgrade& upgrade,
+                                                  const ServerOptions& options) {
     Ref<ServerState> state(new ServerState);
     state->handler = std::move(handler);
+    state->upgrade = std::move(upgrade);
+    state->limit = options.connection_limit;
+    state->backlog = options.backlog;
+    state->grace = to_nanoseconds(options.grace);
     state->all_ended = get_running_loop().create_future<void>();
     return state;
 }
 
-[[gnu::cold, gnu::noinline]] inline void start_accepting(const Ref<ServerState>& state) {
-    for (std::size_t index = 0; index < state->listeners.size(); ++index) {
-        Task<void>& accepting = state->listeners[index].accepting;
-        accepting = create_task(accept_connections(state, index), TaskOptions("accept", false));
-        accepting
-            .add_done_callback([state, index](const AnyFuture&) { state->accepting_ended(index); })
-            .run_in_the_end();
-        ++state->accepting;
-    }
+[[gnu::cold]] inline ListenOptions listen_options(const ServerOptions& options) noexcept {
+    return {options.backlog, options.reuse_port, options.reuse_address, options.start_serving};
+}
+
+[[gnu::cold, gnu::noinline]] inline Server made_server(const Ref<ServerState>& state,
+                                                       const ServerOptions& options) {
+    Server server = ServerMaker::make(state);  // closes what has begun when the rest fails
     GracefulStop& stop = get_running_loop().graceful_stop();
     if (!stop.requested()) stop.add(state->loop_stops);
+    if (options.start_serving) start_accepting(state);
+    return server;
 }
 
 [[gnu::cold]] WEFT_INLINE Coro<Server> start_server(ConnectionHandler handler, std::string host,
-                                                    std::uint16_t port, ServerOptions options) {
-    const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
-    const Ref<ServerState> state = make_server(handler);
-    constexpr int most_tries = 64;
-    for (int tries = 1;; ++tries) {
-        // Made at its full size: no growth, whose code is longer than this function.
-        state->listeners = std::vector<ServerState::Listener>(addresses.size());
-        const ListenOptions listening{options.backlog, options.reuse_port};
-        if (listen_on_each(state->listeners, addresses, listening)) break;
-        if (tries == most_tries) {
-            throw_system_error(EADDRINUSE, concat({"bind ", addresses.front().to_string(),
-                                                   " and others: no port is free for all"}));
-        }
+                                                    std::uint16_t port, ServerOptions options,
+                                                    ConnectionUpgrade upgrade) {
+    std::vector<std::string> hosts(1);
+    hosts.front() = std::move(host);
+    return start_server(std::move(handler), std::move(hosts), port, options, std::move(upgrade));
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<Server> start_server(ConnectionHandler handler,
+                                                    std::vector<std::string> hosts,
+                                                    std::uint16_t port, ServerOptions options,
+                                                    ConnectionUpgrade upgrade) {
+    std::vector<Address> addresses;
+    for (std::string& host : hosts) {
+        const std::vector<Address> found = co_await getaddrinfo(std::move(host), port);
+        add_new(addresses, found);
     }
-    Server server = ServerMaker::make(state);  // closes what has begun when the rest fails
-    start_accepting(state);
-    co_return server;
+    const Ref<ServerState> state = make_server(handler, upgrade, options);
+    listen_on_all(*state, addresses, listen_options(options));
+    co_return made_server(state, options);
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<Server> start_server(ConnectionHandler handler,
+                                                    std::vector<Fd> listening,
+                                                    ServerOptions options,
+                                                    ConnectionUpgrade upgrade) {
+    if (listening.empty()) throw_system_error(EINVAL, "start_server: no socket is given");
+    const Ref<ServerState> state = make_server(handler, upgrade, options);
+    state->listeners = std::vector<ServerState::Listener>(listening.size());
+    for (std::size_t index = 0; index < listening.size(); ++index) {
+        take_listening(state->listeners[index], std::move(listening[index]),
+                       listen_options(options));
+    }
+    co_return made_server(state, options);
 }
 
 [[gnu::cold]] WEFT_INLINE Coro<Server> start_unix_server(ConnectionHandler handler,
-                                                         std::string path, ServerOptions options) {
-    const Ref<ServerState> state = make_server(handler);
+                                                         std::string path, ServerOptions options,
+                                                         ConnectionUpgrade upgrade) {
+    const Ref<ServerState> state = make_server(handler, upgrade, options);
     state->listeners = std::vector<ServerState::Listener>(1);
     ServerState::Listener& listener = state->listeners.front();
     listener.address = Address::unix_path(path);
-    listener.socket = listen_on(listener.address, {options.backlog, false});
+    ListenOptions listening = listen_options(options);
+    listening.reuse_port = false;
+    listener.socket = listen_on(listener.address, listening);
     listener.path = UnixPath(listener.address);
-    Server server = ServerMaker::make(state);
-    start_accepting(state);
-    co_return server;
+    co_return made_server(state, options);
 }
 
 }  // namespace detail
@@ -237,8 +318,26 @@ struct ServerMaker {
 [[gnu::cold]] WEFT_INLINE const Address& Server::address() const {
     return state().listeners.front().address;
 }
+[[gnu::cold]] WEFT_INLINE std::vector<Address> Server::addresses() const {
+    std::vector<Address> all(state().listeners.size());
+    for (std::size_t index = 0; index < all.size(); ++index) {
+        all[index] = state().listeners[index].address;
+    }
+    return all;
+}
+[[gnu::cold]] WEFT_INLINE std::vector<int> Server::sockets() const {
+    std::vector<int> all;
+    if (state().closed) return all;
+    for (const auto& listener : state().listeners) all.push_back(listener.socket.get());
+    return all;
+}
 [[gnu::cold]] WEFT_INLINE std::size_t Server::connections() const { return state().connections; }
-[[gnu::cold]] WEFT_INLINE bool Server::is_serving() const { return !state().closed; }
+[[gnu::cold]] WEFT_INLINE bool Server::is_serving() const {
+    return state().started && !state().closed;
+}
+[[gnu::cold]] WEFT_INLINE void Server::start_serving() {
+    detail::start_serving(detail::Ref<detail::ServerState>::to(state()));
+}
 [[gnu::cold]] WEFT_INLINE void Server::close() { state().close(); }
 [[gnu::cold]] WEFT_INLINE void Server::close_clients() { state().close_clients(); }
 [[gnu::cold]] WEFT_INLINE void Server::abort_clients() { state().abort_clients(); }
@@ -251,6 +350,7 @@ struct ServerMaker {
 [[gnu::cold]] WEFT_INLINE Coro<void> Server::serve_forever() {
     return detail::serve_until_cancelled(detail::Ref<detail::ServerState>::to(state()));
 }
+[[gnu::cold]] WEFT_INLINE Coro<void> Server::shutdown() { return shut_down(state().grace); }
 [[gnu::cold]] WEFT_INLINE Coro<void> Server::shut_down(detail::Nanoseconds grace) {
     return detail::shut_down(detail::Ref<detail::ServerState>::to(state()), grace);
 }

@@ -2,6 +2,7 @@
 // How a server takes its connections, and what becomes of one that was accepted.
 #pragma once
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -20,6 +21,7 @@
 #include "../../task/coro.hpp"
 #include "../../task/sleep.hpp"
 #include "../../task/task.hpp"
+#include "../io.hpp"
 #include "../stream.hpp"
 #include "operation_wait.hpp"
 #include "server_state.hpp"
@@ -27,10 +29,16 @@
 namespace weft::detail {
 
 #if WEFT_BODIES
+[[gnu::cold]] inline Coro<void> upgrade_and_handle(Ref<ServerState> server, Stream stream) {
+    Stream upgraded = co_await server->upgrade(std::move(stream));
+    co_await server->handler(std::move(upgraded));
+}
+
 inline Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
     if (server->cancels) co_return;
     const Handling here(*server);
-    Coro<void> handling = server->handler(std::move(stream));
+    Coro<void> handling = server->upgrade ? upgrade_and_handle(server, std::move(stream))
+                                          : server->handler(std::move(stream));
     co_await std::move(handling);
 }
 
@@ -72,7 +80,7 @@ struct AcceptTrouble {
     return true;
 }
 
-/// Runs the handler for a new connection.
+/// The one place where an accepted socket becomes a Stream: runs the handler for it.
 inline void serve(const Ref<ServerState>& server, Fd socket) {
     Stream stream(std::move(socket));
     server->adopt(stream);
@@ -100,14 +108,21 @@ public:
 };
 
 /// Serves those who wait already, up to a turn's share: with one a turn, the busier the server, the
-/// longer the queue.
+/// longer the queue. A server that is full leaves them where they are; one that stops, and is about
+/// to close that queue, takes them and serves them one after the other.
 /// Returns:  whether there may be more.
 inline bool serve_waiting(const Ref<ServerState>& server, int listener, AcceptTrouble& trouble) {
     constexpr int share = 256;
     for (int count = 0; count < share;) {
+        const bool full = server->is_full();
+        if (full && !server->stopping) break;
         Fd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (connection) {
-            serve(server, std::move(connection));
+            if (full) {
+                server->held.push_back(std::move(connection));
+            } else {
+                serve(server, std::move(connection));
+            }
             trouble.is_over();
             ++count;
         } else if (errno == EAGAIN) {
@@ -127,8 +142,14 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
     for (;;) {
         bool short_of = false;
         try {
-            if (more) {
+            if (server->is_full()) {
+                Future<void> room = server->next_room();
+                co_await room.wait();
+            } else if (more) {
                 co_await yield();
+            } else if (server->limit != 0) {
+                // An accept in the kernel would take one more than there is room for.
+                co_await io::poll(listener, POLLIN);
             } else {
                 serve(server, co_await ConnectionAwaiter(listener));
                 trouble.is_over();
@@ -153,6 +174,31 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
             }
             for (int turn = 0; short_of && turn < turns; ++turn) co_await yield();
         }
+    }
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::serve_held() noexcept {
+    const auto self = Ref<ServerState>::to(*this);
+    while (!held.empty() && !is_full()) {
+        Fd connection = std::move(held.front());
+        held.erase(held.begin());
+        try {
+            serve(self, std::move(connection));
+        } catch (const std::bad_alloc&) {
+            // The connection is lost, as one that is accepted without memory for it.
+        }
+    }
+}
+
+[[gnu::cold, gnu::noinline]] inline void start_accepting(const Ref<ServerState>& state) {
+    state->started = true;
+    for (std::size_t index = 0; index < state->listeners.size(); ++index) {
+        Task<void>& accepting = state->listeners[index].accepting;
+        accepting = create_task(accept_connections(state, index), TaskOptions("accept", false));
+        accepting
+            .add_done_callback([state, index](const AnyFuture&) { state->accepting_ended(index); })
+            .run_in_the_end();
+        ++state->accepting;
     }
 }
 #endif

@@ -52,6 +52,7 @@ struct ServerState : Counted<ServerState> {
         Address address;
         UnixPath path;
         Task<void> accepting;
+        bool is_lent = false;  // others may hold the same socket: it is closed and not shut down
     };
 
     ~ServerState();
@@ -67,7 +68,16 @@ struct ServerState : Counted<ServerState> {
         if (stopping) [[unlikely]]
             end_reads_of_asker(stream.fd());
     }
+    /// No handler is to begin before another one has ended.
+    bool is_full() const noexcept { return limit != 0 && connections >= limit; }
     void connection_ended();
+    /// What a server that is full waits for; shared by its accept tasks.
+    Future<void> next_room() {
+        if (!room || room.done()) room = get_running_loop().create_future<void>();
+        return room;
+    }
+    /// Handlers begin for those who were accepted when there was no room for them.
+    void serve_held() noexcept;
     /// An accept task is done, whether it ever ran or not.
     void accepting_ended(std::size_t index);
     void announce_end();
@@ -76,21 +86,34 @@ struct ServerState : Counted<ServerState> {
     void end_reads() noexcept { shut(SHUT_RD); }
     /// The same for a connection from the backlog, if what it asks for has arrived already.
     static void end_reads_of_asker(int socket) noexcept;
-    void close_clients() noexcept { shut(SHUT_RDWR); }
+    void close_clients() noexcept {
+        held.clear();
+        shut(SHUT_RDWR);
+    }
     void abort_clients() noexcept;
     void shut(int how) noexcept;
+    /// Once: a second cancel would cut short what they do about the first.
     void cancel_handlers() noexcept;
 
     Callback<Coro<void>(Stream)> handler;
+    /// What each connection goes through before its handler gets it (a handshake), in the handler's
+    /// own task: a slow one keeps nobody waiting. Empty for plain sockets.
+    Callback<Coro<Stream>(Stream)> upgrade;
     std::vector<Listener> listeners;
+    std::vector<Fd> held;  // out of the backlog of a server that stops and is full
     IntrusiveList<StreamState, ServedTag> streams;
     IntrusiveList<Handling> handlers;  // those that have begun
     std::size_t connections = 0;       // whose handlers have not ended
     std::size_t accepting = 0;
+    std::size_t limit = 0;  // of connections; 0: none
+    Nanoseconds grace = 0;  // of a stop that names none
+    int backlog = 0;
+    bool started = false;
     bool closed = false;
     bool stopping = false;   // in `shutdown`
     bool cancels = false;    // a handler that has not begun does not begin
     Future<void> all_ended;  // closed, and the last connection is gone
+    Future<void> room;       // a connection ends; what a server that is full waits for
 
     /// The loop is asked to stop gracefully (`request_stop`, a stop signal).
     struct LoopStops final : StopWatch {
@@ -113,6 +136,10 @@ inline Handling::Handling(ServerState& server) noexcept : task_(get_running_loop
 
 WEFT_INLINE void ServerState::connection_ended() {
     --connections;
+    if (limit != 0) [[unlikely]] {
+        if (room && !room.done()) room.set_result();
+        serve_held();
+    }
     announce_end();
 }
 WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
@@ -122,7 +149,7 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
 }
 // A cancelled accept may still win and bring one more connection: so both counts.
 [[gnu::noinline]] WEFT_INLINE void ServerState::announce_end() {
-    if (closed && accepting == 0 && connections == 0 && !all_ended.done()) {
+    if (closed && accepting == 0 && connections == 0 && held.empty() && !all_ended.done()) {
         all_ended.set_result();
     }
 }
@@ -131,8 +158,12 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
     if (std::exchange(closed, true)) return;
     for (Listener& listener : listeners) {
         // Refuses from this moment on, although the accept that waits has still to end.
-        if (listener.socket) ::shutdown(listener.socket.get(), SHUT_RDWR);
-        if (listener.accepting) listener.accepting.cancel();  // (none: it could not be started)
+        if (listener.socket && !listener.is_lent) ::shutdown(listener.socket.get(), SHUT_RDWR);
+        if (listener.accepting) {
+            listener.accepting.cancel();
+        } else {
+            listener.socket.reset();
+        }
         listener.path.remove();
     }
     announce_end();
@@ -167,28 +198,10 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::cancel_handlers() noexcept {
-    cancels = true;
+    if (std::exchange(cancels, true)) return;
+    held.clear();
     handlers.for_each([](Handling& handling) { handling.cancel(); });
 }
-
-[[gnu::cold]] inline Coro<void> wait_for_end(Ref<ServerState> server) {
-    co_await server->all_ended.wait();
-}
-
-[[gnu::cold]] inline Coro<void> serve_until_cancelled(Ref<ServerState> server) {
-    if (server->closed) throw_runtime_error("weft: serve_forever: the server is closed");
-    std::exception_ptr cancelled;
-    try {
-        co_await server->all_ended.wait();
-    } catch (const CancelledError&) {
-        cancelled = std::current_exception();
-    }
-    if (!cancelled) co_return;
-    server->close();
-    co_await server->all_ended.wait();
-    std::rethrow_exception(cancelled);
-}
-
 #endif
 
 }  // namespace weft::detail

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <exception>
+#include <optional>
 #include <system_error>
 
 #include "../../base/clock.hpp"
@@ -11,16 +12,37 @@
 #include "../../base/ref.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../task/coro.hpp"
+#include "listen.hpp"
 #include "server_accept.hpp"
 #include "server_state.hpp"
 
 namespace weft::detail {
 
 #if WEFT_BODIES
+[[gnu::cold]] inline Coro<void> wait_for_end(Ref<ServerState> server) {
+    co_await server->all_ended.wait();
+}
+
+[[gnu::cold]] inline Coro<void> serve_until_cancelled(Ref<ServerState> server) {
+    if (server->closed) throw_runtime_error("weft: serve_forever: the server is closed");
+    start_serving(server);
+    std::exception_ptr cancelled;
+    try {
+        co_await server->all_ended.wait();
+    } catch (const CancelledError&) {
+        cancelled = std::current_exception();
+    }
+    if (!cancelled) co_return;
+    server->close();
+    co_await server->all_ended.wait();
+    std::rethrow_exception(cancelled);
+}
+
 /// Those who wait in the kernel for a listening socket, which would reset them when it closes.
 [[gnu::cold, gnu::noinline]] inline void serve_backlog(const Ref<ServerState>& server) {
     AcceptTrouble trouble;
     for (const ServerState::Listener& listener : server->listeners) {
+        if (!server->started) break;
         try {
             // While it is served others may come: no more than a few turns' shares.
             for (int shares = 0; shares < 4; ++shares) {
@@ -86,7 +108,8 @@ private:
         }
     });
     server->begin_stop();
-    const HandlersEnd end(server, grace);
+    std::optional<HandlersEnd> end;
+    end.emplace(server, grace);
     std::exception_ptr cancelled;
     try {
         co_await server->all_ended.wait();
@@ -95,6 +118,7 @@ private:
     }
     if (!cancelled) co_return;
     server->cancel_handlers();
+    end.emplace(server, 0);
     co_await server->all_ended.wait();
     std::rethrow_exception(cancelled);
 }
