@@ -9,14 +9,14 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../base/element.hpp"
 #include "../base/frame_allocator.hpp"
 #include "../base/ref.hpp"
+#include "../base/ring_buffer.hpp"
 #include "../base/std_parts.hpp"
 #include "../sync/gate.hpp"
 #include "channel_closed.hpp"
-#include "detail/element.hpp"
 #include "detail/end.hpp"
-#include "detail/ring_buffer.hpp"
 
 namespace weft {
 

@@ -8,10 +8,10 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../base/element.hpp"
 #include "../base/frame_allocator.hpp"
 #include "../base/std_parts.hpp"
 #include "channel_closed.hpp"
-#include "detail/element.hpp"
 #include "detail/end.hpp"
 #include "detail/item_queue.hpp"
 

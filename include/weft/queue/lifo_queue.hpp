@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <utility>
 
-#include "detail/element.hpp"
-#include "detail/ring_buffer.hpp"
+#include "../base/element.hpp"
+#include "../base/ring_buffer.hpp"
 #include "queue.hpp"
 
 namespace weft {

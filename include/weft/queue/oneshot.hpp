@@ -7,11 +7,11 @@
 #include <optional>
 #include <utility>
 
+#include "../base/element.hpp"
 #include "../base/frame_allocator.hpp"
 #include "../base/std_parts.hpp"
 #include "../sync/wait_queue.hpp"
 #include "channel_closed.hpp"
-#include "detail/element.hpp"
 #include "detail/end.hpp"
 
 namespace weft {

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "../base/element.hpp"
 #include "../base/std_parts.hpp"
 #include "../fwd.hpp"
-#include "detail/element.hpp"
 #include "queue.hpp"
 
 namespace weft {

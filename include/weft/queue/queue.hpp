@@ -9,10 +9,10 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../base/element.hpp"
 #include "../base/error.hpp"
 #include "../sync/gate.hpp"
 #include "../sync/wait_queue.hpp"
-#include "detail/element.hpp"
 #include "detail/item_queue.hpp"
 
 namespace weft {

@@ -8,12 +8,12 @@
 #include <optional>
 #include <utility>
 
+#include "../base/element.hpp"
 #include "../base/frame_allocator.hpp"
 #include "../base/ref.hpp"
 #include "../base/std_parts.hpp"
 #include "../sync/gate.hpp"
 #include "channel_closed.hpp"
-#include "detail/element.hpp"
 #include "detail/end.hpp"
 
 namespace weft {

@@ -9,11 +9,11 @@
 #include <type_traits>
 #include <utility>
 
+#include "../../base/element.hpp"
+#include "../../base/ring_buffer.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../sync/gate.hpp"
 #include "../../sync/wait_queue.hpp"
-#include "element.hpp"
-#include "ring_buffer.hpp"
 
 namespace weft::detail {
 

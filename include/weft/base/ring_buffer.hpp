@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "../../base/std_parts.hpp"
+#include "std_parts.hpp"
 
 namespace weft::detail {
 

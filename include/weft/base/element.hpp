@@ -5,9 +5,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "../../base/frame_allocator.hpp"
-#include "../../base/owned.hpp"
-#include "../../base/std_parts.hpp"
+#include "frame_allocator.hpp"
+#include "owned.hpp"
+#include "std_parts.hpp"
 
 namespace weft::detail {
 
