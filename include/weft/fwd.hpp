@@ -94,6 +94,8 @@ template <class T>
 class ConcurrentFuture;
 class StopToken;
 class ThreadPool;
+template <class T>
+class ThreadChannel;
 struct AbandonOnCancel;
 struct ThreadPoolOptions;
 

@@ -3,4 +3,5 @@
 #pragma once
 
 #include "thread/run_threadsafe.hpp"
+#include "thread/thread_channel.hpp"
 #include "thread/thread_pool.hpp"
