@@ -11,6 +11,7 @@ import sys
 ROOMS = [
     "testing",
     "patterns",
+    "process",
     "together",
     "deadline",
     "net",

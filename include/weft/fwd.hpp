@@ -137,6 +137,15 @@ class WaitResult;
 template <class T>
 class Winner;
 
+// process
+class Command;
+class Environment;
+class ExitStatus;
+class Process;
+class Stdio;
+struct ProcessOptions;
+struct TerminalSize;
+
 // patterns
 class RateLimiter;
 class RetryCondition;

@@ -7,6 +7,7 @@
 #include "kernel.hpp"
 #include "net.hpp"
 #include "patterns.hpp"
+#include "process.hpp"
 #include "queue.hpp"
 #include "runtime.hpp"
 #include "signal.hpp"

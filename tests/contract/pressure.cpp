@@ -28,26 +28,6 @@ namespace {
 // UBSan's check of virtual calls opens a pipe of its own, and takes a failure for a bad pointer.
 constexpr bool sanitizer_needs_descriptors = WEFT_ASAN != 0;
 
-/// Leaves room for `spare` descriptors more, while it lives.
-class FewDescriptors {
-public:
-    explicit FewDescriptors(int spare) {
-        // The numbers below the limit have to be in use, or the limit says nothing.
-        const Fd probe(::dup(0));
-        const int limit = probe.get() + spare;
-        checked(::getrlimit(RLIMIT_NOFILE, &before_), "getrlimit");
-        rlimit few = before_;
-        few.rlim_cur = static_cast<rlim_t>(limit);
-        checked(::setrlimit(RLIMIT_NOFILE, &few), "setrlimit");
-    }
-    FewDescriptors(const FewDescriptors&) = delete;
-    FewDescriptors& operator=(const FewDescriptors&) = delete;
-    ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-    rlimit before_{};
-};
-
 /// Three gigabytes of addresses without memory behind them until they are touched.
 class Reserve {
 public:
@@ -78,7 +58,7 @@ WEFT_TEST_CASE("without a descriptor left accept and open are EMFILE, and the lo
     // The first file operation of a loop may need a descriptor for itself.
     const Fd first = co_await io::open("/dev/null", O_RDONLY);
     {
-        const FewDescriptors none(0);
+        const support::FewDescriptors none(0);
         const Failure accept = co_await failure([&] { return io::accept(listener.fd.get()); });
         CHECK(accept.error == EMFILE);
         CHECK(accept.names("accept fd "));
@@ -100,7 +80,7 @@ TEST_CASE("a loop that cannot have the descriptors it needs is a named error", "
     const weft::testing::DescriptorCensus before;
     for (int spare = 0; spare < 3; ++spare) {
         CAPTURE(spare);
-        const FewDescriptors few(spare);
+        const support::FewDescriptors few(spare);
         std::string what = "none";
         try {
             weft::EventLoop loop(weft::testing::options());
@@ -122,7 +102,7 @@ WEFT_TEST_CASE("the first file operation without a descriptor left is an error a
     if (sanitizer_needs_descriptors) co_return;
     Pair ends = unix_pair();
     {
-        const FewDescriptors none(0);
+        const support::FewDescriptors none(0);
         const Failure open = co_await failure([&] { return io::open("/dev/null", O_RDONLY); });
         CHECK(open.error == EMFILE);
     }

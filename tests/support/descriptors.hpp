@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -179,6 +180,26 @@ inline Fd nameless_file(std::string_view content = {}) {
         weft::detail::throw_system_error(errno, "pwrite");
     return fd;
 }
+
+/// Leaves room for `spare` descriptors more, while it lives.
+class FewDescriptors {
+public:
+    explicit FewDescriptors(int spare) {
+        // The numbers below the limit have to be in use, or the limit says nothing.
+        const Fd probe(::dup(0));
+        const int limit = probe.get() + spare;
+        checked(::getrlimit(RLIMIT_NOFILE, &before_), "getrlimit");
+        rlimit few = before_;
+        few.rlim_cur = static_cast<rlim_t>(limit);
+        checked(::setrlimit(RLIMIT_NOFILE, &few), "setrlimit");
+    }
+    FewDescriptors(const FewDescriptors&) = delete;
+    FewDescriptors& operator=(const FewDescriptors&) = delete;
+    ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+private:
+    rlimit before_{};
+};
 
 /// A folder that goes with everything a test has put in it.
 class Folder {

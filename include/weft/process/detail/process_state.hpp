@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+// ProcessState: a child, and what is known of its end; its Process and its waits share it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "../../base/clock.hpp"
+#include "../../base/config.hpp"
+#include "../../base/fd.hpp"
+#include "../../base/ref.hpp"
+#include "../../net/stream.hpp"
+#include "../../task/coro.hpp"
+#include "../exit_status.hpp"
+
+#if WEFT_BODIES
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <new>
+
+#include "../../base/c_text.hpp"
+#include "../../base/error.hpp"
+#include "../../deadline/move_on_after.hpp"
+#include "../../net/io.hpp"
+#include "../../runtime/loop.hpp"
+#include "../../task/sleep.hpp"
+#include "../../task/task.hpp"
+#endif
+
+namespace weft::detail {
+
+/// Reaped exactly once: by whoever looks first after its end.
+class ProcessState : public Counted<ProcessState> {
+public:
+    explicit ProcessState(std::string_view name);
+    /// The last one to know it: a child that still runs is killed, and reaped.
+    ~ProcessState();
+
+    /// Looks, without waiting, whether it has ended.
+    bool has_ended();
+    /// False: it has ended.
+    /// Throws:   std::system_error (pidfd_send_signal).
+    bool send_signal(int signal);
+    /// SIGTERM, once, or SIGKILL where there is no grace.
+    void ask_to_end() noexcept;
+    /// SIGKILL, to the rest of its group too.
+    void kill_all() noexcept;
+    /// "wait for \"sleep\" (pid 123)".
+    std::string text(std::string_view call) const;
+    /// Of a forked child's parent, who alone may end it and wait for it.
+    bool is_others() const noexcept;
+
+    const std::string program;
+    pid_t pid = 0;  // 0: not started
+    Fd pidfd;       // none before Linux 5.3
+    std::optional<ExitStatus> status;
+    Duration grace{0};
+    Duration drain{0};
+    bool leads_group = false;
+    std::optional<Stream> in, out, err, terminal;
+    // What `communicate` has read, so that a cancelled one can be repeated.
+    std::string read_out, read_err;
+
+private:
+    std::optional<ExitStatus> told_by_kernel() const noexcept;
+    int signal_now(int signal) const noexcept;
+
+    const pid_t parent_;
+    bool asked_ = false;
+    bool ends_group_ = false;  // the rest of its group goes with it
+};
+
+/// Waits until it has ended and is reaped.
+Coro<ExitStatus> wait_for_end(Ref<ProcessState> state);
+/// SIGTERM, the grace, SIGKILL; then it has ended.
+Coro<void> end_process(Ref<ProcessState> state);
+/// Its Process goes: the same, without anybody who waits.
+void leave_process(Ref<ProcessState> state) noexcept;
+
+#if WEFT_BODIES
+
+[[gnu::cold]] WEFT_INLINE ProcessState::ProcessState(std::string_view name)
+    : program(name), parent_(::getpid()) {}
+
+[[gnu::cold]] WEFT_INLINE bool ProcessState::is_others() const noexcept {
+    return ::getpid() != parent_;
+}
+
+[[gnu::cold]] WEFT_INLINE ProcessState::~ProcessState() {
+    if (pid == 0 || status || is_others() || has_ended()) return;
+    kill_all();
+    // A killed child ends at once, unless it is inside of a device that does not answer.
+    for (int waits = 0; waits < 1000 && !has_ended(); ++waits) {
+        pollfd wait{pidfd.get(), POLLIN, 0};
+        if (::poll(&wait, pidfd ? 1 : 0, 1) < 0 && errno != EINTR) return;
+    }
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE std::string ProcessState::text(
+    std::string_view call) const {
+    return concat({call, " ", in_quotes(program), " (pid ", decimal(pid), ")"});
+}
+
+/// PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15: tells also of one that somebody else has
+/// reaped.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE std::optional<ExitStatus> ProcessState::told_by_kernel()
+    const noexcept {
+    struct Info {
+        std::uint64_t mask;
+        std::uint32_t others[13];
+        std::int32_t exit_code;
+    };
+    static_assert(sizeof(Info) == 64, "the first form of struct pidfd_info");
+    constexpr std::uint64_t with_exit = 1 << 3;
+    // One that reaps itself (SIGCHLD is ignored) is not waited for any more a moment before the
+    // kernel tells of it.
+    for (int looks = 0; pidfd && looks < 10; ++looks) {
+        Info info{};
+        info.mask = with_exit;
+        const bool told = ::ioctl(pidfd.get(), _IOWR(0xff, 11, Info), &info) == 0;
+        if (!told && errno != ESRCH) break;
+        if (told && (info.mask & with_exit)) return ExitStatus::from_wait(info.exit_code);
+        ::poll(nullptr, 0, 1);
+    }
+    return std::nullopt;
+}
+
+WEFT_INLINE bool ProcessState::has_ended() {
+    if (status) return true;
+    constexpr auto by_pidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4
+    const idtype_t kind = pidfd ? by_pidfd : P_PID;
+    const auto id = static_cast<id_t>(pidfd ? pidfd.get() : pid);
+    siginfo_t info{};
+    if (ends_group_) {
+        // While it is not reaped, its number cannot be another group's.
+        if (::waitid(kind, id, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0)
+            return false;
+        if (info.si_pid != 0) ::kill(-pid, SIGKILL);
+        info = siginfo_t{};
+    }
+    int result = 0;
+    do {
+        result = ::waitid(kind, id, &info, WEXITED | WNOHANG);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0) {
+        if (info.si_pid == 0) return false;
+        status = info.si_code == CLD_EXITED
+                     ? ExitStatus::exited(info.si_status)
+                     : ExitStatus::killed(info.si_status, info.si_code == CLD_DUMPED);
+        return true;
+    }
+    // ECHILD: SIGCHLD is ignored, or somebody waits for any child there is.
+    status = told_by_kernel();
+    if (!status) status = ExitStatus::unknown();
+    return true;
+}
+
+/// 0 or errno.
+[[gnu::cold]] WEFT_INLINE int ProcessState::signal_now(int signal) const noexcept {
+#ifndef SYS_pidfd_send_signal
+    constexpr long SYS_pidfd_send_signal = 424;
+#endif
+    if (ends_group_ && ::kill(-pid, signal) == 0) return 0;
+    if (pidfd) {
+        if (::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0) return 0;
+        if (errno == ESRCH || errno == EINVAL) return errno;
+    }
+    // Before Linux 5.1, or refused by a filter. It is not reaped, so the number is still its own.
+    return ::kill(pid, signal) == 0 ? 0 : errno;
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE bool ProcessState::send_signal(int signal) {
+    if (has_ended()) return false;
+    const int error = signal_now(signal);
+    if (error == ESRCH) return false;
+    if (error != 0) throw_system_error(error, concat({"kill ", name_of_signal(signal), text("")}));
+    return true;
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ProcessState::ask_to_end() noexcept {
+    ends_group_ = leads_group;
+    if (grace <= Duration(0)) return kill_all();
+    if (!std::exchange(asked_, true)) static_cast<void>(signal_now(SIGTERM));
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ProcessState::kill_all() noexcept {
+    ends_group_ = leads_group;
+    static_cast<void>(signal_now(SIGKILL));
+}
+
+WEFT_INLINE Coro<ExitStatus> wait_for_end(Ref<ProcessState> state) {
+    Duration pause = std::chrono::milliseconds(1);
+    while (!state->has_ended()) {
+        if (state->pidfd) {
+            co_await io::poll(state->pidfd.get(), POLLIN);
+        } else {
+            // Nothing tells: it is looked at, less and less often.
+            co_await sleep(pause);
+            pause = std::min<Duration>(2 * pause, std::chrono::milliseconds(20));
+        }
+    }
+    co_return *state->status;
+}
+
+WEFT_INLINE Coro<void> end_process(Ref<ProcessState> state) {
+    if (state->has_ended()) co_return;
+    state->ask_to_end();
+    const std::optional<ExitStatus> ended =
+        co_await move_on_after(state->grace, wait_for_end(state));
+    if (ended) co_return;
+    state->kill_all();
+    co_await wait_for_end(state);
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void leave_process(Ref<ProcessState> state) noexcept {
+    if (state->is_others()) return;
+    // It may be waiting for us to write or to read.
+    state->in.reset();
+    state->out.reset();
+    state->err.reset();
+    state->terminal.reset();
+    if (state->has_ended()) return;
+    EventLoop* const loop = EventLoop::running();
+    if (!loop || !EventLoop::accepts(loop)) return state->kill_all();
+    state->ask_to_end();
+    try {
+        // A task of its own that `run` waits for at its end; closing the loop ends it, and with it
+        // the grace.
+        Coro<void> body = end_process(state);
+        TaskState<void>* const task = make_task(*loop, body, CreatedAt());
+        const Task<void> handle(task);
+        task->in_clean_up = task->hands_on = true;
+        loop->add(*task);
+    } catch (const std::bad_alloc&) {
+        state->kill_all();
+    }
+}
+
+#endif
+
+}  // namespace weft::detail
