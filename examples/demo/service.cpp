@@ -47,7 +47,7 @@ weft::Coro<Response> respond(const Request& request) {
 /// Closing a socket with unread data resets the connection, and the reset may overtake our last
 /// answer. So: say that we are done, then read on until the client is done too.
 weft::Coro<void> hang_up(weft::Stream& client) {
-    client.write_eof();
+    co_await client.write_eof();
     char ignored[4096];
     for (std::size_t total = 0; total < largest_ignored_body_bytes;) {
         const std::size_t count = co_await client.read(ignored);

@@ -22,7 +22,7 @@ weft::Coro<void> serve_and_talk() {
     const std::string sent(100'000, 'x');
     auto sending = weft::create_task([&]() -> weft::Coro<void> {
         co_await stream.write(sent);
-        stream.write_eof();
+        co_await stream.write_eof();
     });
     std::size_t bytes = 0;
     std::size_t chunks = 0;

@@ -105,6 +105,7 @@ class Chunk;
 class Datagram;
 class Server;
 class Stream;
+class Transport;
 struct ConnectOptions;
 struct DatagramOptions;
 struct ListenFd;

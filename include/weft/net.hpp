@@ -14,3 +14,4 @@
 #include "net/serve.hpp"
 #include "net/server.hpp"
 #include "net/stream.hpp"
+#include "net/transport.hpp"

@@ -85,7 +85,7 @@ WEFT_TEST_CASE("a chunk holds what was sent, and an empty one says that the peer
         co_await ends.far.write("hello");
         const std::string text = co_await read_text(ends.near);
         CHECK(text == "hello");
-        ends.far.write_eof();
+        co_await ends.far.write_eof();
         const Chunk end = co_await ends.near.read_chunk();
         CHECK(end.empty());
         CHECK(end.size() == 0);
@@ -154,7 +154,7 @@ WEFT_TEST_CASE("other reads on the stream go on where the chunks ended, and back
     co_await ends.far.write("defghi");
     text = co_await reading;
     CHECK(text == "abcdef");
-    ends.far.write_eof();
+    co_await ends.far.write_eof();
     text = co_await read_text(ends.near);
     CHECK(text == "ghi");
     count = co_await ends.near.read(four);
@@ -621,7 +621,7 @@ WEFT_TEST_CASE("a reader that lagged sees an end that came with the last data", 
             co_await weft::sleep(std::chrono::milliseconds(1));
         }
         REQUIRE(::send(pair.far.fd(), "abc", 3, 0) == 3);
-        pair.far.write_eof();
+        co_await pair.far.write_eof();
         std::size_t size = 0;
         for (bool more = true; more;) {
             const weft::Chunk chunk = co_await pair.near.read_chunk();

@@ -110,7 +110,7 @@ const std::vector<Entry> entries = {
     // streams
     ENTRY(ENOTCONN, fd_text("shutdown", w.unconnected.get()),
           Stream stream(std::move(w.unconnected));
-          stream.write_eof()),
+          co_await stream.write_eof()),
     ENTRY(ENOTCONN, fd_text("getpeername", w.unconnected.get()),
           Stream stream(std::move(w.unconnected));
           (void)stream.peer_address()),

@@ -41,7 +41,7 @@ Coro<void> send_slowly(Stream& to, std::string text) {
         co_await to.write(weft::ConstBuffer(&byte, 1));
         co_await weft::sleep(1ms);
     }
-    to.write_eof();
+    co_await to.write_eof();
 }
 
 /// The same by looking at every prefix.
@@ -139,7 +139,7 @@ WEFT_TEST_CASE("read_all reads to the end, also what was buffered, and then noth
         CHECK(line == "line\n");
         weft::Task<std::string> reading = weft::create_task(pair.near.read_all(10'000'000));
         co_await pair.far.write(much);
-        pair.far.write_eof();
+        co_await pair.far.write_eof();
         const std::string all = co_await reading;
         CHECK(all.size() == much.size());
         CHECK(all == much);
@@ -151,7 +151,7 @@ WEFT_TEST_CASE("read_all reads to the end, also what was buffered, and then noth
 WEFT_TEST_CASE("read_all over its limit is an error, and the data stays readable") {
     auto pair = stream_pair();
     co_await pair.far.write("123456");
-    pair.far.write_eof();
+    co_await pair.far.write_eof();
     const std::string text = co_await error_of<weft::LimitOverrunError>(pair.near.read_all(5));
     CHECK(text.find("no end within the limit of 5 bytes") != std::string::npos);
     const std::string all = co_await pair.near.read_all(6);
@@ -167,7 +167,7 @@ WEFT_TEST_CASE("a cancelled read_all loses nothing") {
     co_await reading.wait();
     CHECK(reading.cancelled());
     co_await pair.far.write("second");
-    pair.far.write_eof();
+    co_await pair.far.write_eof();
     const std::string all = co_await pair.near.read_all(100);
     CHECK(all == "first second");
 }
@@ -189,7 +189,7 @@ WEFT_TEST_CASE("try_read gives what there is, nothing, or the end, and never wai
         co_await pair.far.write("x");
         co_await weft::sleep(1ms);
         CHECK(pair.near.try_read(buffer) == 1);
-        pair.far.write_eof();
+        co_await pair.far.write_eof();
         co_await weft::sleep(1ms);
         CHECK(pair.near.try_read(buffer) == 0);
         CHECK(pair.near.try_read(buffer) == 0);

@@ -240,7 +240,7 @@ Coro<std::string> both_at_once(StreamPair& ends, bool closes) {
     if (closes) {
         Stream gone = std::move(ends.far);
     } else {
-        ends.far.write_eof();
+        co_await ends.far.write_eof();
     }
     std::string text = co_await reading;
     const Chunk end = co_await ends.near.read_chunk();
@@ -290,7 +290,7 @@ WEFT_TEST_CASE("an end that comes with data that nobody waits for is there after
         reading.cancel();
         co_await reading.wait();
         put(ends.far, "data");
-        ends.far.write_eof();
+        co_await ends.far.write_eof();
         co_await turns(5);
         const std::string text = co_await read_text(ends.near);
         CHECK(text == "data");

@@ -210,7 +210,7 @@ WEFT_TEST_CASE(
     for (Stream& client : later) {
         const std::string answer = co_await ask(client, "late\n");
         CHECK(answer == "late\n");
-        client.write_eof();
+        co_await client.write_eof();
     }
     co_await stopping;
     CHECK(now() - began < 1s);

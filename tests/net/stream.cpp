@@ -44,7 +44,7 @@ Coro<void> send_pieces(Stream& to, std::vector<std::string> pieces) {
         co_await to.write(piece);
     }
     co_await weft::sleep(1ms);
-    to.write_eof();
+    co_await to.write_eof();
 }
 
 /// Everything up to the end.
@@ -91,7 +91,7 @@ std::string pattern(std::size_t size) {
 WEFT_TEST_CASE("read returns what has arrived, at most what was asked for, and 0 at the end") {
     StreamPair pair = stream_pair();
     co_await pair.far.write("hello");
-    pair.far.write_eof();
+    co_await pair.far.write_eof();
     const std::string first = co_await read_some(pair.near, 2);
     CHECK(first == "he");
     const std::string second = co_await read_some(pair.near, 100);
@@ -359,7 +359,7 @@ Coro<void> storm(Transport transport, std::uint32_t seed, int rounds) {
             }
             for (auto turns = own() % 4; turns > 0; --turns) co_await weft::yield();
         }
-        pair.far.write_eof();
+        co_await pair.far.write_eof();
     };
     weft::Task<void> sending = weft::create_task(send_on);
 
@@ -492,7 +492,7 @@ WEFT_TEST_CASE("written() of a cancelled write is what the peer received") {
             for (unsigned turn = 0; turn < turns; ++turn) co_await weft::yield();
             sending.cancel();
             co_await sending.wait();
-            pair.far.write_eof();
+            co_await pair.far.write_eof();
             co_await reading;
             REQUIRE(got.size() == pair.far.written());
             REQUIRE((got == sent.substr(0, got.size())));
@@ -551,11 +551,11 @@ WEFT_TEST_CASE("write_eof ends one direction; the other goes on") {
     for (const Transport transport : every_transport) {
         StreamPair pair = stream_pair(transport);
         co_await pair.near.write("question");
-        pair.near.write_eof();
+        co_await pair.near.write_eof();
         const std::string question = co_await read_all(pair.far);
         CHECK(question == "question");
         co_await pair.far.write("answer");
-        pair.far.write_eof();
+        co_await pair.far.write_eof();
         const std::string answer = co_await read_all(pair.near);
         CHECK(answer == "answer");
     }
@@ -567,7 +567,7 @@ WEFT_TEST_CASE("one task reads while another writes, both ways, more than the so
         StreamPair pair = stream_pair(transport);
         auto send = [&](Stream& to) -> Coro<void> {
             co_await to.write(sent);
-            to.write_eof();
+            co_await to.write_eof();
         };
         auto first = weft::create_task(send, std::ref(pair.near));
         auto second = weft::create_task(send, std::ref(pair.far));

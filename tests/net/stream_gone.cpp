@@ -129,7 +129,7 @@ WEFT_TEST_CASE("a wait on a stream that moves goes on", "[stream_gone]") {
         ends.own.reset();
         co_await ends.peer->write("12345678\n");
         if (wait.reads) {
-            ends.peer->write_eof();
+            co_await ends.peer->write_eof();
         } else {
             co_await ends.peer->read_exactly(8 << 20);
         }

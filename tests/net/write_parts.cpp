@@ -233,7 +233,7 @@ WEFT_TEST_CASE("after a write that was cancelled half way the next one is whole"
         co_await one.wait();
         co_await two.wait();
         co_await three;
-        pair.near.write_eof();
+        co_await pair.near.write_eof();
         const std::string got = co_await reading;
         const auto count = [&](char letter) {
             return static_cast<std::size_t>(std::count(got.begin(), got.end(), letter));

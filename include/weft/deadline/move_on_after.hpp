@@ -10,6 +10,7 @@
 #include "../base/std_parts.hpp"
 #include "../task/task.hpp"
 #include "detail/timed_awaiter.hpp"
+#include "detail/timed_either.hpp"
 #include "wait_for.hpp"
 
 namespace weft {

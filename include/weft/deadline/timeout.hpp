@@ -33,6 +33,8 @@ namespace detail {
 
 template <class Awaiter>
 class TimedBody;
+template <class Awaiter>
+class TimedEither;
 template <class Fn, class Held>
 class TimeoutAwaiter;
 
@@ -91,6 +93,8 @@ public:
 private:
     template <class Awaiter>
     friend class detail::TimedBody;
+    template <class Awaiter>
+    friend class detail::TimedEither;
     template <class Fn, class Held>
     friend class detail::TimeoutAwaiter;
 

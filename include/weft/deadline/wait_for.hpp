@@ -8,6 +8,7 @@
 #include "../base/std_parts.hpp"
 #include "../task/task.hpp"
 #include "detail/timed_awaiter.hpp"
+#include "detail/timed_either.hpp"
 
 namespace weft {
 namespace detail {

@@ -26,14 +26,15 @@ enum class OpCode : std::uint8_t {
     // May complete more than once: in_flight in `on_complete` means that more will follow. -EAGAIN:
     // there is something, start it again to get it.
     recv_pooled,
-    recvmsg,  // address (msghdr), flags (MSG_*)
-    sendmsg,  // address (msghdr), flags (MSG_*)
+    recvmsg,   // address (msghdr), flags (MSG_*)
+    sendmsg,   // address (msghdr), flags (MSG_*)
+    shutdown,  // flags (SHUT_*); behind the sends that have begun
 };
 
 inline constexpr const char* name_of(OpCode code) noexcept {
-    constexpr const char* names[] = {"read",    "write",   "recv",   "send",   "accept",
-                                     "connect", "poll",    "close",  "openat", "fsync",
-                                     "recv",    "recvmsg", "sendmsg"};
+    constexpr const char* names[] = {"read",    "write",   "recv",    "send",    "accept",
+                                     "connect", "poll",    "close",   "openat",  "fsync",
+                                     "recv",    "recvmsg", "sendmsg", "shutdown"};
     return names[static_cast<unsigned>(code)];
 }
 

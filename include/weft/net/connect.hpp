@@ -199,7 +199,7 @@ WEFT_INLINE Coro<Stream> open_connection(Address to, ConnectOptions options) {
                                   detail::to_nanoseconds(options.attempt_timeout));
     if (options.no_delay) detail::set_no_delay(socket.get(), to.family());
     if (options.keep_alive) detail::set_keep_alive(socket.get());
-    co_return Stream(std::move(socket));
+    co_return detail::socket_stream(std::move(socket));
 }
 
 WEFT_INLINE Coro<Stream> open_connection(std::string host, std::uint16_t port,

@@ -101,6 +101,12 @@ inline detail::AcceptAwaiter accept(int fd) noexcept { return detail::AcceptAwai
 inline detail::ConnectAwaiter connect(int fd, const Address& to) noexcept {
     return detail::ConnectAwaiter(fd, to);
 }
+/// Ends one direction of a connection, or both (SHUT_RD, SHUT_WR, SHUT_RDWR), when the sends on it
+/// that have begun are done.
+/// Source:   shutdown(2).
+inline detail::ShutdownAwaiter shutdown(int fd, int how) noexcept {
+    return detail::ShutdownAwaiter(fd, how);
+}
 /// Waits until one of `events` (POLLIN, POLLOUT, ...) holds. The number may be one that others
 /// close (a C library's): the next wait is for whatever has it then.
 /// Returns:  the events that hold, with POLLERR, POLLHUP and POLLRDHUP, asked for or not.

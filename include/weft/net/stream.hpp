@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Stream: a connected socket, both directions, with reads that understand lines and lengths.
+// Stream: a connection, both directions, with reads that understand lines and lengths.
 #pragma once
 
-#include <sys/socket.h>
-
-#include <cerrno>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -20,24 +18,31 @@
 #include "../task/coro.hpp"
 #include "address.hpp"
 #include "chunk.hpp"
+#include "detail/file_transport.hpp"
 #include "detail/long_reads.hpp"
 #include "detail/stream_reads.hpp"
+#include "detail/stream_state.hpp"
 #include "detail/stream_write.hpp"
+#include "transport.hpp"
 
 namespace weft {
 namespace detail {
 struct ServerState;
 }  // namespace detail
 
-/// A connected stream socket. One task may read while others write: each write goes out whole, and
-/// in the order in which they began. Two readers at once are a mistake (they would tear lines
-/// apart).
+/// A connection: a TCP or Unix stream socket, a pipe, a terminal, memory, TLS, or what somebody has
+/// written a Transport for. A function that takes a Stream works with each of them.
+///
+/// One task may read while others write: each write goes out whole, and in the order in which they
+/// began. Two readers at once are a mistake (they would tear lines apart).
 /// Throws:   RuntimeError once it was moved from, from everything but `is_closed`.
 /// Thread:   loop thread only.
 class Stream {
 public:
-    /// Takes over a connected socket.
-    explicit Stream(Fd socket) : state_(new detail::StreamState(std::move(socket))) {}
+    /// Takes over a connected socket, or the end of a pipe, a terminal, a file: see `pipe`.
+    explicit Stream(Fd file) : state_(detail::make_stream_state(std::move(file))) {}
+    /// For `make_stream`.
+    explicit Stream(detail::Ref<detail::StreamState> state) noexcept : state_(std::move(state)) {}
     Stream(Stream&&) noexcept = default;
     Stream& operator=(Stream&& other) noexcept {
         if (this != &other) {
@@ -72,7 +77,7 @@ public:
     detail::ChunkRead read_chunk() {
         detail::StreamState& stream = state();
         if (!stream.chunks) [[unlikely]]
-            stream.chunks = new detail::ChunkSource(stream.fd);
+            stream.read_in_chunks();
         return detail::ChunkRead(stream);
     }
 
@@ -125,29 +130,38 @@ public:
     /// Lifetime: `data` outlives the await, a cancelled one included.
     detail::StreamWrite write(ConstBuffer data) { return detail::StreamWrite(state(), data); }
 
-    /// Tells the peer that nothing more will come; reading goes on.
-    /// Throws:   std::system_error (shutdown).
-    void write_eof() {
-        if (::shutdown(fd(), SHUT_WR) != 0) {
-            detail::throw_system_error(errno, detail::fd_text("shutdown", fd()));
-        }
-    }
+    /// Tells the peer that nothing more will come, behind the writes that have begun; reading goes
+    /// on.
+    /// Throws:   std::system_error (shutdown; Operation not supported, EOPNOTSUPP, where there is no
+    ///           such thing, on a terminal for instance); CancelledError.
+    /// Cancel:   lossless: told or not.
+    Coro<void> write_eof() { return detail::end_writing(shared()); }
 
     /// Ends waiting reads and writes (ECANCELED) and closes. Idempotent.
     /// Cancel:   runs to its end all the same.
     Coro<void> close() { return detail::close_stream(shared()); }
-    bool is_closed() const noexcept { return !state_ || !state_->fd; }
+    /// The same at once, without a word to the peer, who gets an error in place of an end where the
+    /// transport has such a thing (TCP: RST). Idempotent.
+    void abort() noexcept {
+        if (state_) state_->abort();
+    }
+    bool is_closed() const noexcept { return !state_ || state_->is_closed(); }
 
     /// Bytes sent by the writes that have ended. (A write that waits is counted when the kernel
     /// gives it back.)
     std::uint64_t written() const { return state().written; }
     /// Bytes a line (or the search for a separator) may have; 64 KiB at first.
     void set_limit(std::size_t bytes) { state().limit = bytes; }
+    /// Throws:   std::system_error (getsockname; ENOTSOCK where there is no socket below).
     Address local_address() const { return Address::of_socket(fd()); }
     /// Throws:   std::system_error (getpeername; ENOTCONN once the connection is gone).
     Address peer_address() const { return Address::of_peer(fd()); }
-    /// For socket options and low-level operations.
-    int fd() const { return state().fd.get(); }
+    /// For socket options and low-level operations: the descriptor of the socket, or of what is
+    /// below. Negative where there is none.
+    int fd() const {
+        const detail::StreamState& stream = state();
+        return stream.carrier ? stream.number() : stream.fd.get();
+    }
 
 private:
     friend struct detail::ServerState;
@@ -168,5 +182,22 @@ private:
 
     detail::Ref<detail::StreamState> state_;
 };
+
+/// A stream over a transport of your own, which it makes of the arguments and owns.
+/// Throws:   what the constructor throws; std::bad_alloc.
+template <std::derived_from<Transport> Kind, class... Args>
+Stream make_stream(Args&&... args) {
+    detail::Owned<Transport> transport(new Kind(std::forward<Args>(args)...));
+    return Stream(detail::Ref<detail::StreamState>(new detail::StreamState(std::move(transport))));
+}
+
+namespace detail {
+
+/// For who knows that it is a socket.
+inline Stream socket_stream(Fd socket) {
+    return Stream(Ref<StreamState>(new StreamState(std::move(socket))));
+}
+
+}  // namespace detail
 
 }  // namespace weft

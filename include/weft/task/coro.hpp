@@ -85,6 +85,7 @@ public:
     }
     bool await_cancelled() const noexcept { return outcome_.kind() == OutcomeKind::cancelled; }
     T await_resume() { return outcome_.take(); }
+    bool has_ended() const noexcept { return outcome_.is_final(); }
 
 private:
     Frame child_;  // until the outcome is final; perhaps none, for an awaiter that may need none

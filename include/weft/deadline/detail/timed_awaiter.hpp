@@ -107,6 +107,9 @@ public:
     void give_back() noexcept requires GivesBack<Inner> { inner_.give_back(); }
 
 protected:
+    Inner& inner() noexcept { return inner_; }
+    const Inner& inner() const noexcept { return inner_; }
+
     ~TimedOperation() {
         if (armed()) task_->loop->disarm(*this);
     }
@@ -236,8 +239,26 @@ inline constexpr bool is_single_operation<CalledAwaiter<Fn>> =
 template <class Awaiter>
 concept SingleOperation = is_single_operation<std::remove_reference_t<Awaiter>>;
 
+/// An awaiter that stands for a coroutine when `is_call` says so, before it begins: see
+/// TimedEither.
 template <class Awaiter>
-using TimedAwaiter =
-    std::conditional_t<SingleOperation<Awaiter>, TimedOperation<Awaiter>, TimedBody<Awaiter>>;
+concept MayBeCall = requires(const Awaiter& awaiter) {
+    { awaiter.is_call() } -> std::same_as<bool>;
+};
+template <class Awaiter>
+class TimedEither;
+
+template <class Awaiter>
+struct TimedAwaiterOf {
+    using Type =
+        std::conditional_t<SingleOperation<Awaiter>, TimedOperation<Awaiter>, TimedBody<Awaiter>>;
+};
+template <class Awaiter>
+    requires(MayBeCall<std::remove_reference_t<Awaiter>>)
+struct TimedAwaiterOf<Awaiter> {
+    using Type = TimedEither<Awaiter>;
+};
+template <class Awaiter>
+using TimedAwaiter = typename TimedAwaiterOf<Awaiter>::Type;
 
 }  // namespace weft::detail

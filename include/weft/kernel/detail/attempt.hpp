@@ -131,6 +131,8 @@ inline ssize_t call_without_blocking(const Operation& op, const FileTraits& file
         case OpCode::sendmsg:
             return ::sendmsg(op.fd, static_cast<const msghdr*>(op.address),
                              flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+        case OpCode::shutdown:
+            return ::shutdown(op.fd, flags);
         case OpCode::accept:
             return ::accept4(op.fd, static_cast<sockaddr*>(op.address),
                              reinterpret_cast<socklen_t*>(op.offset), flags | SOCK_CLOEXEC);

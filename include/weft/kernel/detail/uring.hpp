@@ -230,6 +230,7 @@ private:
                 held_.push_back(op);
                 return false;
             }
+            if (op.code == OpCode::shutdown) return shut_down_now(op);
             *lane = &op;
         } else if (is_busy(op)) {
             ++busy_;
@@ -244,6 +245,13 @@ private:
         }
         assert(is_held(op) && "nobody would ever complete or cancel it");
         return false;
+    }
+    /// The call never waits, and the ring would give it to a thread.
+    [[gnu::cold, gnu::noinline]] bool shut_down_now(Operation& op) noexcept {
+        --count_of(op);
+        ++kernel_entries_;
+        op.result = attempt_once(op);
+        return true;
     }
     bool is_held(Operation& op) noexcept {
         return op.linked() || (UringLanes::has_lane(op) && *lanes_.of(op) == &op);
@@ -308,6 +316,12 @@ private:
             if (op.code == OpCode::close) [[unlikely]] {
                 end_users(op);
                 if (!cancels_.fill(ring_)) return;  // they go before the close
+            }
+            if (op.code == OpCode::shutdown) [[unlikely]] {
+                op.unlink();  // its turn in its lane has come
+                ++kernel_entries_;
+                finish(op, attempt_once(op));
+                continue;
             }
             io_uring_sqe* const entry = ring_.free_entry();
             if (!entry) return;

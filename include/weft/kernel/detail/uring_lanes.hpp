@@ -73,6 +73,7 @@ public:
                 break;
             case OpCode::send:
             case OpCode::sendmsg:
+            case OpCode::shutdown:
             case OpCode::connect:
                 break;
             case OpCode::read:

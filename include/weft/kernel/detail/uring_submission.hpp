@@ -103,6 +103,8 @@ inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll
             ::io_uring_prep_openat(&entry, op.fd, static_cast<const char*>(op.address),
                                    flags_to_open(op), op.length);
             break;
+        case OpCode::shutdown:  // (made by hand)
+            break;
         case OpCode::fsync:
             ::io_uring_prep_fsync(&entry, op.fd, op.flags ? IORING_FSYNC_DATASYNC : 0U);
             break;

@@ -48,6 +48,15 @@ public:
     short await_resume() const { return static_cast<short>(checked()); }
 };
 
+class [[nodiscard]] [[gnu::warn_unused]] ShutdownAwaiter final : public OperationWait {
+public:
+    ShutdownAwaiter(int descriptor, int how) noexcept : OperationWait(OpCode::shutdown) {
+        fd = descriptor;
+        flags = static_cast<std::uint32_t>(how);
+    }
+    void await_resume() const { checked(); }
+};
+
 class [[nodiscard]] [[gnu::warn_unused]] SyncAwaiter final : public OperationWait {
 public:
     SyncAwaiter(int descriptor, bool data_only) noexcept : OperationWait(OpCode::fsync) {

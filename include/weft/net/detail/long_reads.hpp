@@ -41,19 +41,18 @@ inline constexpr std::size_t most_ahead = 64 * 1024;
 
 /// A read of several receives whose stream is closed between two of them ends like one that waits.
 inline void go_on(const StreamState& stream) {
-    if (!stream.fd) [[unlikely]]
+    if (stream.is_closed()) [[unlikely]]
         throw_system_error(ECANCELED, "recv on a stream that was closed meanwhile");
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_incomplete(StreamState& stream,
                                                                     std::size_t count) {
-    throw IncompleteReadError(stream.take(stream.buffer.size()), count,
-                              fd_text("recv", stream.fd.get()));
+    throw IncompleteReadError(stream.take(stream.buffer.size()), count, stream.read_text());
 }
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_overrun(const StreamState& stream,
                                                                  std::size_t limit,
                                                                  std::string_view wanted) {
-    throw LimitOverrunError(limit, fd_text("recv", stream.fd.get()), wanted);
+    throw LimitOverrunError(limit, stream.read_text(), wanted);
 }
 
 inline Coro<void> fill(StreamState& stream, std::size_t count) {

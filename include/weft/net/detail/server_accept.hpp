@@ -82,7 +82,7 @@ struct AcceptTrouble {
 
 /// The one place where an accepted socket becomes a Stream: runs the handler for it.
 inline void serve(const Ref<ServerState>& server, Fd socket) {
-    Stream stream(std::move(socket));
+    Stream stream = socket_stream(std::move(socket));
     server->adopt(stream);
     Task<void> serving =
         create_task(serve_connection(server, std::move(stream)), TaskOptions().eager(false));

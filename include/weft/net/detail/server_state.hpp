@@ -182,18 +182,9 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
     if (::recv(socket, &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0) ::shutdown(socket, SHUT_RD);
 }
 
-/// TCP tells the peer at once when its socket is disconnected (RST), and when it is closed with
-/// data that was not read or sent. A Unix socket has no such thing.
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::abort_clients() noexcept {
     streams.for_each([](StreamState& stream) {
-        if (!stream.fd) return;
-        const linger at_once{1, 0};
-        ::setsockopt(stream.fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-        sockaddr nobody{};
-        nobody.sa_family = AF_UNSPEC;
-        if (::connect(stream.fd.get(), &nobody, sizeof nobody) != 0) {
-            ::shutdown(stream.fd.get(), SHUT_RDWR);
-        }
+        if (stream.fd) reset_connection(stream.fd.get());
     });
 }
 

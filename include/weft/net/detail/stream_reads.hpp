@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// StreamRead, StreamFill, ChunkRead: what the reads of a stream wait on, and the state they share.
+// StreamRead, StreamFill, ChunkRead: what the reads of a stream wait on.
 #pragma once
 
 #include <sys/socket.h>
@@ -28,90 +28,24 @@
 #include "../../runtime/task_core.hpp"
 #include "../../task/coro.hpp"
 #include "../chunk.hpp"
-#include "../io.hpp"
+#include "carried_call.hpp"
 #include "chunk_source.hpp"
+#include "operation_wait.hpp"
+#include "stream_state.hpp"
 
 namespace weft::detail {
 
-/// Bytes received and not read yet. The memory comes with the first read that needs it.
-class ReadBuffer {
-public:
-    std::size_t size() const noexcept { return end_ - begin_; }
-    std::string_view view() const noexcept { return {data_.get() + begin_, size()}; }
-    void consume(std::size_t count) noexcept {
-        begin_ += count;
-        if (begin_ == end_) begin_ = end_ = 0;
-    }
-    /// Free memory behind the data, at least `wanted` bytes of it.
-    MutableBuffer room(std::size_t wanted) {
-        if (capacity_ - end_ < wanted && begin_ > 0) {
-            std::memmove(data_.get(), data_.get() + begin_, size());
-            end_ -= std::exchange(begin_, 0);
-        }
-        if (capacity_ - end_ < wanted) {
-            const std::size_t larger = std::max(end_ + wanted, 2 * capacity_);
-            Owned<char[]> memory(new char[larger]);
-            if (end_ > 0) std::memcpy(memory.get(), data_.get(), end_);
-            data_ = std::move(memory);
-            capacity_ = larger;
-        }
-        return {data_.get() + end_, capacity_ - end_};
-    }
-    void received(std::size_t count) noexcept { end_ += count; }
-
-private:
-    Owned<char[]> data_;
-    std::size_t capacity_ = 0;
-    std::size_t begin_ = 0;
-    std::size_t end_ = 0;
-};
-
-struct ServedTag {};
-
-/// What a stream is made of; on the heap, so that a Stream may move while a read waits, and held by
-/// everybody who waits, so that it may go as well. In the list of the server that has accepted it,
-/// if one has.
-struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
-    explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
-    StreamState(const StreamState&) = delete;
-    StreamState& operator=(const StreamState&) = delete;
-    ~StreamState();
-    /// The Stream goes while somebody waits: ends the waits and closes, like `Stream::close`.
-    void abandon() noexcept;
-
-    std::string take(std::size_t count) {
-        std::string text(buffer.view().substr(0, count));
-        buffer.consume(count);
-        return text;
-    }
-
-    /// While a read waits to fill the buffer, every other one would find, or move, what it fills.
-    void refuse_second_reader() const {
-        if (filled_by && filled_by == EventLoop::running()) [[unlikely]]
-            throw_runtime_error("weft: two tasks read from one stream");
-    }
-
-    Fd fd;
-    ReadBuffer buffer;
-    // The loop of a read that waits to fill the buffer. (If it is closed, nobody comes to say that
-    // the wait is over.)
-    const EventLoop* filled_by = nullptr;
-    ChunkSource* chunks = nullptr;  // from the first read_chunk on, all reading goes through it
-    std::size_t limit = 64 * 1024;
-    std::uint64_t written = 0;
-    bool drained = false;  // the last receive took all there was
-};
-
-/// A receive of its own, or, on a stream that is read in chunks, a wait for the next of them.
+/// A receive of its own; on a stream that is read in chunks a wait for the next of them; and where
+/// there is no socket a call of the transport's.
 class StreamReceive : public OperationWait {
 public:
     bool await_suspend(std::coroutine_handle<> handle) {
-        if (!stream_->chunks) [[likely]]
+        if (stream_->reads_plainly) [[likely]]
             return OperationWait::await_suspend(handle);
-        return wait_for_chunk(handle);
+        return wait_otherwise(handle);
     }
     TaskCore* cancel() noexcept override {
-        if (!waits_for_chunk_) [[likely]]
+        if (way_ == Way::operation) [[likely]]
             return OperationWait::cancel();
         if (stream_->chunks->leave(*task_)) {
             asked_ = true;
@@ -120,6 +54,16 @@ public:
         }
         return nullptr;
     }
+    bool await_cancelled() const noexcept {
+        if (way_ == Way::call) [[unlikely]]
+            return call().await_cancelled();
+        return OperationWait::await_cancelled();
+    }
+    [[gnu::cold]] std::string await_object() const {
+        return is_call() ? stream_->read_text() : OperationWait::await_object();
+    }
+    /// See TimedEither.
+    bool is_call() const noexcept { return static_cast<bool>(stream_->carrier); }
 
 protected:
     StreamReceive(StreamState& stream, MutableBuffer into) noexcept
@@ -133,8 +77,10 @@ protected:
 
     /// After the wait: into `address`. What there is stays there when a cancel came first.
     void receive() {
-        if (!waits_for_chunk_) [[likely]] {
+        if (way_ == Way::operation) [[likely]] {
             stream_->drained = !more;
+        } else if (way_ == Way::call) {
+            result = static_cast<int>(call().await_resume());
         } else if (!asked_) {
             take_chunk();
         }
@@ -147,9 +93,13 @@ protected:
     Ref<StreamState> stream_;
 
 private:
-    bool wait_for_chunk(std::coroutine_handle<> handle);
+    enum class Way : std::uint8_t { operation, chunk, call };
 
-    bool waits_for_chunk_ = false;
+    bool wait_otherwise(std::coroutine_handle<> handle);
+    bool begin_call(std::coroutine_handle<> handle);
+    CarriedCall& call() const noexcept { return *static_cast<CarriedCall*>(address); }
+
+    Way way_ = Way::operation;
 };
 
 /// Takes what is buffered, or receives straight into the caller's memory.
@@ -225,6 +175,8 @@ public:
                stream_->chunks->has_end();
     }
     bool await_suspend(std::coroutine_handle<> handle) {
+        if (stream_->carrier) [[unlikely]]
+            return begin_call(handle);
         EventLoop& loop = get_running_loop();
         task_ = &loop.suspend(handle, *this);
         if (task_->must_cancel) [[unlikely]] {
@@ -235,6 +187,8 @@ public:
         return stream_->chunks->wait(*task_);
     }
     Chunk await_resume() {
+        if (call_) [[unlikely]]
+            return carried();
         check_leftover();
         if (asked_) [[unlikely]]
             task_->loop->throw_cancelled();
@@ -243,7 +197,7 @@ public:
             return buffered();
         if (chunks.has_data()) [[likely]]
             return Chunk(chunks.take());
-        if (!chunks.has_end()) throw_runtime_error("weft: two tasks read from one stream");
+        if (!chunks.has_end()) StreamState::throw_second_reader();
         const int end = chunks.take_end();
         if (end < 0) throw_system_error(-end, await_object());
         return Chunk();
@@ -257,51 +211,30 @@ public:
         return nullptr;
     }
     WaitInfo describe() const noexcept override { return {"recv", fd_}; }
-    [[gnu::cold]] std::string await_object() const { return fd_text("recv", fd_); }
-    bool await_cancelled() const noexcept { return asked_; }
+    [[gnu::cold]] std::string await_object() const {
+        return is_call() ? stream_->read_text() : fd_text("recv", fd_);
+    }
+    bool await_cancelled() const noexcept {
+        if (call_) [[unlikely]]
+            return call_->await_cancelled();
+        return asked_;
+    }
+    bool is_call() const noexcept { return static_cast<bool>(stream_->carrier); }
 
 private:
+    bool begin_call(std::coroutine_handle<> handle);
+    Chunk carried();
     /// Left by a read_line or its like.
     [[gnu::cold]] Chunk buffered();
 
     Ref<StreamState> stream_;
     TaskCore* task_ = nullptr;
+    CarriedCall* call_ = nullptr;
     bool asked_ = false;
     int fd_;  // for messages: the stream may be closed by then
 };
 
 #if WEFT_BODIES
-[[gnu::noinline]] WEFT_INLINE StreamState::~StreamState() {
-    if (linked()) unlink();
-    if (chunks) ChunkSource::let_go(chunks, fd);
-}
-
-/// Closes a number that others still use: they are ended first, and the number is free only then.
-class DetachedClose final : Operation {
-public:
-    /// Throws:   std::bad_alloc, and `socket` is as it was.
-    [[gnu::cold]] static void begin(EventLoop& loop, Fd& socket) {
-        auto* const close = new DetachedClose;
-        close->fd = socket.release();
-        if (loop.start(*close)) delete close;
-    }
-
-private:
-    DetachedClose() noexcept : Operation(OpCode::close, &completed) { background = true; }
-    static void completed(Operation& op) noexcept { delete static_cast<DetachedClose*>(&op); }
-};
-
-[[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamState::abandon() noexcept {
-    EventLoop* const loop = EventLoop::running();
-    if (!fd || !loop) return;  // (Without a loop nobody waits: its frames are being destroyed.)
-    try {
-        DetachedClose::begin(*loop, fd);
-    } catch (const std::bad_alloc&) {
-        // Ends the waits too; the number is freed with the last of them.
-        ::shutdown(fd.get(), SHUT_RDWR);
-    }
-}
-
 [[gnu::noinline]] WEFT_INLINE void StreamReceive::take_chunk() {
     ChunkSource& chunks = *stream_->chunks;
     if (chunks.has_data()) {
@@ -309,14 +242,15 @@ private:
     } else if (chunks.has_end()) {
         result = chunks.take_end();
     } else {
-        throw_runtime_error("weft: two tasks read from one stream");
+        StreamState::throw_second_reader();
     }
 }
 
-[[gnu::noinline]] WEFT_INLINE bool StreamReceive::wait_for_chunk(std::coroutine_handle<> handle) {
+[[gnu::noinline]] WEFT_INLINE bool StreamReceive::wait_otherwise(std::coroutine_handle<> handle) {
+    if (stream_->carrier) return begin_call(handle);
     EventLoop& loop = get_running_loop();
     task_ = &loop.suspend(handle, *this);
-    waits_for_chunk_ = true;
+    way_ = Way::chunk;
     if (task_->must_cancel) [[unlikely]] {
         asked_ = true;
         result = -ECANCELED;
@@ -324,6 +258,30 @@ private:
         return true;
     }
     return stream_->chunks->wait(*task_);
+}
+
+[[gnu::noinline]] WEFT_INLINE bool StreamReceive::begin_call(std::coroutine_handle<> handle) {
+    Carrier& carrier = *stream_->carrier;
+    if (carrier.is_read()) StreamState::throw_second_reader();
+    const MutableBuffer into(address, length);
+    if (carrier.transport->has_buffered() && !carrier.closed && may_go_on()) {
+        if (const std::optional<std::size_t> got = carrier.transport->try_read(into)) {
+            result = static_cast<int>(*got);
+            return false;
+        }
+    }
+    address = &carrier.begin_read(carried_read(*stream_, into));
+    way_ = Way::call;
+    return call().await_suspend(handle);
+}
+
+[[gnu::noinline]] WEFT_INLINE bool ChunkRead::begin_call(std::coroutine_handle<> handle) {
+    call_ = &stream_->carrier->begin_read(carried_chunk(*stream_));
+    return call_->await_suspend(handle);
+}
+[[gnu::noinline]] WEFT_INLINE Chunk ChunkRead::carried() {
+    return call_->await_resume() > 0 ? Chunk(std::exchange(stream_->carrier->block, nullptr))
+                                     : Chunk();
 }
 
 [[gnu::noinline]] WEFT_INLINE Chunk ChunkRead::buffered() {
@@ -338,7 +296,6 @@ private:
 #endif
 
 std::optional<std::size_t> try_read(StreamState& stream, MutableBuffer into);
-Coro<void> close_stream(Ref<StreamState> stream);
 
 #if WEFT_BODIES
 WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuffer into) {
@@ -348,7 +305,7 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
         stream.buffer.consume(count);
         return count;
     }
-    if (stream.chunks) {
+    if (stream.chunks && !stream.carrier) {
         ChunkSource& chunks = *stream.chunks;
         if (chunks.has_data()) return chunks.take(into.data(), into.size());
         // (The receive stands: what has arrived has come here, or will with the next turn.)
@@ -357,6 +314,11 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
         if (end < 0) throw_system_error(-end, fd_text("recv", stream.fd.get()));
         return 0;
     }
+    if (stream.carrier) {
+        stream.carrier->require_open("read");
+        if (stream.carrier->is_read()) StreamState::throw_second_reader();
+        return stream.carrier->transport->try_read(into);
+    }
     for (;;) {
         const ssize_t count = ::recv(stream.fd.get(), into.data(), into.size(), MSG_DONTWAIT);
         stream.drained = count < 0 || static_cast<std::size_t>(count) < into.size();
@@ -364,10 +326,6 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
         if (errno == EAGAIN) return std::nullopt;
         if (errno != EINTR) throw_system_error(errno, fd_text("recv", stream.fd.get()));
     }
-}
-
-WEFT_INLINE Coro<void> close_stream(Ref<StreamState> stream) {
-    if (stream->fd) co_await io::close(std::move(stream->fd));
 }
 #endif
 

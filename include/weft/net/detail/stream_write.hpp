@@ -7,13 +7,16 @@
 #include <cerrno>
 #include <coroutine>
 #include <cstddef>
+#include <string>
 
 #include "../../base/buffer.hpp"
+#include "../../base/config.hpp"
 #include "../../base/ref.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../runtime/loop.hpp"
+#include "carried_call.hpp"
 #include "operation_wait.hpp"
-#include "stream_reads.hpp"
+#include "stream_state.hpp"
 
 namespace weft::detail {
 
@@ -30,6 +33,8 @@ public:
     }
     bool await_ready() const noexcept { return left_ == 0; }
     bool await_suspend(std::coroutine_handle<> handle) {
+        if (fd < 0) [[unlikely]]
+            return begin_call(handle);
         if (OperationWait::await_suspend(handle)) return true;
         while (continues()) {
             if (!task_->loop->start(*this)) {
@@ -41,10 +46,27 @@ public:
     }
     void await_resume() const {
         check_leftover();
-        if (left_ > 0) checked();
+        if (left_ > 0) [[unlikely]]
+            finish_otherwise();
     }
+    bool await_cancelled() const noexcept {
+        if (in_call()) [[unlikely]]
+            return call().await_cancelled();
+        return OperationWait::await_cancelled();
+    }
+    [[gnu::cold]] std::string await_object() const {
+        return is_call() ? stream_->write_text() : OperationWait::await_object();
+    }
+    /// See TimedEither.
+    bool is_call() const noexcept { return static_cast<bool>(stream_->carrier); }
 
 private:
+    // In place of an operation, which has its flags.
+    bool in_call() const noexcept { return flags == 0; }
+    CarriedCall& call() const noexcept { return *static_cast<CarriedCall*>(address); }
+    bool begin_call(std::coroutine_handle<> handle);
+    void finish_otherwise() const;
+
     static void part_sent(Operation& op) noexcept {
         auto& self = static_cast<StreamWrite&>(op);
         while (self.continues()) [[unlikely]] {
@@ -78,5 +100,22 @@ private:
     Ref<StreamState> stream_;
     std::size_t left_;
 };
+
+#if WEFT_BODIES
+/// What is no socket has no number; nor has a socket that was closed.
+[[gnu::noinline]] WEFT_INLINE bool StreamWrite::begin_call(std::coroutine_handle<> handle) {
+    if (!is_call()) return OperationWait::await_suspend(handle);
+    address = &stream_->carrier->begin_write(carried_write(*stream_, ConstBuffer(address, left_)));
+    flags = 0;
+    return call().await_suspend(handle);
+}
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamWrite::finish_otherwise() const {
+    if (in_call()) {
+        call().await_resume();
+    } else {
+        checked();
+    }
+}
+#endif
 
 }  // namespace weft::detail

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// FileTransport: a stream over a descriptor that is no socket: a pipe, a terminal, a file.
+#pragma once
+
+#include "../../base/config.hpp"
+#include "../../base/fd.hpp"
+#include "../../base/ref.hpp"
+#include "stream_state.hpp"
+
+#if WEFT_BODIES
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "../../base/buffer.hpp"
+#include "../../base/error.hpp"
+#include "../../base/owned.hpp"
+#include "../../runtime/loop.hpp"
+#include "../../task/coro.hpp"
+#include "../io.hpp"
+#include "../transport.hpp"
+#endif
+
+namespace weft::detail {
+
+/// Finds out what kind of file it is.
+Ref<StreamState> make_stream_state(Fd file);
+
+#if WEFT_BODIES
+/// Reads and writes go on from the file's own position. Whether others, who may share the file
+/// (a shell's terminal), find it blocking is left as it is.
+class FileTransport final : public Transport {
+public:
+    FileTransport(Fd file, mode_t mode) noexcept
+        : file_(std::move(file)), number_(file_.get()), mode_(mode) {}
+
+    Coro<std::size_t> read_some(MutableBuffer into) override {
+        if (!S_ISCHR(mode_)) co_return co_await io::read(file_.get(), into);
+        std::size_t count = 0;
+        try {
+            count = co_await io::read(file_.get(), into);
+        } catch (const std::system_error& error) {
+            // (How a terminal says that its other end is gone.)
+            if (error.code().value() != EIO) throw;
+        }
+        co_return count;
+    }
+    Coro<std::size_t> write_some(ConstBuffer from) override {
+        if (!file_) throw_system_error(EPIPE, concat({"write ", name(), ", whose end was told"}));
+        co_return co_await io::write(file_.get(), from);
+    }
+    /// The end of a pipe that is written is at the end when it is closed.
+    Coro<void> write_eof() override {
+        const int flags = ::fcntl(file_.get(), F_GETFL);
+        if (!S_ISFIFO(mode_) || (flags & O_ACCMODE) != O_WRONLY)
+            throw_system_error(EOPNOTSUPP, concat({"write_eof ", name()}));
+        return close();
+    }
+    Coro<void> close() override { co_await io::close(std::move(file_)); }
+    void abort() noexcept override { DetachedClose::begin(*EventLoop::running(), file_); }
+
+    std::optional<std::size_t> try_read(MutableBuffer into) override {
+        const iovec piece{into.data(), into.size()};
+        ssize_t count = ::preadv2(file_.get(), &piece, 1, -1, RWF_NOWAIT);
+        if (count < 0 && (errno == EOPNOTSUPP || errno == ENOSYS) && !S_ISREG(mode_)) {
+            pollfd one{file_.get(), POLLIN, 0};
+            if (::poll(&one, 1, 0) == 0) return std::nullopt;
+            count = ::read(file_.get(), into.data(), into.size());
+        }
+        if (count >= 0) return static_cast<std::size_t>(count);
+        if (errno == EAGAIN || errno == EINTR || errno == EOPNOTSUPP) return std::nullopt;
+        if (errno == EIO && S_ISCHR(mode_)) return 0;
+        throw_system_error(errno, concat({"read ", name()}));
+    }
+
+    int fd() const noexcept override { return file_.get(); }
+    std::string name() const override {
+        return fd_text(S_ISFIFO(mode_) ? "pipe" : S_ISREG(mode_) ? "file" : "device", number_);
+    }
+
+private:
+    Fd file_;
+    int number_;  // for messages
+    mode_t mode_;
+};
+
+WEFT_INLINE Ref<StreamState> make_stream_state(Fd file) {
+    struct stat status {};
+    // (What is no descriptor says so when it is used.)
+    if (::fstat(file.get(), &status) != 0 || S_ISSOCK(status.st_mode))
+        return Ref<StreamState>(new StreamState(std::move(file)));
+    return Ref<StreamState>(
+        new StreamState(Owned<Transport>(new FileTransport(std::move(file), status.st_mode))));
+}
+#endif
+
+}  // namespace weft::detail
