@@ -13,6 +13,7 @@
 #include "detail/loop_life.hpp"
 #include "detail/loop_reports.hpp"
 #include "detail/loop_turn.hpp"
+#include "detail/loop_watches.hpp"
 #include "detail/loop_world.hpp"
 #endif
 

@@ -44,6 +44,7 @@ namespace detail {
 class SignalHub;
 class GracefulStop;
 struct LoopExtras;
+struct FdWatches;
 inline constinit thread_local EventLoop* running_loop = nullptr;
 inline constinit thread_local EventLoop* live_loops = nullptr;
 /// How many more awaits of this step may go on without waiting, see ready_await.hpp.
@@ -148,6 +149,29 @@ public:
 
     /// The loop's clock: monotonic, or virtual under test.
     TimePoint time() const noexcept { return detail::to_time_point(peek_clock()); }
+
+    // --- descriptors of others ---
+
+    /// Calls `fn()` in the loop, once a turn for as long as `fd` can be read from without blocking
+    /// (or is at its end, or broken): for libraries that give a descriptor and want to be called.
+    /// One a descriptor: a second one takes the place of the first. It is called no more when the
+    /// number was closed, by whomever, even where another file has the number by then, and not
+    /// while `run` ends. Remove it before a number is closed that the loop is not told of (see
+    /// `io::forget`): the ring keeps the file open until then, and the peer sees no end. For a task
+    /// there is `wait_readable`. A file that cannot be waited for (on a disk) is always ready.
+    /// Throws:   std::system_error (EBADF); RuntimeError when the loop is closed.
+    template <class F>
+    void add_reader(int fd, F&& fn) {
+        watch_descriptor(fd, false, detail::Callback<void()>(std::forward<F>(fn)));
+    }
+    /// The same for as long as it can be written to.
+    template <class F>
+    void add_writer(int fd, F&& fn) {
+        watch_descriptor(fd, true, detail::Callback<void()>(std::forward<F>(fn)));
+    }
+    /// It is not called any more, also where its turn has come. False: there was none.
+    bool remove_reader(int fd) noexcept { return unwatch_descriptor(fd, false); }
+    bool remove_writer(int fd) noexcept { return unwatch_descriptor(fd, true); }
 
     // --- signals ---
 
@@ -309,7 +333,7 @@ public:
         return false;
     }
     void cancel(detail::Operation& op) noexcept { backend_->cancel(op); }
-    void forget(int fd) noexcept { backend_->forget(fd); }
+    void forget(int fd) noexcept;
     /// Somebody waits for an operation that is counted as a background one.
     void count_waiter() noexcept {
         special_.world = true;
@@ -437,6 +461,8 @@ private:
     static bool is_live(const EventLoop* loop) noexcept;
     static void descriptor_closing(int fd) noexcept;
     static void forked() noexcept;
+    void watch_descriptor(int fd, bool writes, detail::Callback<void()> call);
+    bool unwatch_descriptor(int fd, bool writes) noexcept;
     void set_signal_handler(int signal, detail::Callback<void()> call);
     detail::LoopExtras& extras();
     void leave_to_parent() noexcept;
@@ -539,6 +565,7 @@ private:
     std::uint64_t progress_step_ = 0;
     ExceptionHandler handler_;
     bool handler_replaced_ = false;
+    detail::Owned<detail::FdWatches> watches_;
     detail::Owned<detail::LoopExtras> extras_;  // what few loops have, made when first needed
     pthread_t thread_ = ::pthread_self();
     EventLoop* next_live_ = nullptr;

@@ -12,6 +12,7 @@
 #include "../handle.hpp"
 #include "../task_core.hpp"
 #include "event_loop.hpp"
+#include "loop_watches.hpp"
 
 namespace weft {
 
@@ -134,6 +135,7 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 [[gnu::cold]] WEFT_INLINE void EventLoop::begin_end(bool in_clean_up_too) noexcept {
     if (std::exchange(ending_, true)) return;
     drop_callbacks();
+    watches_.reset();
     for_each_task([in_clean_up_too](detail::TaskCore& task) {
         task.is_left = in_clean_up_too || !task.in_clean_up;
     });

@@ -18,6 +18,7 @@
 #include "event_loop.hpp"
 #include "loop_signals.hpp"
 #include "loop_turn.hpp"
+#include "loop_watches.hpp"
 
 namespace weft {
 
@@ -92,7 +93,7 @@ namespace weft {
 
 WEFT_INLINE void EventLoop::descriptor_closing(int fd) noexcept {
     for (EventLoop* loop = detail::live_loops; loop; loop = loop->next_live_) {
-        if (loop->backend_) loop->backend_->forget(fd);
+        if (loop->backend_) loop->forget(fd);
     }
 }
 
@@ -145,6 +146,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         if (round > 0) let_go_of_tasks();
         drain_cancels();
     }
+    watches_.reset();
     end_operations();
     run_last_posts();
     drop_everything();
