@@ -8,6 +8,7 @@
 #include "base/callback.hpp"
 #include "base/clock.hpp"
 #include "base/config.hpp"
+#include "base/cores.hpp"
 #include "base/element.hpp"
 #include "base/error.hpp"
 #include "base/fd.hpp"

@@ -151,6 +151,7 @@ struct TerminalSize;
 class RateLimiter;
 class RetryCondition;
 enum class OnFailure : unsigned char;
+struct ParallelOptions;
 struct RetryOptions;
 struct WorkerPoolOptions;
 template <class T>

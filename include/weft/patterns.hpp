@@ -3,6 +3,7 @@
 #pragma once
 
 #include "patterns/map_limit.hpp"
+#include "patterns/parallel_map.hpp"
 #include "patterns/pool.hpp"
 #include "patterns/rate_limiter.hpp"
 #include "patterns/retry.hpp"

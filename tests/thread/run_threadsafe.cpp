@@ -2,6 +2,8 @@
 // Coroutines that other threads start on a loop: result, error, time limit and cancel (SEMANTICS
 // 80, 81, 121).
 // labels: threads
+#include <weft/deadline/clean_up.hpp>
+#include <weft/deadline/wait_for.hpp>
 #include <weft/sync/event.hpp>
 #include <weft/task/run.hpp>
 #include <weft/task/sleep.hpp>
@@ -14,6 +16,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "../support/awaiting.hpp"
@@ -148,6 +151,85 @@ WEFT_TEST_CASE("waiting on the loop's own thread is refused by name", "[run_thre
     CHECK(*future.get() == 1);
     const std::string again = words_of([&] { future.get(); });
     CHECK(again == "ConcurrentFuture: the result was taken already");
+}
+
+WEFT_TEST_CASE("a task awaits a coroutine of another loop: result, error, cancel",
+               "[run_threadsafe]") {
+    // A loop on a thread of its own, which ends when it is told to.
+    std::optional<Remote> there;
+    std::atomic<bool> ready{false};
+    std::optional<weft::Event> end;
+    std::thread other([&] {
+        weft::run([&]() -> Coro<void> {
+            there = here();
+            end.emplace();
+            ready = true;
+            co_await end->wait();
+        });
+    });
+    while (!ready) co_await weft::sleep(std::chrono::milliseconds(1));
+    std::unique_ptr<int> result = co_await there->spawn(&after_a_turn, 5);
+    CHECK(*result == 5);
+    std::string error;
+    try {
+        co_await there->spawn(fails());
+    } catch (const std::runtime_error& failure) {
+        error = failure.what();
+    }
+    CHECK(error == "no luck");
+    // A cancel goes there, and is waited for.
+    std::atomic<bool> began{false}, cleaned_up{false};
+    auto never = [&]() -> Coro<void> {
+        began = true;
+        try {
+            co_await weft::sleep(std::chrono::hours(1));
+        } catch (const weft::CancelledError&) {
+        }
+        auto slowly = [&]() -> Coro<void> {
+            co_await weft::yield();
+            cleaned_up = true;
+        };
+        co_await weft::clean_up(std::chrono::seconds(1), slowly);
+        throw weft::CancelledError();
+    };
+    auto waits = [&]() -> Coro<void> { co_await there->spawn(never); };
+    weft::Task<void> task = weft::create_task(waits);
+    while (!began) co_await weft::sleep(std::chrono::milliseconds(1));
+    task.cancel();
+    co_await task.wait();
+    CHECK(task.cancelled());
+    CHECK(cleaned_up);
+    // A deadline does the same, without an exception on the way.
+    bool timed_out = false;
+    try {
+        co_await weft::wait_for(there->spawn(never), std::chrono::milliseconds(1));
+    } catch (const weft::TimeoutError&) {
+        timed_out = true;
+    }
+    CHECK(timed_out);
+    // Several tasks may wait; the result goes to the first.
+    ConcurrentFuture<std::unique_ptr<int>> shared = there->spawn(&after_a_turn, 6);
+    int got = 0, refused = 0;
+    auto takes = [&]() -> Coro<void> {
+        try {
+            std::unique_ptr<int> mine = co_await shared;
+            got += *mine;
+        } catch (const weft::InvalidStateError&) {
+            ++refused;
+        }
+    };
+    weft::Task<void> one = weft::create_task(takes), two = weft::create_task(takes);
+    co_await one;
+    co_await two;
+    CHECK(got == 6);
+    CHECK(refused == 1);
+    // The loop goes while somebody waits: it is told.
+    weft::Task<void> last = weft::create_task(waits);
+    co_await support::turns(2);
+    there->call_soon_threadsafe([&] { end->set(); });
+    co_await last.wait();
+    CHECK(last.cancelled());
+    other.join();
 }
 
 TEST_CASE("a closed loop refuses, and what it had not begun is told", "[run_threadsafe]") {

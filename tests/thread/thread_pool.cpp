@@ -104,6 +104,19 @@ WEFT_TEST_CASE("a call runs on another thread, and its result comes back", "[thr
     CHECK(ran);
 }
 
+WEFT_TEST_CASE("run_in_executor is the same by asyncio's name", "[thread_pool]") {
+    ThreadPool pool(small_pool(1));
+    auto name = [](int more) {
+        char text[32] = "";
+        ::pthread_getname_np(::pthread_self(), text, sizeof text);
+        return text + std::to_string(more);
+    };
+    const std::string own = co_await weft::run_in_executor(pool, name, 1);
+    CHECK(own == "small1");
+    const std::string usual = co_await weft::run_in_executor(nullptr, name, 2);
+    CHECK(usual == "weft-pool2");
+}
+
 WEFT_TEST_CASE("an exception of the call is thrown by the await", "[thread_pool]") {
     auto work = [] { throw std::runtime_error("broken on a thread"); };
     auto start = [&] { return to_thread(work); };

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
-// run_coroutine_threadsafe: other threads start coroutines on a loop, and wait for their results.
+// run_coroutine_threadsafe, Remote::spawn: other threads start coroutines on a loop, and wait for
+// their results, blocking or, on a loop of their own, as a task.
 #pragma once
 
+#include <coroutine>
 #include <exception>
 #include <new>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
 #include "../base/clock.hpp"
 #include "../base/config.hpp"
 #include "../base/error.hpp"
+#include "../base/intrusive_list.hpp"
 #include "../base/outcome.hpp"
 #include "../base/ref.hpp"
 #include "../base/thread.hpp"
@@ -21,6 +25,8 @@
 
 namespace weft {
 namespace detail {
+
+class RemoteWait;
 
 /// Shared by the threads that wait and the loop on which the coroutine runs; either may go first.
 class RemoteRun : public CountedByThreads<RemoteRun> {
@@ -37,6 +43,10 @@ public:
     bool cancel() noexcept;
     /// Throws:   InvalidStateError the second time.
     void take_once();
+    /// False: it is done. Otherwise `wait` is told on its own loop's thread, unless it is forgotten
+    /// before.
+    bool tell_at_end(RemoteWait& wait) noexcept;
+    void forget(RemoteWait& wait) noexcept;
 
     // The loop's thread alone.
     void begins(TaskCore& task) noexcept { task_ = &task; }
@@ -46,12 +56,16 @@ public:
 
 private:
     void refuse_own_thread() const;
+    void post_to_waits() noexcept;
+    void tell_here() noexcept;
 
     const Remote home_;
     Mutex mutex_;
     TimedCondition ended_;
-    bool done_ = false;         // guarded by the mutex; the outcome is written before
-    bool taken_ = false;        // guarded by the mutex
+    bool done_ = false;   // guarded by the mutex; the outcome is written before
+    bool taken_ = false;  // guarded by the mutex
+    // Tasks of any loop, guarded by the mutex. They are in frames that may go at any moment.
+    IntrusiveList<RemoteWait> waits_;
     TaskCore* task_ = nullptr;  // the loop's: set while the task lives
 };
 
@@ -116,11 +130,74 @@ void begin_for_others(const Ref<TypedRemoteRun<T>>& run, Coro<T> body) noexcept 
     }
 }
 
+/// The untyped half of a task's wait for a coroutine on another loop.
+class RemoteWait : public Suspension, public ListNode<> {
+public:
+    bool await_ready() const noexcept { return run_->done(); }
+    void await_suspend(std::coroutine_handle<> handle);
+    /// Passed on to the coroutine. Its end, cancelled or not, is the answer.
+    TaskCore* cancel() noexcept override {
+        run_->cancel();
+        return nullptr;
+    }
+    WaitInfo describe() const noexcept override { return {"a coroutine of another thread"}; }
+
+    // For the run.
+    EventLoop& loop() const noexcept { return *task_->loop; }
+    void wake() noexcept { task_->loop->wake(*task_); }
+    bool posted = false;  // guarded by the run's mutex
+
+protected:
+    explicit RemoteWait(Ref<RemoteRun> run) noexcept : run_(std::move(run)) {}
+    ~RemoteWait() {
+        if (task_) run_->forget(*this);
+    }
+    /// A CancelledError that comes back is that of our own request, if there is one.
+    void check_cancelled() const {
+        if (task_ && task_->must_cancel) task_->loop->throw_cancelled();
+    }
+
+    Ref<RemoteRun> run_;
+
+private:
+    TaskCore* task_ = nullptr;
+};
+
+template <class T>
+T take_result(TypedRemoteRun<T>& run) {
+    run.take_once();
+    if (std::exception_ptr exception = run.outcome.release_exception())
+        std::rethrow_exception(std::move(exception));
+    return run.outcome.take();
+}
+
+/// What awaits a ConcurrentFuture.
+template <class T>
+class [[nodiscard]] [[gnu::warn_unused]] RemoteAwaiter final : public RemoteWait {
+public:
+    explicit RemoteAwaiter(const Ref<TypedRemoteRun<T>>& run) noexcept
+        : RemoteWait(Ref<RemoteRun>::to(*run)) {}
+    bool await_cancelled() const noexcept { return run().outcome.kind() == OutcomeKind::cancelled; }
+    T await_resume() {
+        check_leftover();
+        if (await_cancelled()) check_cancelled();
+        return take_result(run());
+    }
+
+private:
+    TypedRemoteRun<T>& run() const noexcept { return static_cast<TypedRemoteRun<T>&>(*run_); }
+};
+
 }  // namespace detail
 
 /// The result of a coroutine that runs on another thread's loop: asyncio's and Python's
-/// concurrent.futures.Future. Copies refer to the same result.
-/// Thread:   any, but `get` and `wait_for` refuse the loop's own, which they would block for ever.
+/// concurrent.futures.Future, made like std::future. Copies refer to the same result; the last one
+/// may go on any thread, and the coroutine goes on.
+///
+/// A task awaits it: `co_await future` is `get` for who has a loop (asyncio's wrap_future).
+/// Cancel:   of such an await: the coroutine is cancelled and waited for. Its result, if it has one
+///           all the same, is returned, and the cancel strikes at the next suspension.
+/// Thread:   any, but what blocks refuses the loop's own, which it would block for ever.
 template <class T>
 class ConcurrentFuture {
 public:
@@ -130,18 +207,21 @@ public:
     ///           InvalidStateError when the result was taken already.
     T get() {
         run_->wait();
-        run_->take_once();
-        if (std::exception_ptr exception = run_->outcome.release_exception())
-            std::rethrow_exception(std::move(exception));
-        return run_->outcome.take();
+        return detail::take_result(*run_);
     }
+    /// Blocks until it has ended, and leaves the result where it is.
+    void wait() const { run_->wait(); }
     /// Blocks for `limit` at most.
     /// Returns:  false: the coroutine still runs (and goes on).
     template <class Rep, class Period>
-    bool wait_for(std::chrono::duration<Rep, Period> limit) {
+    bool wait_for(std::chrono::duration<Rep, Period> limit) const {
         return run_->wait_until(
             detail::deadline_after(detail::monotonic_now(), detail::to_nanoseconds(limit)));
     }
+    bool wait_until(TimePoint deadline) const {
+        return run_->wait_until(detail::to_deadline(deadline));
+    }
+    auto operator co_await() const { return detail::RemoteAwaiter<T>(run_); }
     bool done() const { return run_->done(); }
     /// Asks the task to cancel, like `Task::cancel`, and does not wait for it.
     /// Returns:  false: it is done, or its loop is closed.
@@ -183,6 +263,11 @@ auto run_coroutine_threadsafe(const Remote& loop, Fn&& fn, Args&&... args) {
     return run_coroutine_threadsafe(loop,
                                     detail::keep_and_call<std::decay_t<Fn>, std::decay_t<Args>...>(
                                         std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+template <class... Work>
+auto Remote::spawn(Work&&... work) const {
+    return run_coroutine_threadsafe(*this, std::forward<Work>(work)...);
 }
 
 #if WEFT_BODIES
@@ -235,9 +320,66 @@ WEFT_INLINE bool RemoteRun::cancel() noexcept {
 
 WEFT_INLINE void RemoteRun::ends() noexcept {
     task_ = nullptr;
+    {
+        const Locked lock(mutex_);
+        done_ = true;
+        ended_.notify_all();
+        if (waits_.empty()) return;
+    }
+    post_to_waits();
+}
+
+// --- tasks that wait ---
+
+WEFT_INLINE bool RemoteRun::tell_at_end(RemoteWait& wait) noexcept {
     const Locked lock(mutex_);
-    done_ = true;
-    ended_.notify_all();
+    if (done_) return false;
+    waits_.push_back(wait);
+    return true;
+}
+
+WEFT_INLINE void RemoteRun::forget(RemoteWait& wait) noexcept {
+    const Locked lock(mutex_);
+    if (wait.linked()) wait.unlink();
+}
+
+/// One after the other: to post is done without the lock, and who waits may go meanwhile.
+[[gnu::cold]] WEFT_INLINE void RemoteRun::post_to_waits() noexcept {
+    for (;;) {
+        std::optional<Remote> next;
+        {
+            const Locked lock(mutex_);
+            waits_.for_each([&](RemoteWait& wait) {
+                if (!next && !std::exchange(wait.posted, true)) next = wait.loop().remote();
+            });
+        }
+        if (!next) return;
+        try {
+            next->call_soon_threadsafe([run = Ref<RemoteRun>::to(*this)] { run->tell_here(); });
+        } catch (const RuntimeError&) {
+            // That loop is closed, and destroys the frames of its tasks.
+        } catch (const std::bad_alloc&) {
+            std::terminate();  // somebody waits who cannot be told
+        }
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE void RemoteRun::tell_here() noexcept {
+    const EventLoop& loop = get_running_loop();
+    const Locked lock(mutex_);
+    waits_.for_each([&](RemoteWait& wait) {
+        if (&wait.loop() != &loop) return;
+        wait.unlink();
+        wait.wake();
+    });
+}
+
+WEFT_INLINE void RemoteWait::await_suspend(std::coroutine_handle<> handle) {
+    EventLoop& loop = get_running_loop();
+    task_ = &loop.suspend(handle, *this);
+    if (!run_->tell_at_end(*this)) return loop.wake(*task_);
+    if (task_->must_cancel) [[unlikely]]
+        run_->cancel();
 }
 
 }  // namespace detail

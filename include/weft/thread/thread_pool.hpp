@@ -122,6 +122,16 @@ auto to_thread(AbandonOnCancel, Fn&& fn, Args&&... args) {
                                      std::forward<Args>(args)...);
 }
 
+/// asyncio's name for both: `pool.run(fn, args...)`, or `to_thread(fn, args...)` with nullptr.
+template <class... Work>
+auto run_in_executor(ThreadPool& pool, Work&&... work) {
+    return pool.run(std::forward<Work>(work)...);
+}
+template <class... Work>
+auto run_in_executor(std::nullptr_t, Work&&... work) {
+    return to_thread(std::forward<Work>(work)...);
+}
+
 /// On a pool's thread: that of the job which runs here, for functions that are called deep below
 /// it. Elsewhere one that nobody asks.
 inline StopToken thread_stop_token() noexcept {
