@@ -88,6 +88,35 @@ WEFT_TEST_CASE("a long write cancelled while it runs is done or did not happen",
     }
 }
 
+WEFT_TEST_CASE("writes at a file's own position are done in the order in which they began",
+               "[files]") {
+    const Fd file = nameless_file();
+    const Fd other = nameless_file();
+    std::string expected;
+    std::vector<std::string> texts;
+    std::vector<weft::Task<std::size_t>> writes;
+    for (int number = 0; number < 300; ++number) texts.push_back(std::to_string(number) + ",");
+    for (const std::string& text : texts) {
+        const int fd = file.get();
+        const int other_fd = other.get();
+        expected += text;
+        writes.push_back(create_task(
+            [fd, &text]() -> weft::Coro<std::size_t> { co_return co_await io::write(fd, text); }));
+        writes.push_back(create_task([other_fd, &text]() -> weft::Coro<std::size_t> {
+            co_return co_await io::write_at(other_fd, text, 0);
+        }));
+    }
+    co_await turns(2);
+    for (std::size_t index = 101; index < writes.size(); index += 2) writes[index].cancel();
+    for (auto& write : writes) {
+        const End end = co_await ending(std::move(write));
+        CHECK((end == End::value || end == End::cancelled));
+    }
+    std::string got(2 * expected.size(), '\0');
+    got.resize(co_await io::read_at(file.get(), got, 0));
+    CHECK(got == expected);
+}
+
 WEFT_TEST_CASE("a file closed under its operations ends them", "[files]") {
     for (int round = 0; round < 200; ++round) {
         Fd file = nameless_file("text");

@@ -29,14 +29,44 @@ enum class OpCode : std::uint8_t {
     recvmsg,   // address (msghdr), flags (MSG_*)
     sendmsg,   // address (msghdr), flags (MSG_*)
     shutdown,  // flags (SHUT_*); behind the sends that have begun
+    // Files alone. Of two paths the second is `offset`, and its folder `length`.
+    readv,      // address (iovec), length (how many), offset
+    writev,     // address (iovec), length (how many), offset
+    fallocate,  // offset, address (the length, as a number), flags (FALLOC_FL_*)
+    ftruncate,  // offset (the new size)
+    statx,      // fd = folder, address (path), offset (struct statx*), flags (AT_*), length (mask)
+    renameat,   // fd = folder, two paths, flags (RENAME_*)
+    unlinkat,   // fd = folder, address (path), flags (AT_REMOVEDIR)
+    mkdirat,    // fd = folder, address (path), length (mode)
+    linkat,     // fd = folder, two paths, flags (AT_*)
+    symlinkat,  // two paths: what it points to, and where it stands; fd: none
+    blocking_call,  // address (BlockingCall): whatever may block and is no operation of a kernel's
 };
 
 inline constexpr const char* name_of(OpCode code) noexcept {
-    constexpr const char* names[] = {"read",    "write",   "recv",    "send",    "accept",
-                                     "connect", "poll",    "close",   "openat",  "fsync",
-                                     "recv",    "recvmsg", "sendmsg", "shutdown"};
+    constexpr const char* names[] = {"read",    "write",     "recv",      "send",     "accept",
+                                     "connect", "poll",      "close",     "openat",   "fsync",
+                                     "recv",    "recvmsg",   "sendmsg",   "shutdown", "readv",
+                                     "writev",  "fallocate", "ftruncate", "stat",     "rename",
+                                     "remove",  "mkdir",     "link",      "symlink",  "call"};
     return names[static_cast<unsigned>(code)];
 }
+
+/// What files alone are asked for: nothing that a descriptor is ever ready for.
+constexpr bool is_file_call(OpCode code) noexcept {
+    return code >= OpCode::readv || code == OpCode::openat || code == OpCode::fsync;
+}
+
+/// A call of somebody's that may block; made on a helper thread. 0 or more, or -errno.
+struct BlockingCall {
+    int (*call)(BlockingCall&) noexcept;
+};
+
+// How a read of a file is made, in Operation::flags.
+inline constexpr std::uint32_t read_as_usual = 0;
+inline constexpr std::uint32_t read_cached_first = 1;  // what is in the page cache is taken at once
+inline constexpr std::uint32_t read_cached_only = 3;   // -EAGAIN: it is not there
+inline constexpr std::uint32_t read_past_cache = 2;    // it probably is not there: not even tried
 
 /// "The file's own position", for reads and writes on pipes, terminals and sockets too.
 inline constexpr std::uint64_t current_position = ~std::uint64_t{0};

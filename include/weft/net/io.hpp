@@ -51,7 +51,8 @@ inline detail::TransferAwaiter read_at(int fd, MutableBuffer buffer,
 }
 /// Writes at the file's own position. Never raises SIGPIPE: where the other end is gone it throws
 /// Broken pipe (EPIPE), whatever `RunOptions::ignore_sigpipe` says.
-/// Returns:  bytes written; fewer than asked for only on pipes, sockets and full disks.
+/// Returns:  bytes written; fewer than asked for only on pipes, sockets and full disks. (Then the
+///           ring leaves the position of a file as it was, Linux 6.18: `File` sets it right.)
 /// Source:   write(2); IORING_OP_WRITE, Linux 5.6.
 inline detail::TransferAwaiter write(int fd, ConstBuffer buffer) noexcept {
     return detail::TransferAwaiter(detail::OpCode::write, fd, const_cast<void*>(buffer.data()),

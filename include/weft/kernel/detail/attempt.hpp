@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -31,6 +32,7 @@ struct FileTraits {
 
     Kind kind = Kind::unknown;
     bool nonblocking = false;  // O_NONBLOCK
+    bool direct = false;       // O_DIRECT
     bool readable = false;
     bool writable = false;
 };
@@ -52,6 +54,7 @@ inline FileTraits traits_of(int fd) noexcept {
         traits.kind = S_ISSOCK(mode) ? Kind::socket : Kind::other;
     }
     traits.nonblocking = (flags & O_NONBLOCK) != 0;
+    traits.direct = (flags & O_DIRECT) != 0;
     traits.readable = (flags & O_ACCMODE) != O_WRONLY;
     traits.writable = (flags & O_ACCMODE) != O_RDONLY;
     return traits;
@@ -144,6 +147,17 @@ inline ssize_t call_without_blocking(const Operation& op, const FileTraits& file
             errno = EOPNOTSUPP;
             return -1;
     }
+}
+
+/// What the page cache has of it; -1 and whatever errno: not in the cache, no such call on this
+/// kernel or file system, refused by a filter. (If it is the file's error, the next try gets it
+/// too.)
+inline ssize_t read_cached(const Operation& op) noexcept {
+    const iovec piece{op.address, op.length};
+    const bool whole = op.code == OpCode::read;
+    return ::preadv2(op.fd, whole ? &piece : static_cast<const iovec*>(op.address),
+                     whole ? 1 : static_cast<int>(op.length), static_cast<off_t>(op.offset),
+                     RWF_NOWAIT);
 }
 
 /// How a file is opened: never so that the open waits, which a FIFO without its other end makes it

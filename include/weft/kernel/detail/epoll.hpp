@@ -22,7 +22,7 @@
 namespace weft::detail {
 
 /// Invariants: an operation that was started and has not completed is in the `waiters` of its
-/// descriptor, with the helper thread, or in `finished_`; which one, `backend_bits` says.
+/// descriptor, with the helper, or in `finished_`; which one, `backend_bits` says.
 class EpollBackend final : public Backend {
 public:
     /// Throws:   std::system_error (epoll_create1).
@@ -154,15 +154,8 @@ private:
 
     /// The result, or `would_block` when the operation waits from now on.
     int attempt_first(Operation& op) noexcept {
-        switch (op.code) {
-            case OpCode::openat:
-            case OpCode::fsync:
-                return files_.hand_over(op);
-            case OpCode::close:
-                return close_now(op);
-            default:
-                break;
-        }
+        if (is_file_call(op.code)) return files_.call(op);
+        if (op.code == OpCode::close) return close_now(op);
         // (Readiness is the same for all kinds of files. Whoever waits for it may wait on a number
         // that others close, so what is known of it may be another file's.)
         Descriptor* const descriptor =
@@ -173,7 +166,8 @@ private:
         if (op.code == OpCode::read || op.code == OpCode::write) {
             // Such a descriptor would never be ready.
             if (!descriptor->file.allows(op.code)) return -EBADF;
-            if (descriptor->file.kind == FileTraits::Kind::file) return files_.read_or_write(op);
+            if (descriptor->file.kind == FileTraits::Kind::file)
+                return files_.read_or_write(op, descriptor->file);
         }
         if (op.only_tries()) [[unlikely]]
             return try_once(op, *descriptor);
@@ -245,8 +239,8 @@ private:
     int close_now(Operation& op) noexcept {
         const bool in_use = files_.end_all_on(op.fd, finished_);
         forget_registration(op.fd);
-        // The helper works in order: its close comes after what it does on the file now.
-        if (in_use) return files_.hand_over(op);
+        // Its close comes after what it does on the file now.
+        if (in_use) return files_.hand_over(op, true);
         ++kernel_entries_;
         // EINTR: Linux has released the number all the same.
         return ::close(op.fd) == 0 || is_interruption(errno) ? 0 : -errno;

@@ -2,24 +2,16 @@
 // EpollFiles: operations on files, which epoll cannot wait for.
 #pragma once
 
-#include <sys/uio.h>
-
-#include <cerrno>
 #include <cstdint>
-#include <new>
-#include <system_error>
-#include <utility>
 
-#include "../../base/owned.hpp"
-#include "../../base/std_parts.hpp"
 #include "../operation.hpp"
 #include "attempt.hpp"
 #include "epoll_set.hpp"
-#include "helper_thread.hpp"
+#include "file_helper.hpp"
 
 namespace weft::detail {
 
-/// An attempt where there is one, else the helper thread, which works in order.
+/// An attempt where there is one, else the helper threads.
 ///
 /// Invariants: `busy` counts what the helper has and has not given back. Who has an operation
 /// stands in its `backend_bits`: `state` is the helper's to write as long as it has it.
@@ -37,44 +29,42 @@ public:
 
     /// Regular files never block epoll and cannot be added to it: what is in the page cache is
     /// taken at once, the rest goes to the helper.
-    int read_or_write(Operation& op) noexcept {
-        // (Not past those that wait for the helper: the file's own position may be theirs to move.)
-        if (op.code == OpCode::read && busy_ == 0) {
-            const iovec piece{op.address, op.length};
-            ++entered_;
-            const ssize_t got =
-                ::preadv2(op.fd, &piece, 1, static_cast<off_t>(op.offset), RWF_NOWAIT);
-            // (Whatever it failed with: not in the cache, no such call on this kernel or file
-            // system, refused by a filter. If it is the file's error, the helper gets it too.)
-            if (got >= 0) return static_cast<int>(got);
-        }
-        return hand_over(op);
+    int read_or_write(Operation& op, const FileTraits& file) noexcept {
+        // (A read with O_DIRECT is not tried: it would wait for the device. Nor one of the file's
+        // own position past those that wait for the helper: it may be theirs to move.)
+        const bool tries = op.code == OpCode::read && op.flags != read_past_cache && !file.direct;
+        return tries ? try_cached(op) : hand_over(op);
+    }
+    /// What files alone are asked for. (Vectors of theirs are tried if they say so.)
+    int call(Operation& op) noexcept {
+        const bool tries = op.code == OpCode::readv && (op.flags & read_cached_first) != 0;
+        return tries ? try_cached(op) : hand_over(op);
     }
 
-    [[gnu::cold]] int hand_over(Operation& op) noexcept {
-        if (!helper_) {
-            try {
-                Owned<HelperThread> helper(new HelperThread());
-                const int error = set_.watch_helper(helper->event_fd());
-                if (error != 0) return -error;
-                helper_ = std::move(helper);
-            } catch (const std::system_error& error) {
-                return -error.code().value();
-            } catch (const std::bad_alloc&) {
-                return -ENOMEM;
-            }
+    int try_cached(Operation& op) noexcept {
+        if (!at_own_position(op) || !helper_.uses_position(op.fd)) {
+            ++entered_;
+            const ssize_t got = read_cached(op);
+            if (got >= 0) return static_cast<int>(got);
+        }
+        return op.flags == read_cached_only ? -EAGAIN : hand_over(op);
+    }
+    [[gnu::noinline]] int hand_over(Operation& op, bool waits_for_others = false) noexcept {
+        if (!helper_.started()) [[unlikely]] {
+            const int error = helper_.begin([this](int fd) { return set_.watch_helper(fd); });
+            if (error != 0) return -error;
         }
         op.backend_bits = with_helper;
-        ++busy_;
-        helper_->submit(op);
-        return would_block;
+        const int error = helper_.hand_over(op, waits_for_others);
+        busy_ = helper_.count();
+        return error == 0 ? would_block : -error;
     }
 
     /// True: it has not begun and never will.
     bool take_back(Operation& op) noexcept {
-        if (!helper_->take_back(op)) return false;
-        --busy_;
-        return true;
+        const bool taken = helper_.take_back(op);
+        busy_ = helper_.count();
+        return taken;
     }
 
     /// Takes file operations on `fd` back from the helper into `ended`: they must not reach the
@@ -82,10 +72,10 @@ public:
     bool end_all_on(int fd, OperationList& ended) noexcept {
         if (busy_ == 0) return false;
         OperationList taken;
-        const bool running = helper_->take_back_all(fd, taken);
+        const bool running = helper_.end_all_on(fd, taken);
+        busy_ = helper_.count();
         while (!taken.empty()) {
             Operation& op = taken.pop_front();
-            --busy_;
             op.backend_bits = retracted;
             op.result = -ECANCELED;
             ended.push_back(op);
@@ -93,15 +83,15 @@ public:
         return running;
     }
     /// Blocks until nothing runs on `fd`.
-    void wait_for(int fd) noexcept { helper_->wait_for(fd); }
+    void wait_for(int fd) noexcept { helper_.wait_for(fd); }
 
     /// Moves what is done to `finished`.
     void collect(OperationList& finished) noexcept {
         OperationList done;
-        helper_->collect(done);
+        helper_.collect(done);
+        busy_ = helper_.count();
         while (!done.empty()) {
             Operation& op = done.pop_front();
-            --busy_;
             op.backend_bits = retracted;
             finished.push_back(op);
         }
@@ -111,7 +101,7 @@ private:
     EpollSet& set_;
     std::uint32_t& busy_;
     std::uint64_t& entered_;  // counts system calls
-    Owned<HelperThread> helper_;
+    FileHelper helper_;
 };
 
 }  // namespace weft::detail

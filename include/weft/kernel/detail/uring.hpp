@@ -14,6 +14,7 @@
 #include "../../base/std_parts.hpp"
 #include "../backend.hpp"
 #include "attempt.hpp"
+#include "file_helper.hpp"
 #include "uring_cancels.hpp"
 #include "uring_lanes.hpp"
 #include "uring_lent_buffers.hpp"
@@ -24,8 +25,9 @@ namespace weft::detail {
 
 /// Invariants: an operation that was started and has not completed is in the submission queue or
 /// with the kernel (in its lane, or in `others_` if it has none), or in exactly one of the lists
-/// `queued_`, `held_`, `starved_`, `in_vain_` and `finished_`. One that the kernel has and that is
-/// to be cancelled is in `cancels_`, also if it has a lane, and not in `others_`.
+/// `queued_`, `held_`, `starved_`, `in_vain_` and `finished_`, or with the helper. One that the
+/// kernel has and that is to be cancelled is in `cancels_`, also if it has a lane, and not in
+/// `others_`.
 class UringBackend final : public Backend, private UringBits {
 public:
     /// Throws:   std::system_error (io_uring_setup and what follows it). The caller falls back.
@@ -66,9 +68,10 @@ public:
     }
 
     void cancel(Operation& op) noexcept override {
+        if (op.code == OpCode::close) return;  // a descriptor is closed or it leaks
+        if (op.backend_bits == with_helper) return cancel_helped(op);
         if (op.state == Operation::State::idle || op.cancelling) return;
         if (op.backend_bits == postponed) return;  // completed, waits in `finished_`
-        if (op.code == OpCode::close) return;      // a descriptor is closed or it leaks
         op.cancelling = true;
         ++cancelling_;
         const bool waits = op.state == Operation::State::queued;
@@ -105,7 +108,7 @@ public:
 
     bool has_work() const noexcept override {
         return !queued_.empty() || !cancels_.empty() || !starved_.empty() || !finished_.empty() ||
-               ring_.has_events();
+               must_watch_helper() || ring_.has_events();
     }
 
     void turn(Nanoseconds timeout) override {
@@ -119,7 +122,7 @@ public:
         fill_submissions();
         // (A cancel is answered in the entry that takes it there, as a rule.)
         if (timeout < shortest_sleep || !queued_.empty() || cancels_.have_news() ||
-            ::io_uring_cq_ready(ring_.get()) > 0) {
+            must_watch_helper() || ::io_uring_cq_ready(ring_.get()) > 0) {
             // The kernel keeps completions back (deferred work, overflow) until it is asked.
             if (::io_uring_sq_ready(ring_.get()) > 0 || ring_.has_deferred()) {
                 ring_.look();
@@ -157,15 +160,19 @@ private:
     static constexpr int most_more = 12;
 
     static bool is_busy(const Operation& op) noexcept {
-        return op.code == OpCode::openat || op.code == OpCode::fsync || op.code == OpCode::close ||
-               ((op.code == OpCode::read || op.code == OpCode::write) &&
-                op.offset != current_position);
+        if (op.code == OpCode::read || op.code == OpCode::write || op.code == OpCode::readv ||
+            op.code == OpCode::writev)
+            return !at_own_position(op);
+        return is_file_call(op.code) || op.code == OpCode::close;
     }
 
     /// The rest of `start`.
     [[gnu::noinline]] bool start_otherwise(Operation& op) noexcept {
         if (op.only_tries()) [[unlikely]]
             return try_once(op);
+        if (op.flags & read_cached_first) [[unlikely]] {
+            if (read_at_once(op)) return true;
+        }
         if (op.code == OpCode::recv_pooled && !lent_) [[unlikely]] {
             // Without a ring of buffers it takes its own along, and keeps it while it waits.
             op.address = buffers_.take();
@@ -197,6 +204,20 @@ private:
         return !waits;
     }
 
+    /// One call is faster than a way through the ring and back, if the page cache has it.
+    bool read_at_once(Operation& op) noexcept {
+        if (op.code != OpCode::read && op.code != OpCode::readv) return false;
+        const UringLanes::Lanes* const lanes = at_own_position(op) ? lanes_.find(op.fd) : nullptr;
+        // (The position may be theirs to move.)
+        const bool others_first =
+            lanes && (lanes->of[UringLanes::in] || lanes->of[UringLanes::out]);
+        ++kernel_entries_;
+        const ssize_t got = others_first ? -1 : read_cached(op);
+        if (got < 0 && op.flags != read_cached_only) return false;
+        op.result = got < 0 ? -EAGAIN : static_cast<int>(got);
+        return true;
+    }
+
     /// It does not wait, so there is nothing that the ring could do better.
     [[gnu::cold, gnu::noinline]] bool try_once(Operation& op) noexcept {
         const UringLanes::Lanes* const lanes = lanes_.find(op.fd);
@@ -213,6 +234,11 @@ private:
     /// True: refused.
     [[gnu::noinline]] bool put_in_line(Operation& op) noexcept {
         op.backend_bits = as_itself;
+        if (is_file_call(op.code) && !ring_.has_call(op.code)) return hand_over(op);
+        if (op.code == OpCode::close && helper_.count() > 0 && end_helped(op.fd)) {
+            end_users(op);
+            return hand_over(op, true);
+        }
         Operation** const lane = lanes_.choose(op);
         if (op.code == OpCode::recv_pooled) op.backend_bits |= pooled;
         if (op.code == OpCode::write && op.offset == current_position) {
@@ -311,6 +337,8 @@ private:
     }
 
     void fill_submissions() {
+        if (!watch_helper()) [[unlikely]]
+            return;
         while (!queued_.empty()) {
             Operation& op = queued_.front();
             if (op.code == OpCode::close) [[unlikely]] {
@@ -390,7 +418,8 @@ private:
         const unsigned end = io_uring_smp_load_acquire(queue.ktail);
         for (unsigned at = first; at != end; ++at) {
             const io_uring_cqe* const cqe = &queue.cqes[at & queue.ring_mask];
-            if (cqe->user_data <= UringRing::timer_mark) [[unlikely]] {
+            if (cqe->user_data <= UringRing::helper_mark) [[unlikely]] {
+                if (cqe->user_data == UringRing::helper_mark) helper_has_news();
                 // (It may have waited for nothing but a lost cancel.)
                 if (cqe->user_data == UringRing::timer_mark && ring_.timer_ended(cqe->res))
                     cancels_.heard_nothing();
@@ -434,7 +463,7 @@ private:
                                                                          : enqueue(op);
         }
         const bool waits_by_itself =
-            op.code == OpCode::poll || op.code == OpCode::connect || op.code == OpCode::openat;
+            op.code == OpCode::poll || op.code == OpCode::connect || is_file_call(op.code);
         if (result == -EINTR || (result == -EAGAIN && !waits_by_itself)) {
             // An O_NONBLOCK file answers EAGAIN instead of waiting; nothing has happened yet.
             if (op.cancelling) return finish(op, -ECANCELED);
@@ -479,6 +508,69 @@ private:
     static bool is_message(const Operation& op) noexcept {
         return (op.code == OpCode::send || op.code == OpCode::recv) && !(op.flags & MSG_WAITALL);
     }
+    // --- what the kernel has no operation for, or this one not yet ---
+
+    /// True: refused. (It is counted already.)
+    [[gnu::noinline]] bool hand_over(Operation& op, bool waits_for_others = false) noexcept {
+        int error = 0;
+        if (!helper_.started()) [[unlikely]] {
+            error = helper_.begin([this](int event_fd) {
+                helper_event_ = event_fd;
+                return 0;
+            });
+        }
+        op.backend_bits = with_helper;
+        if (error == 0) error = helper_.hand_over(op, waits_for_others);
+        if (error != 0) {
+            --count_of(op);
+            op.backend_bits = as_itself;
+            op.result = -error;
+            return true;
+        }
+        ++busy_;
+        return false;
+    }
+    bool must_watch_helper() const noexcept { return helper_.count() > 0 && !watching_helper_; }
+    /// A poll, as long as the helper has something. False: there is no room in the queue.
+    bool watch_helper() {
+        if (!must_watch_helper()) return true;
+        io_uring_sqe* const entry = ring_.free_entry();
+        if (!entry) return false;
+        watching_helper_ = true;
+        ::io_uring_prep_poll_add(entry, helper_event_, POLLIN);
+        entry->user_data = UringRing::helper_mark;
+        return true;
+    }
+    [[gnu::noinline]] void helper_has_news() noexcept {
+        watching_helper_ = false;
+        OperationList done;
+        helper_.collect(done);
+        while (!done.empty()) finish_helped(done.pop_front());
+    }
+    void finish_helped(Operation& op) noexcept {
+        op.backend_bits = as_itself;
+        finish(op, op.result);
+    }
+    [[gnu::cold]] void cancel_helped(Operation& op) noexcept {
+        if (op.cancelling) return;
+        op.cancelling = true;  // if it runs, its result is the answer
+        ++cancelling_;
+        if (!helper_.take_back(op)) return;
+        op.result = -ECANCELED;
+        finish_helped(op);
+    }
+    /// True: something runs on `fd`.
+    [[gnu::cold]] bool end_helped(int fd) noexcept {
+        OperationList taken;
+        const bool running = helper_.end_all_on(fd, taken);
+        while (!taken.empty()) {
+            Operation& op = taken.pop_front();
+            op.result = -ECANCELED;
+            finish_helped(op);
+        }
+        return running;
+    }
+
     // --- receives into buffers of the pool ---
 
     static constexpr unsigned chunk_and_more = IORING_CQE_F_BUFFER | IORING_CQE_F_MORE;
@@ -548,11 +640,14 @@ private:
     UringLanes lanes_;
     OperationList queued_;
     UringCancels cancels_;
-    OperationList others_;        // in flight without a lane
-    OperationList held_;          // wait for the one in their lane
-    OperationList finished_;      // postponed
-    OperationList starved_;       // found no buffer
-    OperationList in_vain_;       // wait for what will not happen
+    OperationList others_;    // in flight without a lane
+    OperationList held_;      // wait for the one in their lane
+    OperationList finished_;  // postponed
+    OperationList starved_;   // found no buffer
+    OperationList in_vain_;   // wait for what will not happen
+    FileHelper helper_;
+    int helper_event_ = -1;
+    bool watching_helper_ = false;
     bool held_standing_ = false;  // there was a recv_pooled in `held_`
 };
 

@@ -16,8 +16,9 @@ namespace weft::detail {
 struct UringBits {
     // What the submission in flight for it is.
     static constexpr std::uint8_t as_itself = 0;
-    static constexpr std::uint8_t as_poll = 1;   // waits for readiness after an EAGAIN
-    static constexpr std::uint8_t as_retry = 2;  // was interrupted and goes again
+    static constexpr std::uint8_t as_poll = 1;      // waits for readiness after an EAGAIN
+    static constexpr std::uint8_t as_retry = 2;     // was interrupted and goes again
+    static constexpr std::uint8_t with_helper = 3;  // is with the helper threads
     static constexpr std::uint8_t what_it_is = 3;
     // And the lane that the operation belongs to.
     static constexpr std::uint8_t lane_in = 4;
@@ -78,8 +79,10 @@ public:
                 break;
             case OpCode::read:
             case OpCode::write:
+            case OpCode::readv:
+            case OpCode::writev:
                 if (op.offset != current_position) return nullptr;
-                reads = op.code == OpCode::read;
+                reads = op.code == OpCode::read || op.code == OpCode::readv;
                 break;
             default:
                 return nullptr;

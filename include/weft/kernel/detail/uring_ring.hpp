@@ -15,6 +15,7 @@
 #include "../backend.hpp"
 #include "quiet_write.hpp"
 #include "uring_flags.hpp"
+#include "uring_submission.hpp"
 
 namespace weft::detail {
 
@@ -50,6 +51,7 @@ public:
         cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
         waits_until_ = rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg");
         writes_quietly_ = rung(kernel_writes_quietly(), "nosignal");
+        file_calls_ = rung(file_calls_ != 0, "file_calls") ? file_calls_ : 0;
         if (!uring_feature_disabled("registered_ring") &&
             ::io_uring_register_ring_fd(&ring_) == 1) {
             rung(true, "registered_ring");
@@ -76,6 +78,11 @@ public:
     bool linux_6_0() const noexcept { return linux_6_0_; }
     /// Can a write be told not to raise SIGPIPE (6.18)?
     bool writes_quietly() const noexcept { return writes_quietly_; }
+    /// Has the kernel an operation for this call on a file (or is it old enough to be required)?
+    bool has_call(OpCode code) const noexcept {
+        return (file_calls_ >> static_cast<unsigned>(code) & 1) != 0 || code < OpCode::ftruncate ||
+               code == OpCode::statx;
+    }
     /// The flag of a receive that waits before it tries, where the kernel has it.
     std::uint16_t poll_first() const noexcept { return poll_first_; }
 
@@ -129,7 +136,9 @@ public:
         }
     }
 
-    static constexpr std::uint64_t timer_mark = 1;  // as user_data, where no operation's address is
+    // As user_data, where no operation's address is.
+    static constexpr std::uint64_t timer_mark = 1;
+    static constexpr std::uint64_t helper_mark = 2;  // what the helper threads have finished
 
     /// The completion of `timer_mark`. False: it has only made way for an earlier one.
     [[gnu::cold, gnu::noinline]] bool timer_ended(int result) noexcept {
@@ -179,7 +188,8 @@ private:
         constexpr int needed[] = {IORING_OP_READ,     IORING_OP_WRITE,        IORING_OP_RECV,
                                   IORING_OP_SEND,     IORING_OP_ACCEPT,       IORING_OP_CONNECT,
                                   IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE,
-                                  IORING_OP_OPENAT,   IORING_OP_FSYNC};
+                                  IORING_OP_OPENAT,   IORING_OP_FSYNC,        IORING_OP_READV,
+                                  IORING_OP_WRITEV,   IORING_OP_FALLOCATE,    IORING_OP_STATX};
         bool all = true;
         for (const int code : needed) all = all && ::io_uring_opcode_supported(probe, code);
         // POLL_FIRST cannot be probed for; it came with the release that brought IORING_OP_SOCKET.
@@ -188,6 +198,10 @@ private:
         // Nor can multishot receives; they came with this one.
         constexpr int op_send_zc = 47;
         linux_6_0_ = ::io_uring_opcode_supported(probe, op_send_zc) != 0;
+        for (const auto& call : uring_file_calls) {
+            if (::io_uring_opcode_supported(probe, call.uring))
+                file_calls_ |= 1U << static_cast<unsigned>(call.code);
+        }
         ::io_uring_free_probe(probe);
         if (!all) throw_system_error(ENOSYS, "io_uring without an operation that weft needs");
     }
@@ -258,6 +272,7 @@ private:
     int refused_ = 0;                 // in a row
     std::uint64_t& entered_;          // counts system calls
     const bool pollable_;
+    std::uint32_t file_calls_ = 0;  // bits by OpCode: optional ones that the kernel has
     bool linux_5_19_ = false;
     bool linux_6_0_ = false;
     bool cqe_skip_ = false;

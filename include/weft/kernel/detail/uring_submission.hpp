@@ -5,6 +5,8 @@
 #include <liburing.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 
 #include <cstdint>
 #include <cstring>
@@ -12,6 +14,7 @@
 #include "../operation.hpp"
 #include "attempt.hpp"
 #include "quiet_write.hpp"
+#include "uring_flags.hpp"
 #include "uring_lanes.hpp"
 
 namespace weft::detail {
@@ -61,6 +64,54 @@ inline void prepare_readiness(io_uring_sqe& entry, const Operation& op) noexcept
     ::io_uring_prep_poll_add(&entry, op.fd, in ? POLLIN : POLLOUT);
 }
 
+/// Operations that not every kernel with io_uring has; what has none is made by the helper.
+inline constexpr struct {
+    OpCode code;
+    int uring;
+} uring_file_calls[] = {
+    {OpCode::renameat, IORING_OP_RENAMEAT},    // 5.11
+    {OpCode::unlinkat, IORING_OP_UNLINKAT},    // 5.11
+    {OpCode::mkdirat, IORING_OP_MKDIRAT},      // 5.15
+    {OpCode::linkat, IORING_OP_LINKAT},        // 5.15
+    {OpCode::symlinkat, IORING_OP_SYMLINKAT},  // 5.15
+    {OpCode::ftruncate, uring_op_ftruncate},   // 6.9
+};
+
+[[gnu::noinline]] inline void prepare_file_call(io_uring_sqe& entry, const Operation& op) noexcept {
+    const auto* const path = static_cast<const char*>(op.address);
+    const auto* const second = reinterpret_cast<const char*>(op.offset);
+    const auto* const pieces = static_cast<const iovec*>(op.address);
+    const int folder = static_cast<int>(op.length);
+    const int flags = static_cast<int>(op.flags);
+    switch (op.code) {
+        case OpCode::readv:
+            return ::io_uring_prep_readv(&entry, op.fd, pieces, op.length, op.offset);
+        case OpCode::writev:
+            return ::io_uring_prep_writev(&entry, op.fd, pieces, op.length, op.offset);
+        case OpCode::fallocate:
+            return ::io_uring_prep_fallocate(
+                &entry, op.fd, flags, static_cast<off_t>(op.offset),
+                static_cast<off_t>(reinterpret_cast<std::uintptr_t>(op.address)));
+        case OpCode::ftruncate:
+            return ::io_uring_prep_rw(uring_op_ftruncate, &entry, op.fd, nullptr, 0, op.offset);
+        case OpCode::statx:
+            return ::io_uring_prep_statx(&entry, op.fd, path, flags, op.length,
+                                         reinterpret_cast<struct statx*>(op.offset));
+        case OpCode::renameat:
+            return ::io_uring_prep_renameat(&entry, op.fd, path, folder, second, op.flags);
+        case OpCode::unlinkat:
+            return ::io_uring_prep_unlinkat(&entry, op.fd, path, flags);
+        case OpCode::mkdirat:
+            return ::io_uring_prep_mkdirat(&entry, op.fd, path, op.length);
+        case OpCode::linkat:
+            return ::io_uring_prep_linkat(&entry, op.fd, path, folder, second, flags);
+        case OpCode::symlinkat:
+            return ::io_uring_prep_symlinkat(&entry, path, folder, second);
+        default:
+            return ::io_uring_prep_nop(&entry);  // (goes to the helper)
+    }
+}
+
 /// All but receives into the pool's buffers.
 inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll_first) noexcept {
     switch (op.code) {
@@ -108,6 +159,8 @@ inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll
         case OpCode::fsync:
             ::io_uring_prep_fsync(&entry, op.fd, op.flags ? IORING_FSYNC_DATASYNC : 0U);
             break;
+        default:
+            prepare_file_call(entry, op);
     }
 }
 
