@@ -14,6 +14,7 @@ ROOMS = [
     "process",
     "together",
     "deadline",
+    "fs",
     "net",
     "thread",
     "signal",

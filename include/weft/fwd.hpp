@@ -117,6 +117,13 @@ struct Accepted;
 struct ReceivedDescriptors;
 }  // namespace io
 
+// fs
+class File;
+class FileInfo;
+class OpenMode;
+enum class FileLock : unsigned char;
+enum class Seek : unsigned char;
+
 // deadline
 class Timeout;
 

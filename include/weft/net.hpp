@@ -9,6 +9,7 @@
 #include "net/io.hpp"
 #include "net/listen_fds.hpp"
 #include "net/open_datagram.hpp"
+#include "net/operation_wait.hpp"
 #include "net/pass_descriptors.hpp"
 #include "net/resolve.hpp"
 #include "net/serve.hpp"

@@ -4,6 +4,7 @@
 
 #include "base.hpp"
 #include "deadline.hpp"
+#include "fs.hpp"
 #include "kernel.hpp"
 #include "net.hpp"
 #include "patterns.hpp"

@@ -13,7 +13,7 @@
 #include "../../runtime/loop.hpp"
 #include "../../runtime/timer_heap.hpp"
 #include "../address.hpp"
-#include "operation_wait.hpp"
+#include "../operation_wait.hpp"
 #include "retried_wait.hpp"
 
 namespace weft::detail {

@@ -15,7 +15,7 @@
 #include "../../kernel/operation.hpp"
 #include "../../runtime/loop.hpp"
 #include "../address.hpp"
-#include "operation_wait.hpp"
+#include "../operation_wait.hpp"
 #include "retried_wait.hpp"
 
 namespace weft {

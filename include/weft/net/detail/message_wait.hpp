@@ -13,7 +13,7 @@
 #include "../../base/error.hpp"
 #include "../../kernel/operation.hpp"
 #include "../address.hpp"
-#include "operation_wait.hpp"
+#include "../operation_wait.hpp"
 
 namespace weft::detail {
 

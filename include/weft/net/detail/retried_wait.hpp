@@ -10,7 +10,7 @@
 #include "../../base/std_parts.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../runtime/timer_heap.hpp"
-#include "operation_wait.hpp"
+#include "../operation_wait.hpp"
 
 namespace weft::detail {
 

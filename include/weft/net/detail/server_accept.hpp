@@ -22,8 +22,8 @@
 #include "../../task/sleep.hpp"
 #include "../../task/task.hpp"
 #include "../io.hpp"
+#include "../operation_wait.hpp"
 #include "../stream.hpp"
-#include "operation_wait.hpp"
 #include "server_state.hpp"
 
 namespace weft::detail {

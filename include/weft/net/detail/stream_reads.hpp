@@ -28,9 +28,9 @@
 #include "../../runtime/task_core.hpp"
 #include "../../task/coro.hpp"
 #include "../chunk.hpp"
+#include "../operation_wait.hpp"
 #include "carried_call.hpp"
 #include "chunk_source.hpp"
-#include "operation_wait.hpp"
 #include "stream_state.hpp"
 
 namespace weft::detail {

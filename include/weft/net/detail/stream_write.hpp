@@ -14,8 +14,8 @@
 #include "../../base/ref.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../runtime/loop.hpp"
+#include "../operation_wait.hpp"
 #include "carried_call.hpp"
-#include "operation_wait.hpp"
 #include "stream_state.hpp"
 
 namespace weft::detail {

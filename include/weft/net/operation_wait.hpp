@@ -8,15 +8,15 @@
 #include <cstdint>
 #include <string>
 
-#include "../../base/c_text.hpp"
-#include "../../base/config.hpp"
-#include "../../base/error.hpp"
-#include "../../base/fd.hpp"
-#include "../../base/std_parts.hpp"
-#include "../../kernel/operation.hpp"
-#include "../../runtime/loop.hpp"
-#include "../../runtime/task_core.hpp"
-#include "../address.hpp"
+#include "../base/c_text.hpp"
+#include "../base/config.hpp"
+#include "../base/error.hpp"
+#include "../base/fd.hpp"
+#include "../base/std_parts.hpp"
+#include "../kernel/operation.hpp"
+#include "../runtime/loop.hpp"
+#include "../runtime/task_core.hpp"
+#include "address.hpp"
 
 namespace weft::detail {
 
@@ -74,10 +74,6 @@ protected:
     }
     std::size_t transferred() const { return static_cast<std::size_t>(checked()); }
 
-    bool asked_ = false;  // our task was cancelled (ECANCELED alone means: closed by somebody)
-    TaskCore* task_ = nullptr;
-
-private:
     /// Not begun, so it certainly did not happen.
     [[gnu::cold, gnu::noinline]] bool strike_first() noexcept {
         asked_ = true;
@@ -85,6 +81,11 @@ private:
         task_->loop->wake(*task_);
         return true;
     }
+
+    bool asked_ = false;  // our task was cancelled (ECANCELED alone means: closed by somebody)
+    TaskCore* task_ = nullptr;
+
+private:
     static void completed(Operation& op) noexcept {
         auto& self = static_cast<OperationWait&>(op);
         self.task_->loop->wake(*self.task_);
@@ -95,7 +96,7 @@ private:
 #if WEFT_BODIES
 [[gnu::noinline]] WEFT_INLINE void OperationWait::fail() const {
     if (await_cancelled()) task_->loop->throw_cancelled();
-    throw_system_error(-result, call_and_object(*this));
+    throw_system_error(-result, describe().text(*this));
 }
 #endif
 
@@ -122,10 +123,23 @@ protected:
         const auto* const to = static_cast<const sockaddr*>(op.address);
         return concat({"connect ", Address::from(to, op.length).to_string()});
     }
-    if (op.code == OpCode::openat) {
-        return concat({"open ", in_quotes(static_cast<const char*>(op.address))});
+    const auto* const path = static_cast<const char*>(op.address);
+    const auto* const second = reinterpret_cast<const char*>(op.offset);
+    switch (op.code) {
+        case OpCode::openat:
+            return concat({"open ", in_quotes(path)});
+        case OpCode::statx:
+        case OpCode::unlinkat:
+        case OpCode::mkdirat:
+            return concat({name_of(op.code), " ", in_quotes(path)});
+        case OpCode::renameat:
+        case OpCode::linkat:
+            return concat({name_of(op.code), " ", in_quotes(path), " to ", in_quotes(second)});
+        case OpCode::symlinkat:
+            return concat({name_of(op.code), " ", in_quotes(second), " to ", in_quotes(path)});
+        default:
+            return fd_text(name_of(op.code), op.fd);
     }
-    return fd_text(name_of(op.code), op.fd);
 }
 #endif
 
