@@ -21,10 +21,10 @@ class [[nodiscard]] [[gnu::warn_unused]] BlockingWait final : public OperationWa
                                                               private BlockingCall {
 public:
     /// `number`: the descriptor that it uses, or -1; what it is called in an error: `name "path"`.
-    BlockingWait(const char* name, int number, const std::string& path, Fn call) noexcept
+    BlockingWait(const char* name, int number, const std::string& path, Fn fn) noexcept
         : OperationWait(OpCode::blocking_call),
           BlockingCall{&make},
-          call_(std::move(call)),
+          call_(std::move(fn)),
           name_(name),
           path_(path) {
         fd = number;
@@ -52,9 +52,9 @@ private:
 /// `path` and what `call` refers to outlive the await. (The call is copied: name a lambda that
 /// captures anything with a destructor.)
 template <class Fn>
-BlockingWait<Fn> blocking(const char* name, int number, const std::string& path, Fn call) noexcept {
+BlockingWait<Fn> blocking(const char* name, int number, const std::string& path, Fn fn) noexcept {
     static_assert(std::is_trivially_destructible_v<Fn>, "g++ 12 destroys it twice in an await");
-    return BlockingWait<Fn>(name, number, path, std::move(call));
+    return BlockingWait<Fn>(name, number, path, std::move(fn));
 }
 
 }  // namespace weft::detail

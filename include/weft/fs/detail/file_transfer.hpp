@@ -273,11 +273,11 @@ inline TaskCore* FileTransferWait::cancel() noexcept {
     if (file.leaving_position) return;
     file.leaving_position = true;
     while (!file.position_in_use && !file.line.empty()) {
-        auto& next = static_cast<FileTransferWait&>(file.line.pop_front());
-        next.in_line_ = false;
-        next.fd = file.fd.get();
+        auto& waiter = static_cast<FileTransferWait&>(file.line.pop_front());
+        waiter.in_line_ = false;
+        waiter.fd = file.fd.get();
         file.position_in_use = true;
-        if (next.begin()) next.task_->loop->wake(*next.task_);
+        if (waiter.begin()) waiter.task_->loop->wake(*waiter.task_);
     }
     file.leaving_position = false;
 }

@@ -21,9 +21,9 @@ namespace weft::detail {
 /// A Unix socket whose listener's queue is full answers EAGAIN, and nothing ever says when to try
 /// again: that is what the timer is for. The backend has nothing then that a close could end, so
 /// each try makes sure that the number is still this socket's.
-class [[nodiscard]] [[gnu::warn_unused]] ConnectAwaiter : public RetriedWait<ConnectAwaiter> {
+class ConnectWait : public RetriedWait<ConnectWait> {
 public:
-    ConnectAwaiter(int descriptor, const Address& to) noexcept
+    ConnectWait(int descriptor, const Address& to) noexcept
         : RetriedWait(OpCode::connect), to_(to) {
         fd = descriptor;
         address = to_.data();
@@ -38,9 +38,7 @@ public:
         checked();
     }
 
-private:
-    friend class RetriedWait<ConnectAwaiter>;
-
+    // For RetriedWait, which is no friend: g++ takes a protected destructor with one for accessible.
     bool comes_too_early() noexcept {
         if (result != -EAGAIN) return false;
         if (cookie_ == 0) cookie_ = cookie_of(fd);  // not a Unix socket: that it pauses is rare
@@ -48,6 +46,10 @@ private:
     }
     bool is_still_meant() const noexcept { return cookie_ == 0 || cookie_of(fd) == cookie_; }
 
+protected:
+    ~ConnectWait() = default;
+
+private:
     /// Where nobody listens on a port that the kernel gives to sockets which connect, one of them
     /// may be given the very port that it connects to: TCP then connects it with itself. For the
     /// user that is a server that does not answer, and it keeps the server from its port.
@@ -63,14 +65,19 @@ private:
     std::uint64_t cookie_ = 0;
 };
 
+class [[nodiscard]] [[gnu::warn_unused]] ConnectAwaiter final : public ConnectWait {
+public:
+    using ConnectWait::ConnectWait;
+};
+
 /// One that gives up after a while, with ETIMEDOUT; a limit of 0 is none.
-class [[nodiscard]] TimedConnect final : public ConnectAwaiter {
+class [[nodiscard]] TimedConnect final : public ConnectWait {
 public:
     TimedConnect(int descriptor, const Address& to, Nanoseconds limit) noexcept
-        : ConnectAwaiter(descriptor, to), limit_(*this, limit) {}
+        : ConnectWait(descriptor, to), limit_(*this, limit) {}
     bool await_suspend(std::coroutine_handle<> handle) {
         limit_.start();
-        if (ConnectAwaiter::await_suspend(handle)) return true;
+        if (ConnectWait::await_suspend(handle)) return true;
         limit_.stop();
         return false;
     }
@@ -79,7 +86,7 @@ public:
         check_leftover();
         // (A connection that was made all the same is one, and a cancel of our task is told.)
         if (limit_.is_over && !task_->must_cancel && await_cancelled()) result = -ETIMEDOUT;
-        ConnectAwaiter::await_resume();
+        ConnectWait::await_resume();
     }
 
 private:
@@ -110,7 +117,7 @@ private:
 
 #if WEFT_BODIES
 /// Then it is disconnected: it is what it was before.
-[[gnu::cold, gnu::noinline]] WEFT_INLINE bool ConnectAwaiter::is_connected_to_itself() noexcept {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE bool ConnectWait::is_connected_to_itself() noexcept {
     if (to_.family() != AF_INET && to_.family() != AF_INET6) return false;
     Address local;
     if (::getsockname(fd, local.data(), local.size_for_filling()) != 0) return false;
