@@ -393,8 +393,8 @@ WEFT_TEST_CASE("when the grace is over those who still wait for room are let go"
 
 TEST_CASE("a full server that stops may be destroyed or cancelled after any turn") {
     const weft::testing::DescriptorCensus before;
-    const auto scenario = []() -> Coro<void> {
-        Limited limited;
+    Limited limited;
+    const auto scenario = [&limited]() -> Coro<void> {
         Server server = co_await limited.start();
         const std::vector<Fd> clients = askers(server, 6);
         co_await turns(4);
