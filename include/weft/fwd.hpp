@@ -35,7 +35,9 @@ class AnyFuture;
 class AnyTask;
 class ContextToken;
 class DoneHandle;
+class Interval;
 class Runner;
+enum class MissedTicks : unsigned char;
 struct TaskOptions;
 template <class T>
 class AsyncGenerator;

@@ -8,6 +8,7 @@
 #include "task/coro.hpp"
 #include "task/future.hpp"
 #include "task/future_state.hpp"
+#include "task/interval.hpp"
 #include "task/run.hpp"
 #include "task/sleep.hpp"
 #include "task/task.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// sleep, sleep_until, yield: waiting for time, and for one's next turn.
+// sleep, sleep_until, sleep_forever, yield: waiting for time, for nothing, for one's next turn.
 #pragma once
 
 #include <coroutine>
@@ -18,6 +18,7 @@ class SleepAwaiter;
 template <class T>
 class SleepWithResult;
 class YieldAwaiter;
+class ForeverAwaiter;
 }  // namespace detail
 
 /// Suspends for at least `delay`; a delay <= 0 lets everything else that is ready run once. Where
@@ -37,6 +38,11 @@ detail::SleepWithResult<std::decay_t<T>> sleep(std::chrono::duration<Rep, Period
 /// Suspends until the loop's clock (`EventLoop::time`) shows `when`.
 /// Cancel:   at once; the timer is removed.
 detail::SleepAwaiter sleep_until(TimePoint when);
+
+/// Suspends until it is cancelled.
+/// Throws:   CancelledError.
+/// Cancel:   at once.
+detail::ForeverAwaiter sleep_forever() noexcept;
 
 /// Lets everything else that is ready run once.
 /// Cancel:   delivered when the task runs again.
@@ -100,6 +106,8 @@ public:
     WaitInfo describe() const noexcept override { return {"sleep"}; }
 
 protected:
+    // An awaiter for somebody else's deadline, who knows what its end means.
+    TaskCore& task() const noexcept { return *task_; }
     SleepWait(Nanoseconds time, Kind kind) noexcept : Timer(&over), kind_(kind) { deadline = time; }
     ~SleepWait() {
         if (armed()) task_->loop->disarm(*this);
@@ -117,6 +125,28 @@ private:
 
     Kind kind_;
     bool cancelled_ = false;
+    TaskCore* task_ = nullptr;
+};
+
+/// (Without a timer: virtual time would jump to its deadline.)
+class [[nodiscard]] [[gnu::warn_unused]] ForeverAwaiter final : public Suspension {
+public:
+    ForeverAwaiter() noexcept = default;
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) {
+        task_ = &get_running_loop().suspend(handle, *this);
+        if (task_->must_cancel) task_->loop->wake(*task_);
+    }
+    bool await_cancelled() const noexcept { return true; }
+    void await_resume() const { task_->loop->throw_cancelled(); }
+
+    TaskCore* cancel() noexcept override {
+        task_->loop->wake(*task_);
+        return nullptr;
+    }
+    WaitInfo describe() const noexcept override { return {"a cancel"}; }
+
+private:
     TaskCore* task_ = nullptr;
 };
 
@@ -158,6 +188,8 @@ detail::SleepWithResult<std::decay_t<T>> sleep(std::chrono::duration<Rep, Period
 inline detail::SleepAwaiter sleep_until(TimePoint when) {
     return detail::SleepAwaiter(detail::to_deadline(when), detail::SleepAwaiter::Kind::deadline);
 }
+
+inline detail::ForeverAwaiter sleep_forever() noexcept { return detail::ForeverAwaiter(); }
 
 inline detail::YieldAwaiter yield() noexcept { return detail::YieldAwaiter(); }
 
