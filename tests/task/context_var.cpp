@@ -3,11 +3,13 @@
 #include <weft/deadline/clean_up.hpp>
 #include <weft/task/context_var.hpp>
 #include <weft/task/future.hpp>
+#include <weft/task/run.hpp>
 #include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -227,6 +229,31 @@ WEFT_TEST_CASE("a task that uses no variable has nothing of them", "[context]") 
     REQUIRE(extras->context.get() != nullptr);
     co_await child;
     co_await inherits;
+}
+
+TEST_CASE("what one run of a Runner sets holds for the next, and for nobody else", "[context]") {
+    number.set(3);  // the thread's own, as at the beginning of a program
+    {
+        weft::Runner runner(weft::testing::options());
+        const auto next = []() -> Coro<int> {
+            const int before = number.get();
+            number.set(before + 10);
+            co_await weft::yield();
+            co_return before;
+        };
+        const auto fails = []() -> Coro<void> {
+            number.set(50);
+            throw std::runtime_error("from main");
+            co_return;
+        };
+        CHECK(runner.run(next) == 3);
+        CHECK(runner.run(next) == 13);
+        CHECK_THROWS(runner.run(fails));
+        CHECK(runner.run(next) == 50);
+        CHECK(weft::testing::run(next) == 3);
+    }
+    CHECK(number.get() == 3);
+    number.set(1);
 }
 
 }  // namespace context_var_test

@@ -8,13 +8,16 @@
 
 #include "../base/config.hpp"
 #include "../base/options.hpp"
+#include "../runtime/context.hpp"
 #include "../runtime/loop.hpp"
 #include "detail/run_signals.hpp"
 #include "task.hpp"
 
 namespace weft {
 
-/// A loop for several `run` calls in a row, that ends like `weft::run` does.
+/// A loop for several `run` calls in a row, that ends like `weft::run` does. What one of them has
+/// set of context variables holds for the next. (It also gives a loop that is another one's guest a
+/// proper end: see `EventLoop::fd`.)
 class Runner {
 public:
     explicit Runner(RunOptions options = {});
@@ -29,7 +32,7 @@ public:
     template <class T>
     T run(Coro<T> main) {
         refuse_nested();
-        Task<T> task = loop_.create_task(std::move(main), detail::File(), detail::Line());
+        Task<T> task = begin(std::move(main));
         finish(*task.core());
         return std::move(task).result();
     }
@@ -47,8 +50,15 @@ public:
     void close();
 
 private:
+    template <class T>
+    Task<T> begin(Coro<T> main) {
+        detail::ContextRef context = context_for_main();
+        const detail::AmbientScope scope(context);
+        return loop_.create_task(std::move(main), detail::File(), detail::Line());
+    }
     // What `run` does without knowing the type.
     static void refuse_nested();
+    detail::ContextRef context_for_main();
     void finish(detail::FutureCore& task);
 
     std::string name_;
@@ -56,6 +66,8 @@ private:
     bool handles_sigint_;
     int stop_signal_;
     Duration grace_;
+    bool has_run_ = false;
+    detail::ContextRef context_;
     EventLoop loop_;
 };
 
@@ -136,12 +148,19 @@ decltype(auto) run(Fn&& fn, RunOptions options = {}) {
         detail::throw_runtime_error("run: an event loop is already running on this thread");
 }
 
+/// The first one begins with what the thread has.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE detail::ContextRef Runner::context_for_main() {
+    const bool first = !std::exchange(has_run_, true);
+    return detail::ContextRef(first ? detail::ambient_context : context_.get());
+}
+
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::finish(detail::FutureCore& task) {
     auto& main = static_cast<detail::TaskCore&>(task);
     main.make_extras().name = name_;
     detail::RunSignals signals(loop_, main, grace_);
     signals.watch(handles_sigint_, stop_signal_);
     loop_.run_until_done(task);
+    context_ = detail::ContextRef(main.make_extras().context.get());
     signals.throw_if_stopped();
 }
 #endif
