@@ -12,6 +12,7 @@ ROOMS = [
     "testing",
     "patterns",
     "process",
+    "streams",
     "together",
     "deadline",
     "fs",

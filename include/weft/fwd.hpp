@@ -147,6 +147,12 @@ class WaitResult;
 template <class T>
 class Winner;
 
+// streams
+struct Pipe;
+struct Pty;
+struct PtyOptions;
+struct StreamPair;
+
 // process
 class Command;
 class Environment;

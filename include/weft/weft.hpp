@@ -12,6 +12,7 @@
 #include "queue.hpp"
 #include "runtime.hpp"
 #include "signal.hpp"
+#include "streams.hpp"
 #include "sync.hpp"
 #include "task.hpp"
 #include "thread.hpp"

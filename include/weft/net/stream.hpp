@@ -28,6 +28,7 @@
 namespace weft {
 namespace detail {
 struct ServerState;
+struct StreamAccess;
 }  // namespace detail
 
 /// A connection: a TCP or Unix stream socket, a pipe, a terminal, memory, TLS, or what somebody has
@@ -165,6 +166,7 @@ public:
 
 private:
     friend struct detail::ServerState;
+    friend struct detail::StreamAccess;
 
     detail::StreamState& state() const {
         if (!state_) [[unlikely]]
@@ -192,6 +194,12 @@ Stream make_stream(Args&&... args) {
 }
 
 namespace detail {
+
+/// For what works with any stream.
+struct StreamAccess {
+    /// Throws:   RuntimeError where it was moved from.
+    static StreamState& state(const Stream& stream) { return stream.state(); }
+};
 
 /// For who knows that it is a socket.
 inline Stream socket_stream(Fd socket) {

@@ -57,6 +57,9 @@ public:
     /// The same at once, without a farewell: the peer must not take what it has for the whole.
     virtual void abort() noexcept = 0;
 
+    /// The Stream has gone while somebody waits: `close`, as far as that needs no waiting.
+    virtual void let_go() noexcept { abort(); }
+
     /// Reads what is there already.
     /// Returns:  bytes read; 0: the peer has closed; nothing: nothing has arrived, or the transport
     ///           cannot tell.

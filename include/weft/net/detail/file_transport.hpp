@@ -32,18 +32,27 @@
 
 namespace weft::detail {
 
-/// Finds out what kind of file it is.
-Ref<StreamState> make_stream_state(Fd file);
+/// Finds out what kind of file it is. One that `awaits_writer` is a FIFO whose first writer may be
+/// yet to come: until then it is not at its end.
+Ref<StreamState> make_stream_state(Fd file, bool awaits_writer = false);
 
 #if WEFT_BODIES
 /// Reads and writes go on from the file's own position. Whether others, who may share the file
 /// (a shell's terminal), find it blocking is left as it is.
 class FileTransport final : public Transport {
 public:
-    FileTransport(Fd file, mode_t mode) noexcept
-        : file_(std::move(file)), number_(file_.get()), mode_(mode) {}
+    FileTransport(Fd file, mode_t mode, bool awaits_writer) noexcept
+        : file_(std::move(file)),
+          number_(file_.get()),
+          mode_(mode),
+          awaits_writer_(awaits_writer) {}
 
     Coro<std::size_t> read_some(MutableBuffer into) override {
+        // (poll(2) tells the two apart, read(2) does not.)
+        if (awaits_writer_) {
+            co_await io::poll(file_.get(), POLLIN);
+            awaits_writer_ = false;
+        }
         if (!S_ISCHR(mode_)) co_return co_await io::read(file_.get(), into);
         std::size_t count = 0;
         try {
@@ -69,6 +78,11 @@ public:
     void abort() noexcept override { DetachedClose::begin(*EventLoop::running(), file_); }
 
     std::optional<std::size_t> try_read(MutableBuffer into) override {
+        if (awaits_writer_) {
+            pollfd one{file_.get(), POLLIN, 0};
+            if (::poll(&one, 1, 0) == 0) return std::nullopt;
+            awaits_writer_ = false;
+        }
         const iovec piece{into.data(), into.size()};
         ssize_t count = ::preadv2(file_.get(), &piece, 1, -1, RWF_NOWAIT);
         if (count < 0 && (errno == EOPNOTSUPP || errno == ENOSYS) && !S_ISREG(mode_)) {
@@ -91,15 +105,16 @@ private:
     Fd file_;
     int number_;  // for messages
     mode_t mode_;
+    bool awaits_writer_;
 };
 
-WEFT_INLINE Ref<StreamState> make_stream_state(Fd file) {
+WEFT_INLINE Ref<StreamState> make_stream_state(Fd file, bool awaits_writer) {
     struct stat status {};
     // (What is no descriptor says so when it is used.)
     if (::fstat(file.get(), &status) != 0 || S_ISSOCK(status.st_mode))
         return Ref<StreamState>(new StreamState(std::move(file)));
-    return Ref<StreamState>(
-        new StreamState(Owned<Transport>(new FileTransport(std::move(file), status.st_mode))));
+    return Ref<StreamState>(new StreamState(
+        Owned<Transport>(new FileTransport(std::move(file), status.st_mode, awaits_writer))));
 }
 #endif
 

@@ -90,6 +90,8 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     void read_in_chunks();
     /// The socket, or what is below.
     int number() const noexcept;
+    /// A read finds bytes without the kernel.
+    bool has_buffered() const noexcept;
 
     std::string take(std::size_t count) {
         std::string text(buffer.view().substr(0, count));
@@ -153,6 +155,8 @@ Coro<std::size_t> carried_read(StreamState& stream, MutableBuffer into);
 Coro<std::size_t> carried_chunk(StreamState& stream);
 /// All of it.
 Coro<std::size_t> carried_write(StreamState& stream, ConstBuffer from);
+/// At least one byte of it, as Transport::write_some; of any stream.
+Coro<std::size_t> write_once(Ref<StreamState> stream, ConstBuffer from);
 Coro<void> end_writing(Ref<StreamState> stream);
 Coro<void> close_stream(Ref<StreamState> stream);
 /// The peer is told at once (RST) where there is such a thing, and reads and writes end.
@@ -176,6 +180,10 @@ void reset_connection(int socket) noexcept;
 }
 [[gnu::noinline]] WEFT_INLINE int StreamState::number() const noexcept {
     return carrier ? carrier->transport->fd() : fd.get();
+}
+[[gnu::noinline]] WEFT_INLINE bool StreamState::has_buffered() const noexcept {
+    return buffer.size() > 0 || (chunks && chunks->has_data()) ||
+           (carrier && carrier->transport->has_buffered());
 }
 [[gnu::cold]] WEFT_INLINE void StreamState::throw_second_reader() {
     throw_runtime_error("weft: two tasks read from one stream");
@@ -211,7 +219,7 @@ private:
     EventLoop* const loop = EventLoop::running();
     if (!loop) return;  // (Nobody waits: its frames are being destroyed.)
     if (carrier) {
-        if (!std::exchange(carrier->closed, true)) carrier->transport->abort();
+        if (!std::exchange(carrier->closed, true)) carrier->transport->let_go();
     } else if (fd) {
         DetachedClose::begin(*loop, fd);
     }
@@ -219,6 +227,8 @@ private:
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamState::abort() noexcept {
     if (fd) reset_connection(fd.get());
+    if (carrier && EventLoop::running() && !std::exchange(carrier->closed, true))
+        carrier->transport->abort();
     abandon();
     if (!EventLoop::running()) fd.reset();
 }
@@ -290,6 +300,20 @@ WEFT_INLINE Coro<std::size_t> carried_write(StreamState& stream, ConstBuffer fro
         done += count;
     }
     co_return done;
+}
+
+WEFT_INLINE Coro<std::size_t> write_once(Ref<StreamState> stream, ConstBuffer from) {
+    std::size_t count = 0;
+    if (!stream->carrier) {
+        count = co_await io::send(stream->fd.get(), from);
+    } else {
+        Carrier& carrier = *stream->carrier;
+        const Lock::Guard turn = co_await carrier.writing.scoped();
+        carrier.require_open("write");
+        count = co_await carrier.transport->write_some(from);
+    }
+    stream->written += count;
+    co_return count;
 }
 
 WEFT_INLINE Coro<void> end_writing(Ref<StreamState> stream) {
