@@ -95,11 +95,13 @@ class SignalStream;
 template <class T>
 class ConcurrentFuture;
 class StopToken;
-class ThreadPool;
 template <class T>
 class ThreadChannel;
+class ThreadPool;
+class Worker;
 struct AbandonOnCancel;
 struct ThreadPoolOptions;
+struct WorkersOptions;
 
 // net
 class Address;

@@ -3,5 +3,6 @@
 #pragma once
 
 #include "thread/run_threadsafe.hpp"
+#include "thread/run_workers.hpp"
 #include "thread/thread_channel.hpp"
 #include "thread/thread_pool.hpp"
