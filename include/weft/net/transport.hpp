@@ -60,6 +60,11 @@ public:
     /// The Stream has gone while somebody waits: `close`, as far as that needs no waiting.
     virtual void let_go() noexcept { abort(); }
 
+    /// The server whose connection this is stops: reads are to find the end when they have returned
+    /// what has arrived, as after shutdown(2) with SHUT_RD. (See `Server::shutdown`; a transport
+    /// that no server makes its connections into need not care.)
+    virtual void end_reads() noexcept {}
+
     /// Reads what is there already.
     /// Returns:  bytes read; 0: the peer has closed; nothing: nothing has arrived, or the transport
     ///           cannot tell.

@@ -29,9 +29,17 @@
 namespace weft::detail {
 
 #if WEFT_BODIES
-[[gnu::cold]] inline Coro<void> upgrade_and_handle(Ref<ServerState> server, Stream stream) {
-    Stream upgraded = co_await server->upgrade(std::move(stream));
-    co_await server->handler(std::move(upgraded));
+/// A stop lets it come to its end, until half of the grace is over.
+[[gnu::cold]] inline Coro<Stream> upgraded(Ref<ServerState> server, Stream plain) {
+    const Upgrading here(*server, plain);
+    Stream stream = co_await server->upgrade(std::move(plain));
+    co_return std::move(stream);
+}
+
+[[gnu::cold]] inline Coro<void> upgrade_and_handle(Ref<ServerState> server, Stream plain) {
+    Stream stream = co_await upgraded(server, std::move(plain));
+    server->adopt_upgraded(stream);
+    co_await server->handler(std::move(stream));
 }
 
 inline Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {

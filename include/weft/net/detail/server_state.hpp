@@ -45,6 +45,20 @@ private:
     TaskCore* task_;
 };
 
+struct UpgradeTag {};
+
+/// A connection that is not what its handler is to get yet, and in no list of streams: nobody but
+/// its upgrade knows what may be done to it. Ended by a cancel.
+class Upgrading : public ListNode<UpgradeTag> {
+public:
+    Upgrading(ServerState& server, Stream& plain) noexcept;
+    ~Upgrading() { unlink(); }
+    void cancel() noexcept { task_->loop->cancel(*task_, "the server ends its connections"); }
+
+private:
+    TaskCore* task_;
+};
+
 /// Shared by the Server, its accept tasks and its handlers. Of the loop's thread alone.
 struct ServerState : Counted<ServerState> {
     struct Listener {
@@ -65,8 +79,13 @@ struct ServerState : Counted<ServerState> {
     /// A new connection is the server's until its socket is closed, whoever has the stream then.
     void adopt(Stream& stream) noexcept {
         streams.push_back(*stream.state_);
-        if (stopping) [[unlikely]]
+        if (stopping && !upgrade) [[unlikely]]
             end_reads_of_asker(stream.fd());
+    }
+    static void give_up(Stream& stream) noexcept { stream.state_->unlink(); }
+    /// The same for what an upgrade has made of one.
+    void adopt_upgraded(Stream& stream) noexcept {
+        if (!stream.state_->linked()) streams.push_back(*stream.state_);
     }
     /// No handler is to begin before another one has ended.
     bool is_full() const noexcept { return limit != 0 && connections >= limit; }
@@ -84,10 +103,12 @@ struct ServerState : Counted<ServerState> {
 
     /// Reads of the connections that there are find the end when they have read what there is.
     void end_reads() noexcept { shut(SHUT_RD); }
+    void end_upgrades() noexcept;
     /// The same for a connection from the backlog, if what it asks for has arrived already.
     static void end_reads_of_asker(int socket) noexcept;
     void close_clients() noexcept {
         held.clear();
+        end_upgrades();
         shut(SHUT_RDWR);
     }
     void abort_clients() noexcept;
@@ -103,7 +124,8 @@ struct ServerState : Counted<ServerState> {
     std::vector<Fd> held;  // out of the backlog of a server that stops and is full
     IntrusiveList<StreamState, ServedTag> streams;
     IntrusiveList<Handling> handlers;  // those that have begun
-    std::size_t connections = 0;       // whose handlers have not ended
+    IntrusiveList<Upgrading, UpgradeTag> upgrades;
+    std::size_t connections = 0;  // whose handlers have not ended
     std::size_t accepting = 0;
     std::size_t limit = 0;  // of connections; 0: none
     Nanoseconds grace = 0;  // of a stop that names none
@@ -127,6 +149,12 @@ struct ServerState : Counted<ServerState> {
 #if WEFT_BODIES
 inline Handling::Handling(ServerState& server) noexcept : task_(get_running_loop().current_task()) {
     server.handlers.push_back(*this);
+}
+
+inline Upgrading::Upgrading(ServerState& server, Stream& plain) noexcept
+    : task_(get_running_loop().current_task()) {
+    ServerState::give_up(plain);
+    server.upgrades.push_back(*this);
 }
 
 [[gnu::cold]] WEFT_INLINE ServerState::~ServerState() {
@@ -172,9 +200,20 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
 // A connection's socket may be closed by now, and its number somebody else's.
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::shut(int how) noexcept {
-    streams.for_each([how](StreamState& stream) {
-        if (stream.fd) ::shutdown(stream.fd.get(), how);
+    streams.for_each([this, how](StreamState& stream) {
+        if (stream.is_closed()) return;
+        if (stream.carrier && how == SHUT_RD) {
+            stream.carrier->transport->end_reads();
+        } else if (upgrade && how == SHUT_RD) {
+            // It has not begun what has to come first: that reads.
+        } else if (const int socket = stream.number(); socket >= 0) {
+            ::shutdown(socket, how);
+        }
     });
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::end_upgrades() noexcept {
+    upgrades.for_each([](Upgrading& one) { one.cancel(); });
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::end_reads_of_asker(int socket) noexcept {
@@ -183,8 +222,14 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::abort_clients() noexcept {
+    held.clear();
+    end_upgrades();
     streams.for_each([](StreamState& stream) {
-        if (stream.fd) reset_connection(stream.fd.get());
+        if (stream.fd) {
+            reset_connection(stream.fd.get());
+        } else if (stream.carrier) {
+            stream.abort();
+        }
     });
 }
 

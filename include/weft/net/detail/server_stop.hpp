@@ -76,7 +76,10 @@ class HandlersEnd {
 public:
     [[gnu::cold]] HandlersEnd(const Ref<ServerState>& server, Nanoseconds grace)
         : tell_(get_running_loop().call_later(std::chrono::nanoseconds(grace / 2),
-                                              [server] { server->end_reads(); })),
+                                              [server] {
+                                                  server->end_upgrades();
+                                                  server->end_reads();
+                                              })),
           cancel_(get_running_loop().call_later(std::chrono::nanoseconds(grace),
                                                 [server] { server->cancel_handlers(); })),
           abort_(get_running_loop().call_later(
