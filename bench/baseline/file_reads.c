@@ -18,6 +18,8 @@ static uint64_t next_offset(uint64_t* state) {
     return *state % blocks * BLOCK;
 }
 
+static void* block_aligned(size_t size) { return check_memory(aligned_alloc(BLOCK, size)); }
+
 static void read_block(void* buffer, uint64_t offset) {
     const ssize_t got = pread(file, buffer, BLOCK, (off_t)offset);
     check((int)got, "pread");
@@ -26,7 +28,7 @@ static void read_block(void* buffer, uint64_t offset) {
 
 static void read_in_a_loop(long reads) {
     uint64_t state = 88172645463325252ULL;
-    void* const buffer = page_aligned(BLOCK);
+    void* const buffer = block_aligned(BLOCK);
     for (long i = 0; i < reads; i++) read_block(buffer, next_offset(&state));
     syscalls += reads;
 }
@@ -34,7 +36,7 @@ static void read_in_a_loop(long reads) {
 static long reads_per_thread;
 static void* thread_main(void* number) {
     uint64_t state = 88172645463325252ULL + (uintptr_t)number * 7919;
-    void* const buffer = page_aligned(BLOCK);
+    void* const buffer = block_aligned(BLOCK);
     for (long i = 0; i < reads_per_thread; i++) read_block(buffer, next_offset(&state));
     return NULL;
 }
@@ -56,7 +58,7 @@ static void ask(char* memory, uint64_t slot, uint64_t* state) {
 static void read_on_ring(long reads, long depth) {
     uint64_t state = 88172645463325252ULL;
     open_ring();
-    char* const memory = page_aligned((size_t)depth * BLOCK);
+    char* const memory = block_aligned((size_t)depth * BLOCK);
     long asked = 0;
     for (; asked < depth && asked < reads; asked++) ask(memory, (uint64_t)asked, &state);
     for (long done = 0; done < reads;) {

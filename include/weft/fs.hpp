@@ -2,6 +2,12 @@
 // Files and folders: opened, read, written, replaced and watched, without ever blocking the loop.
 #pragma once
 
+#include "fs/atomic_write.hpp"
+#include "fs/copy_file.hpp"
+#include "fs/directory.hpp"
 #include "fs/file.hpp"
 #include "fs/file_info.hpp"
 #include "fs/open_mode.hpp"
+#include "fs/paths.hpp"
+#include "fs/temporary.hpp"
+#include "fs/whole_file.hpp"

@@ -122,11 +122,14 @@ struct ReceivedDescriptors;
 }  // namespace io
 
 // fs
+class DirectoryEntry;
 class File;
 class FileInfo;
 class OpenMode;
+class TemporaryDirectory;
 enum class FileLock : unsigned char;
 enum class Seek : unsigned char;
+struct AtomicWriteOptions;
 
 // deadline
 class Timeout;

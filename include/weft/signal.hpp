@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Signals of the process as awaits, and a graceful stop for whoever wants to come to an end in order.
+// Signals of the process as awaits, and a graceful stop for whoever wants to come to an end in
+// order.
 #pragma once
 
 #include "signal/signal.hpp"

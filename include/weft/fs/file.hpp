@@ -152,6 +152,8 @@ public:
     const std::string& path() const { return state().path; }
     /// What `AlignedBuffer`, offset and length are multiples of with OpenMode::direct.
     std::size_t alignment() const { return state().block; }
+    /// How long it was when it was opened.
+    std::uint64_t size_hint() const { return state().size; }
 
 private:
     detail::FileState& state() const {
