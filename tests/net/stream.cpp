@@ -581,6 +581,50 @@ WEFT_TEST_CASE("one task reads while another writes, both ways, more than the so
     }
 }
 
+WEFT_TEST_CASE(
+    "write_eof comes behind the writes that have begun, and a cancelled one tells nothing") {
+    const std::string sent = pattern(3'000'000);
+    for (const Transport transport : every_transport) {
+        StreamPair pair = stream_pair(transport);
+        auto send = [&](Stream& to) -> Coro<void> { co_await to.write(sent); };
+        auto first = weft::create_task(send, std::ref(pair.near));
+        auto second = weft::create_task(send, std::ref(pair.near));
+        co_await weft::yield();
+        auto given_up = weft::create_task(pair.near.write_eof());
+        co_await weft::yield();
+        CHECK(!given_up.done());
+        given_up.cancel();
+        co_await given_up.wait();
+        CHECK(given_up.cancelled());
+        auto end = weft::create_task(pair.near.write_eof());
+        const std::string got = co_await read_all(pair.far);
+        CHECK((got == sent + sent));
+        co_await first;
+        co_await second;
+        co_await end;
+    }
+}
+
+WEFT_TEST_CASE("write_eof behind a write whose stream is closed ends like that") {
+    StreamPair pair = stream_pair();
+    const std::string sent = pattern(3'000'000);
+    auto send = [&](Stream& to) -> Coro<void> { co_await to.write(sent); };
+    auto writing = weft::create_task(send, std::ref(pair.near));
+    co_await weft::yield();
+    auto end = weft::create_task(pair.near.write_eof());
+    co_await weft::yield();
+    co_await pair.near.close();
+    for (const auto& task : {writing, end}) {
+        int error = 0;
+        try {
+            co_await task;
+        } catch (const std::system_error& failed) {
+            error = failed.code().value();
+        }
+        CHECK(error == ECANCELED);
+    }
+}
+
 // --- close, move ---
 
 WEFT_TEST_CASE("a Stream that was moved from is refused by name") {
