@@ -58,6 +58,8 @@ WEFT_TEST_CASE("a Stream over a pipe reads lines, lengths and chunks, and finds 
     co_await to.write_eof();
     const int after_end = co_await error_of(write(to, "x"));
     CHECK(after_end == EPIPE);
+    co_await to.close();
+    CHECK(to.is_closed());
     const std::string one = co_await from.read_line();
     const std::string two = co_await from.read_line();
     const std::string five = co_await from.read_exactly(5);

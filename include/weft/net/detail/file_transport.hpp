@@ -74,7 +74,10 @@ public:
             throw_system_error(EOPNOTSUPP, concat({"write_eof ", name()}));
         return close();
     }
-    Coro<void> close() override { co_await io::close(std::move(file_)); }
+    /// (There is nothing left of a pipe whose end was told.)
+    Coro<void> close() override {
+        if (file_) co_await io::close(std::move(file_));
+    }
     void abort() noexcept override { DetachedClose::begin(*EventLoop::running(), file_); }
 
     std::optional<std::size_t> try_read(MutableBuffer into) override {
