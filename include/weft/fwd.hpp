@@ -163,8 +163,11 @@ class Command;
 class Environment;
 class ExitStatus;
 class Process;
+class ProcessError;
 class Stdio;
+struct CompletedProcess;
 struct ProcessOptions;
+struct RunProcessOptions;
 struct TerminalSize;
 
 // patterns

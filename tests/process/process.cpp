@@ -328,7 +328,9 @@ WEFT_TEST_CASE("a child that still runs ends with its scope", "[process]") {
     while (!no_children()) co_await weft::sleep(1ms);
 }
 
-WEFT_TEST_CASE("close ends a child and waits for it, with its group", "[process]") {
+namespace {
+
+Coro<void> close_three() {
     ProcessOptions options;
     // (The shell ends, and what it has started does not care.)
     Sleeper first =
@@ -352,6 +354,15 @@ WEFT_TEST_CASE("close ends a child and waits for it, with its group", "[process]
     co_await third.child.close();
     CHECK(third.child.status() == ExitStatus::killed(SIGKILL));
     CHECK(no_children());
+}
+
+}  // namespace
+
+TEST_CASE("close ends a child and waits for it, with its group", "[process]") {
+    // (Virtual time does not wait for how long a child takes to end.)
+    weft::RunOptions options;
+    options.hang_limit = 20s;
+    weft::run(close_three(), options);
 }
 
 WEFT_TEST_CASE("a start without descriptors for it names the call, and leaves none open",
@@ -439,7 +450,7 @@ TEST_CASE("how a child ended is told although somebody else has reaped it", "[pr
         Process running = co_await create_subprocess_exec("sleep", "1000");
         CHECK(!running.status());
         co_await running.close();
-        CHECK((running.status() == ExitStatus::killed(SIGTERM) || !running.status()->is_known()));
+        CHECK((running.status()->signal() != 0 || !running.status()->is_known()));
         const auto failed =
             co_await support::failure([] { return create_subprocess_exec("no-such-program"); });
         CHECK(failed.error == ENOENT);

@@ -10,9 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "../base/config.hpp"
 #include "../base/error.hpp"
@@ -21,8 +19,11 @@
 #include "../runtime/loop.hpp"
 #include "../task/coro.hpp"
 #include "command.hpp"
+#include "completed_process.hpp"
+#include "detail/communicate.hpp"
 #include "detail/process_state.hpp"
 #include "detail/spawn.hpp"
+#include "detail/split_words.hpp"
 #include "exit_status.hpp"
 #include "process_options.hpp"
 
@@ -41,6 +42,9 @@ namespace weft {
 namespace detail {
 class SpawnWait;
 }  // namespace detail
+
+/// How much `communicate` and `run_process` read of each pipe unless told otherwise: 64 MiB.
+inline constexpr std::size_t default_output_limit = std::size_t{64} << 20;
 
 /// A child of ours. When it goes, a child that still runs is ended: SIGTERM at once, SIGKILL after
 /// ProcessOptions::grace, which `run` waits for at its end; then it is reaped. (`close` does the
@@ -96,6 +100,21 @@ public:
     bool terminate();  ///< SIGTERM
     bool kill();       ///< SIGKILL
 
+    /// Writes `input` and closes `in`, reads `out` and `err` to their ends, and waits for the
+    /// child: at the same time, so that nobody waits for a full pipe. Ends that are no pipes are
+    /// left out. A child that does not read all of its input is no error. Pipes that others keep
+    /// open after the child's end are read for ProcessOptions::drain more.
+    /// Throws:   LimitOverrunError when it writes more than `limit` bytes into one of them;
+    ///           std::system_error (read, write); CancelledError; RuntimeError for input without a
+    ///           pipe to write it into.
+    /// Cancel:   lossless: what was read is still readable, also for another `communicate`; how much
+    ///           of the input was written, `in().written()` tells. The child goes on.
+    Coro<CompletedProcess> communicate(std::string input = {},
+                                       std::size_t limit = default_output_limit) {
+        if (!input.empty()) static_cast<void>(in());
+        return detail::communicate(shared(), std::move(input), limit);
+    }
+
     /// Ends it if it still runs: SIGTERM, and SIGKILL after the grace. It has ended, and is reaped,
     /// when this returns, and its pipes are closed. Idempotent.
     /// Cancel:   the child is ended all the same, without waiting for it.
@@ -122,25 +141,6 @@ private:
 
     detail::Ref<detail::ProcessState> state_;
 };
-
-namespace detail {
-
-/// The arguments of a program, and after the last one perhaps the options.
-template <class Options>
-void split_words(Command&, Options&) noexcept {}
-template <class Options, class First, class... Rest>
-void split_words(Command& command, Options& options, First&& first, Rest&&... rest) {
-    if constexpr (std::convertible_to<First, std::string_view>) {
-        command.add(first);
-    } else {
-        static_assert(sizeof...(Rest) == 0 && std::is_same_v<std::remove_cvref_t<First>, Options>,
-                      "weft: the words of a command are texts, and options come last");
-        options = std::forward<First>(first);
-    }
-    split_words(command, options, std::forward<Rest>(rest)...);
-}
-
-}  // namespace detail
 
 /// Starts a program. The call stops the loop until the program runs (some 0.3 ms), however large
 /// this process is; nothing of it is copied. The child has the default signal dispositions, an

@@ -68,8 +68,6 @@ public:
     Duration drain{0};
     bool leads_group = false;
     std::optional<Stream> in, out, err, terminal;
-    // What `communicate` has read, so that a cancelled one can be repeated.
-    std::string read_out, read_err;
 
 private:
     std::optional<ExitStatus> told_by_kernel() const noexcept;

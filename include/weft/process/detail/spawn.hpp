@@ -152,6 +152,8 @@ private:
             checked(::pipe2(both, O_CLOEXEC), "pipe2");
             childs_[index].reset(both[index == 0 ? 0 : 1]);
             ours_[index].reset(both[index == 0 ? 1 : 0]);
+            // Ours alone: the other end is a file of its own.
+            checked(::fcntl(ours_[index].get(), F_SETFL, O_NONBLOCK), "fcntl");
             source = childs_[index].get();
             return;
         }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// communicate: feeds a child, reads both of its pipes, and waits for its end, all at the same time.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "../../base/config.hpp"
+#include "../../base/ref.hpp"
+#include "../../task/coro.hpp"
+#include "../completed_process.hpp"
+#include "process_state.hpp"
+
+#if WEFT_BODIES
+#include <cerrno>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "../../base/error.hpp"
+#include "../../deadline/timeout.hpp"
+#include "../../net/stream.hpp"
+#include "../../runtime/loop.hpp"
+#include "../../together/gather.hpp"
+#endif
+
+namespace weft::detail {
+
+Coro<CompletedProcess> communicate(Ref<ProcessState> state, std::string input, std::size_t limit);
+
+#if WEFT_BODIES
+
+/// A child that does not read all of it is no error.
+inline Coro<void> feed(std::optional<Stream>& to, std::string_view input) {
+    if (!to || (input.empty() && to->is_closed())) co_return;
+    try {
+        if (!input.empty()) co_await to->write(input);
+        if (!to->is_closed()) co_await to->write_eof();
+    } catch (const std::system_error& error) {
+        if (error.code().value() != EPIPE) throw;
+    }
+    co_await to->close();
+}
+
+inline Coro<void> collect(std::optional<Stream>& from, std::size_t limit, std::string& into) {
+    if (from && !from->is_closed()) into = co_await from->read_all(limit);
+}
+
+/// What has arrived, of a pipe that others keep open.
+[[gnu::cold]] WEFT_INLINE void take_rest(std::optional<Stream>& from, std::size_t limit,
+                                         std::string& into) {
+    char some[4096];
+    while (from && !from->is_closed() && into.size() < limit) {
+        const std::optional<std::size_t> got = from->try_read(some);
+        if (!got || *got == 0) return;
+        into.append(some, *got);
+    }
+}
+
+WEFT_INLINE Coro<CompletedProcess> communicate(Ref<ProcessState> state, std::string input,
+                                               std::size_t limit) {
+    std::string out, err;
+    // None until the child has ended. What the pipes hold by then is read at once; who waits longer
+    // waits for somebody else.
+    Timeout deadline(std::nullopt);
+    bool pumps = true;
+    bool cut = false;
+    const auto pump = [&]() -> Coro<void> {
+        co_await all(feed(state->in, input), collect(state->out, limit, out),
+                     collect(state->err, limit, err));
+    };
+    const auto pump_in_time = [&]() -> Coro<void> {
+        try {
+            co_await timeout(deadline, pump);
+        } catch (const TimeoutError&) {
+            if (!deadline.expired()) throw;
+            cut = true;
+        }
+        pumps = false;
+    };
+    const auto watch = [&]() -> Coro<void> {
+        co_await wait_for_end(state);
+        if (pumps) deadline.reschedule(get_running_loop().time() + state->drain);
+    };
+    co_await all(pump_in_time(), watch());
+    if (cut) {
+        take_rest(state->out, limit, out);
+        take_rest(state->err, limit, err);
+    }
+    co_return CompletedProcess(*state->status, std::move(out), std::move(err), cut);
+}
+
+#endif
+
+}  // namespace weft::detail
