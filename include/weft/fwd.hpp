@@ -163,7 +163,6 @@ class Command;
 class Environment;
 class ExitStatus;
 class Process;
-class ProcessError;
 class Stdio;
 struct CompletedProcess;
 struct ProcessOptions;

@@ -128,7 +128,7 @@ WEFT_TEST_CASE("more than the limit is an error that keeps the data readable", "
         co_await create_subprocess_shell("head -c 100000 /dev/zero; sleep 1000", with_pipes());
     std::string text;
     try {
-        co_await child.communicate({}, 5000);
+        co_await child.communicate("", 5000);
     } catch (const weft::LimitOverrunError& error) {
         text = error.what();
     }
