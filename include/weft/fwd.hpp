@@ -122,9 +122,12 @@ struct ReceivedDescriptors;
 }  // namespace io
 
 // fs
+class AlignedBuffer;
 class DirectoryEntry;
 class File;
+class FileEvent;
 class FileInfo;
+class FileWatch;
 class OpenMode;
 class TemporaryDirectory;
 enum class FileLock : unsigned char;
