@@ -22,6 +22,7 @@ install(FILES
     "${PROJECT_BINARY_DIR}/weftConfigVersion.cmake"
     cmake/Findliburing.cmake
     cmake/weftCompiled.cmake
+    cmake/weftTls.cmake
     DESTINATION "${package_dir}")
 
 # The prefix is found from where weft.pc lies, so that `cmake --install --prefix` gives a true file.

@@ -22,6 +22,7 @@ inline constexpr std::array every_transport{Transport::unix_pair, Transport::tcp
 
 struct StreamPair {
     StreamPair(weft::Fd a, weft::Fd b) : near(std::move(a)), far(std::move(b)) {}
+    StreamPair(weft::Stream a, weft::Stream b) : near(std::move(a)), far(std::move(b)) {}
     weft::Stream near;
     weft::Stream far;
 };

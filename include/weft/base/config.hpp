@@ -28,6 +28,14 @@
 #define WEFT_INLINE
 #endif
 
+/// The same for <weft/net/tls.hpp>, which needs OpenSSL and so is no part of <weft/src.hpp>: one
+/// file includes <weft/tls_src.hpp> (CMake: link to weft::tls_compiled).
+#if WEFT_BODIES || defined(WEFT_TLS_SOURCE)
+#define WEFT_TLS_BODIES 1
+#else
+#define WEFT_TLS_BODIES 0
+#endif
+
 /// 1 under AddressSanitizer. Frames are then not recycled, so that a touch of a dead frame, by us
 /// or by the kernel's completion path, is a report and not a silent hit on the next frame.
 #if defined(__SANITIZE_ADDRESS__)
