@@ -96,6 +96,48 @@ TEST_CASE("debug mode names a primitive that another thread touches", "[threads]
     CHECK(names(of_queue, "queue get"));
 }
 
+TEST_CASE("121: debug mode names a handle whose copy dies on another thread", "[threads]") {
+    const auto drops = [](auto make) {
+        return last_words([&] {
+            weft::RunOptions options;
+            options.debug = true;
+            weft::EventLoop loop(options);
+            auto handle = make(loop);
+            loop.run_once();
+            std::thread([copy = handle]() mutable { copy = {}; }).join();
+        });
+    };
+    const std::string of_task = drops([](weft::EventLoop& loop) {
+        auto body = []() -> Coro<int> { co_return 1; };
+        return loop.create_task(body());
+    });
+    CHECK(of_task.find("a handle of a task was let go: its event loop belongs to another thread") !=
+          std::string::npos);
+    const std::string of_future =
+        drops([](weft::EventLoop& loop) { return loop.create_future<int>(); });
+    CHECK(of_future.find("a handle of a future was let go: its event loop belongs to another") !=
+          std::string::npos);
+    // What is moved there and back is no copy; one that outlives its loop may go anywhere.
+    const std::string moved = last_words([] {
+        weft::RunOptions options;
+        options.debug = true;
+        weft::Future<int> outlives;
+        {
+            weft::EventLoop loop(options);
+            outlives = loop.create_future<int>();
+            auto moved = loop.create_future<int>();
+            std::thread([there = std::move(moved), remote = loop.remote()]() mutable {
+                remote.call_soon_threadsafe(
+                    [back = std::move(there)]() mutable { back.set_result(1); });
+            }).join();
+            loop.run_once();
+            loop.run_once();
+        }
+        std::thread([&] { outlives = {}; }).join();
+    });
+    CHECK(moved == "lives");
+}
+
 TEST_CASE("debug mode leaves the loop's own thread alone", "[threads]") {
     weft::RunOptions options;
     options.debug = true;

@@ -22,8 +22,8 @@ public:
         inbox_->post(std::forward<F>(fn));
     }
 
-    /// Starts a coroutine, or `fn(args...)`, as a task of the loop: `run_coroutine_threadsafe`, with
-    /// which it stands in <weft/thread/run_threadsafe.hpp>.
+    /// Starts a coroutine, or `fn(args...)`, as a task of the loop: `run_coroutine_threadsafe`,
+    /// with which it stands in <weft/thread/run_threadsafe.hpp>.
     /// Returns:  a ConcurrentFuture, to be waited for, awaited on another loop, cancelled, dropped.
     /// Throws:   RuntimeError when the loop is closed.
     /// Thread:   any.

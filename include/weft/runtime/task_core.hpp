@@ -175,10 +175,23 @@ struct FutureCore {
     bool done() const noexcept { return state != State::pending; }
     void add_ref() noexcept { ++refs; }
     void release() noexcept {
-        if (--refs == 0) typed->destroy(*this);
+        if (--refs <= 0 && !is_held_and_watched()) typed->destroy(*this);
     }
+    /// Does anybody else hold it? (To be asked by who holds it.)
+    bool is_shared() const noexcept { return ref_count() > 1; }
+    std::uint32_t ref_count() const noexcept { return static_cast<std::uint32_t>(refs) & ~watched; }
+    /// Debug mode: each handle that goes is looked at. A mark that makes the count negative, so
+    /// that without it the look at the count is all there is.
+    void watch_handles() noexcept {
+        refs = static_cast<std::int32_t>(static_cast<std::uint32_t>(refs) | watched);
+    }
+    /// After `--refs` has found that it is not above zero. The program ends here when a handle goes
+    /// on another thread than that of its loop.
+    bool is_held_and_watched() const noexcept { return refs < 0 && still_held(); }
 
-    std::uint32_t refs = 1;
+    // Not atomic; see watch_handles.
+    static constexpr std::uint32_t watched = 1U << 31;
+    std::int32_t refs = 1;
     State state = State::pending;
     bool is_task : 1 = false;
     bool debug : 1 = false;      // its loop was in debug mode when it was made
@@ -202,6 +215,9 @@ struct FutureCore {
 
 protected:
     ~FutureCore() = default;
+
+private:
+    bool still_held() const noexcept;
 };
 
 /// Where in the program a task was created: two default arguments. They are numbers, because an

@@ -146,7 +146,7 @@ private:
     // the first who takes it.
     T taken(Outcome<T>& outcome) {
         if constexpr (std::is_copy_constructible_v<T>) {
-            if (core_->refs > 1) return outcome.get();
+            if (core_->is_shared()) return outcome.get();
         }
         return outcome.take();
     }
@@ -285,8 +285,10 @@ protected:
 /// `co_await future` gives a const reference to the value (into the shared state, which the handle
 /// keeps alive); `co_await std::move(future)` gives the value itself.
 /// Cancel:   cancelling a task that awaits a future cancels the future.
-/// Thread:   loop thread only, copying and dropping handles included (the count is not atomic).
-///           From another thread, post a callback that sets it (`Remote::call_soon_threadsafe`).
+/// Thread:   loop thread only, copying and dropping handles included (the count is not atomic; in
+///           debug mode one that is dropped on another thread ends the program, by name). From
+///           another thread, post a callback that sets it (`Remote::call_soon_threadsafe`). The
+///           handle that any thread may hold is a ConcurrentFuture (`Remote::spawn`).
 template <class T>
 class [[nodiscard]] Future : public AnyFuture {
 public:
@@ -321,7 +323,7 @@ public:
         require_done();
         core_->retrieved = true;
         if constexpr (std::is_copy_constructible_v<T>) {
-            if (core_->refs > 1) return detail::outcome_of<T>(*core_).get();
+            if (core_->is_shared()) return detail::outcome_of<T>(*core_).get();
         }
         return detail::outcome_of<T>(*core_).take();
     }
@@ -373,7 +375,10 @@ private:
 template <class T>
 Future<T> EventLoop::create_future() {
     auto* const state = new detail::FutureState<T>(*this);
-    state->debug = debug();
+    if (debug()) [[unlikely]] {
+        state->debug = true;
+        state->watch_handles();
+    }
     return Future<T>(state);
 }
 

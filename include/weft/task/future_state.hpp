@@ -133,7 +133,7 @@ struct TaskState final : Padding<padding_of_task<T>>, TaskCore, Recycled {
     bool has_plain_value() const noexcept { return ended_plainly(); }
     /// `FutureCore::release` for who knows the type.
     [[gnu::always_inline]] static void release(TaskState& state) noexcept {
-        if (--state.refs != 0) return;
+        if (--state.refs > 0 || state.is_held_and_watched()) return;
         // (Its loop has a reference until it is done, and then nobody waits.)
         if (!state.ended_plainly()) [[unlikely]]
             return destroy_with_last_words<TaskState>(state);

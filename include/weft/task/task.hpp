@@ -125,6 +125,7 @@ template <class T>
         ContextCore* const context = loop.context_here();
         if (context || name || (loop.debug() && at)) give_extras(state, context, name, at);
         if (loop.marks_tasks()) state->hands_on = true;
+        if (loop.debug()) state->watch_handles();
         // `run` spares a `clean_up` when it cancels what is left, and the tasks that its body
         // starts.
         if (maker && maker->in_clean_up) state->in_clean_up = state->hands_on = true;

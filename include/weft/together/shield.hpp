@@ -70,7 +70,7 @@ public:
         core_->retrieved = true;
         Outcome<T>& outcome = outcome_of<T>(*core_);
         if constexpr (std::is_copy_constructible_v<T>) {
-            if (core_->refs > 1) return outcome.get();
+            if (core_->is_shared()) return outcome.get();
         }
         return outcome.take();
     }

@@ -18,6 +18,7 @@
 #include "../../base/owned.hpp"
 #include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
+#include "../../base/thread.hpp"
 #include "../../kernel/backend.hpp"
 #include "../go_on.hpp"
 #include "../handle.hpp"
@@ -47,6 +48,12 @@ struct LoopExtras;
 struct FdWatches;
 inline constinit thread_local EventLoop* running_loop = nullptr;
 inline constinit thread_local EventLoop* live_loops = nullptr;
+/// The loops of all threads that are, or have been, in debug mode.
+struct DebuggedLoops {
+    Mutex mutex;
+    EventLoop* first = nullptr;
+};
+inline DebuggedLoops debugged_loops;
 /// How many more awaits of this step may go on without waiting, see ready_await.hpp.
 inline constinit thread_local int ready_awaits_left = 0;
 }  // namespace detail
@@ -318,6 +325,8 @@ public:
     std::uint32_t next_task_id() noexcept { return ++last_task_id_; }
     void complete(detail::FutureCore& future, detail::FutureCore::State state) noexcept;
     static void report_unretrieved(detail::FutureCore& future) noexcept;
+    /// Debug mode. Of a loop that lives, and on another thread: the program ends, with a name.
+    static void refuse_foreign_handle(const detail::FutureCore& future) noexcept;
 
     /// Hands an operation to the backend. True: complete at once, do not suspend. The budget keeps
     /// a socket that always has data from starving everybody else.
@@ -378,9 +387,9 @@ public:
     }
     /// The same for a future, which may outlive its loop.
     static void check_thread(const detail::FutureCore& future, const char* call) {
-        if (future.debug && !is_live(future.loop)) [[unlikely]]
+        if (future.debug && lives_elsewhere(future.loop)) [[unlikely]]
             detail::throw_runtime_error(
-                {call, ": the future's event loop is gone or belongs to another thread"});
+                {call, ": the future's event loop belongs to another thread"});
     }
     void run_until_done(detail::FutureCore& future);
     /// Runs turns until no task is left, at most `limit`. False: some are.
@@ -459,6 +468,7 @@ private:
     void refuse_other_thread(const char* call) const;
     [[noreturn]] void refuse_closed(const char* call) const;
     static bool is_live(const EventLoop* loop) noexcept;
+    static bool lives_elsewhere(const EventLoop* loop) noexcept;
     static void descriptor_closing(int fd) noexcept;
     static void forked() noexcept;
     void watch_descriptor(int fd, bool writes, detail::Callback<void()> call);
@@ -466,6 +476,8 @@ private:
     void set_signal_handler(int signal, detail::Callback<void()> call);
     detail::LoopExtras& extras();
     void leave_to_parent() noexcept;
+    void list_debugged() noexcept;
+    void unlist_debugged() noexcept;
     void report_slow(detail::Nanoseconds began, const std::string& who) noexcept;
 
     /// While a step is interrupted by the first one of an eager task: whose it is.
@@ -569,6 +581,8 @@ private:
     detail::Owned<detail::LoopExtras> extras_;  // what few loops have, made when first needed
     pthread_t thread_ = ::pthread_self();
     EventLoop* next_live_ = nullptr;
+    EventLoop* next_debugged_ = nullptr;  // in the list of all threads, see DebuggedLoops
+    bool is_debugged_ = false;
 };
 
 [[gnu::always_inline]] inline void EventLoop::run_in_place(detail::TaskCore& task) {

@@ -171,7 +171,7 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
         const std::uint32_t id = task.id();
         if (id > newest_started) return;
         if (some_clean_up) {
-            const bool is_forgotten = task.refs == 1 && !is_awaited(task);
+            const bool is_forgotten = task.ref_count() == 1 && !is_awaited(task);
             if (id <= newest_before || !is_forgotten || task.cancel_requests > 0) return;
         }
         end(task);

@@ -49,6 +49,7 @@ namespace weft {
     next_live_ = detail::live_loops;
     detail::live_loops = this;
     detail::descriptor_closing = &descriptor_closing;
+    if (special_.debug) list_debugged();
 }
 
 /// In the child of a fork(2). The ring would take its submissions for the parent's, and the epoll
@@ -59,6 +60,8 @@ namespace weft {
         loop->leave_to_parent();
     detail::live_loops = nullptr;
     detail::running_loop = nullptr;
+    // (Another thread may have held the mutex, and is not here.)
+    std::construct_at(&detail::debugged_loops);
     detail::descriptor_closing = nullptr;
 }
 
@@ -89,6 +92,7 @@ namespace weft {
     while (*link && *link != this) link = &(*link)->next_live_;
     if (*link) *link = next_live_;
     if (!detail::live_loops) detail::descriptor_closing = nullptr;
+    if (is_debugged_) unlist_debugged();
 }
 
 WEFT_INLINE void EventLoop::descriptor_closing(int fd) noexcept {

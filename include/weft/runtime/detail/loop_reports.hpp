@@ -58,6 +58,43 @@ namespace weft {
         {call, ": this event loop belongs to another thread (use call_soon_threadsafe)"});
 }
 
+[[gnu::cold]] WEFT_INLINE void EventLoop::list_debugged() noexcept {
+    const detail::Locked lock(detail::debugged_loops.mutex);
+    is_debugged_ = true;
+    next_debugged_ = std::exchange(detail::debugged_loops.first, this);
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::unlist_debugged() noexcept {
+    const detail::Locked lock(detail::debugged_loops.mutex);
+    EventLoop** link = &detail::debugged_loops.first;
+    while (*link && *link != this) link = &(*link)->next_debugged_;
+    if (*link) *link = next_debugged_;
+}
+
+/// As far as loops in debug mode go.
+[[gnu::cold]] WEFT_INLINE bool EventLoop::lives_elsewhere(const EventLoop* loop) noexcept {
+    if (is_live(loop)) return false;
+    const detail::Locked lock(detail::debugged_loops.mutex);
+    const EventLoop* other = detail::debugged_loops.first;
+    while (other && other != loop) other = other->next_debugged_;
+    return other != nullptr;
+}
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::refuse_foreign_handle(
+    const detail::FutureCore& future) noexcept {
+    if (lives_elsewhere(future.loop)) {
+        detail::throw_runtime_error(
+            {"weft: a handle of a ", future.is_task ? "task" : "future",
+             " was let go: its event loop belongs to another thread (see ConcurrentFuture)"});
+    }
+}
+namespace detail {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE bool FutureCore::still_held() const noexcept {
+    EventLoop::refuse_foreign_handle(*this);
+    return ref_count() > 0;
+}
+}  // namespace detail
+
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::refuse_closed(const char* call) const {
     detail::throw_runtime_error(
         {call, is_parents_ ? ": the event loop belongs to the parent of this forked process"
@@ -145,6 +182,7 @@ namespace detail {
 /// Tasks that are there already create others.
 [[gnu::cold]] WEFT_INLINE void EventLoop::set_debug(bool on) {
     special_.debug = on;
+    if (on && !is_debugged_) list_debugged();
     if (on) for_each_task([](detail::TaskCore& task) { task.hands_on = true; });
 }
 

@@ -160,7 +160,7 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
         queue(std::exchange(heir, nullptr));
         tell_all(task);
     }
-    if (--task.refs > 0) return heir;
+    if (--task.refs > 0 || task.is_held_and_watched()) return heir;
     const detail::FutureCore::Typed& typed = *task.typed;
     if (typed.plain_size > 0 && task.ended_plainly()) [[likely]] {
         detail::release_frame(reinterpret_cast<char*>(&task) - typed.core_offset, typed.plain_size);

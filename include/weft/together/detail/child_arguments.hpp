@@ -215,7 +215,7 @@ public:
         children.add(task.core());
     }
     static Stored<T> take(ChildNode& node) {
-        return take_stored<T>(outcome_of<T>(*node.child), node.child->refs > 1);
+        return take_stored<T>(outcome_of<T>(*node.child), node.child->is_shared());
     }
 };
 

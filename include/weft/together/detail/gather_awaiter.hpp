@@ -52,7 +52,7 @@ public:
     TaskState<T>& state() const noexcept { return *reinterpret_cast<TaskState<T>*>(address_); }
 
     [[gnu::always_inline]] Stored<T> take() const {
-        return take_stored<T>(state().outcome, state().refs > 1);
+        return take_stored<T>(state().outcome, state().is_shared());
     }
     Settled<Stored<T>> settle() const {
         const TaskState<T>& task = state();
