@@ -168,8 +168,10 @@ WEFT_TEST_CASE("a server survives each single allocation that fails, and serves 
     for (long after = 0; after < 40; ++after) {
         CAPTURE(after);
         {
+            // Frames are to need memory, and not to be those of the client before.
+            while (server.connections() > 0) co_await weft::yield();
             const Fd client = connected_to(server.address());
-            weft::trim_frame_cache();  // frames are to need memory
+            weft::trim_frame_cache();
             shortage.set(after, 1);
             // (Not `turns`: a coroutine needs memory.)
             for (int turn = 0; turn < 8; ++turn) co_await weft::yield();

@@ -42,7 +42,26 @@ namespace weft::detail {
     co_await server->handler(std::move(stream));
 }
 
-inline Coro<void> serve_connection(Ref<ServerState> server, Stream stream) {
+/// A connection that counts until its task has gone: also where that never begins, or is destroyed.
+/// (In the task's frame; a done-callback would be a block of its own for each connection.)
+class Counting {
+public:
+    explicit Counting(const Ref<ServerState>& server) noexcept : server_(server) {
+        ++server_->connections;
+    }
+    Counting(Counting&& other) noexcept = default;
+    Counting& operator=(Counting&& other) = delete;
+    ~Counting() {
+        if (server_) server_->connection_ended();
+    }
+    const Ref<ServerState>& server() const noexcept { return server_; }
+
+private:
+    Ref<ServerState> server_;
+};
+
+inline Coro<void> serve_connection(Counting counting, Stream stream) {
+    const Ref<ServerState>& server = counting.server();
     if (server->cancels) co_return;
     const Handling here(*server);
     Coro<void> handling = server->upgrade ? upgrade_and_handle(server, std::move(stream))
@@ -92,16 +111,9 @@ struct AcceptTrouble {
 inline void serve(const Ref<ServerState>& server, Fd socket) {
     Stream stream = socket_stream(std::move(socket));
     server->adopt(stream);
-    Task<void> serving =
-        create_task(serve_connection(server, std::move(stream)), TaskOptions().eager(false));
-    try {
-        serving.add_done_callback([server](const AnyFuture&) { server->connection_ended(); })
-            .run_in_the_end();
-    } catch (...) {
-        serving.cancel();  // nobody would count it
-        throw;
-    }
-    ++server->connections;  // last: what is counted ends
+    // (What it throws is reported when its task goes, since nobody holds that.)
+    const Task<void> serving = create_task(serve_connection(Counting(server), std::move(stream)),
+                                           TaskOptions().eager(false));
 }
 
 /// Waits for a connection. From whom it is shows the stream.
@@ -192,8 +204,8 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
         held.erase(held.begin());
         try {
             serve(self, std::move(connection));
-        } catch (const std::bad_alloc&) {
-            // The connection is lost, as one that is accepted without memory for it.
+        } catch (...) {
+            // No memory, or the loop is closing: the connection is lost.
         }
     }
 }
