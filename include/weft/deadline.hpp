@@ -3,7 +3,9 @@
 // after them.
 #pragma once
 
+#include "deadline/cancel_scope.hpp"
 #include "deadline/clean_up.hpp"
+#include "deadline/current_deadline.hpp"
 #include "deadline/move_on_after.hpp"
 #include "deadline/scope.hpp"
 #include "deadline/timeout.hpp"

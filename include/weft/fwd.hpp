@@ -142,6 +142,7 @@ enum class Seek : unsigned char;
 struct AtomicWriteOptions;
 
 // deadline
+class CancelScope;
 class Timeout;
 
 // together

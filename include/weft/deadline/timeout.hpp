@@ -31,6 +31,7 @@ namespace detail {
     throw TimeoutError(concat({"timed out", object.empty() ? "" : ": ", object}));
 }
 
+class ScopeWalk;
 template <class Awaiter>
 class TimedBody;
 template <class Awaiter>
@@ -56,7 +57,7 @@ inline constexpr bool is_duration<std::chrono::duration<Rep, Period>> = true;
 /// body awaits, a result that won the race is delivered first, and clean-up may await. Leaving
 /// takes the request back, so `cancelling()` is what it was. The CancelledError that ended the
 /// body becomes a TimeoutError only when nobody else has asked the task to end meanwhile.
-class [[nodiscard]] Timeout : private detail::Timer {
+class [[nodiscard]] Timeout : private detail::Timer, private detail::EnteredScope {
 public:
     /// `delay` counts from the beginning of the body.
     /// Throws:   std::invalid_argument for a duration that is NaN or too long.
@@ -97,11 +98,13 @@ private:
     friend class detail::TimedEither;
     template <class Fn, class Held>
     friend class detail::TimeoutAwaiter;
+    friend class detail::ScopeWalk;
 
     enum class Kind : bool { delay, deadline };
     enum class Phase : std::uint8_t { before, inside, after };
 
-    Timeout(detail::Nanoseconds time, Kind kind) noexcept : Timer(&due, strikes), kind_(kind) {
+    Timeout(detail::Nanoseconds time, Kind kind) noexcept
+        : Timer(&due, strikes), EnteredScope(EnteredScope::Kind::timeout), kind_(kind) {
         deadline = time;
     }
 
@@ -114,6 +117,7 @@ private:
             task_->cancel_requests - (task_->must_cancel && task_->cancel_requests > 0 ? 1 : 0));
         delivered_before_ = task_->delivered;
         phase_ = Phase::inside;
+        task_->enter(*this);
         if (deadline == detail::no_deadline) return;
         const detail::Nanoseconds now = loop.read_clock();
         if (kind_ == Kind::delay) deadline = detail::deadline_after(now, deadline);
@@ -136,6 +140,7 @@ private:
     bool leave() noexcept {
         if (phase_ == Phase::inside) {
             phase_ = Phase::after;
+            task_->leave(*this);
             if (armed()) task_->loop->disarm(*this);
             // (Taking it back tells whether it has struck.)
             if (expired_) ours_ = withdraw() && expired_;
@@ -151,7 +156,7 @@ private:
         if (detail::TaskExtras* const extras = task.extras(); extras && !task.must_cancel) {
             extras->cancel_message.clear();
         }
-        if (task.cancel_requests < UINT16_MAX) ++task.cancel_requests;
+        if (task.cancel_requests < task.most_cancel_requests) ++task.cancel_requests;
         requests_with_ours_ = task.cancel_requests;
         other_pending_ = task.must_cancel;
         task.must_cancel = true;
@@ -186,7 +191,7 @@ private:
         }
         if (task.cancel_requests > 0) --task.cancel_requests;
         const bool others = task.cancel_requests > requests_before_;
-        if (!others || ours_alone) task.must_cancel = false;
+        if (!others || ours_alone) task.must_cancel = task.keeps_cancel;
         if (others) return false;
         task.delivered = delivered_before_;
         return true;

@@ -204,11 +204,12 @@ struct FutureCore {
     bool in_clean_up : 1 = false;  // spared when `run` cancels the tasks that are left
     bool has_extras : 1 = false;
     bool listed : 1 = false;  // has suspended once, and is in its list: see EventLoop::tasks_
-    std::uint16_t cancel_requests : 14 = 0;
-    std::uint16_t delivered : 1 = false;  // CancelledError was thrown into the body
+    std::uint16_t cancel_requests : 13 = 0;
+    std::uint16_t keeps_cancel : 1 = false;  // in a cancelled CancelScope: each await is struck
+    std::uint16_t delivered : 1 = false;     // CancelledError was thrown into the body
     std::uint16_t is_left : 1 =
         false;  // the end of the loop has found it, and it has not run since
-    static constexpr std::uint16_t most_cancel_requests = 0x3fff;
+    static constexpr std::uint16_t most_cancel_requests = 0x1fff;
     EventLoop* loop;
     const Typed* typed;
     WaiterList waiters;
@@ -254,6 +255,16 @@ struct TaskExtras {
     }
 };
 
+/// What a task is inside of, innermost first: a deadline or a cancel scope, in the frame that has
+/// entered it. The task's label leads to the first, and the last one to what the label was before.
+/// (What it is, the room of deadlines knows.)
+struct EnteredScope {
+    enum class Kind : bool { timeout, cancel_scope };
+    explicit EnteredScope(Kind what) noexcept : scope_kind(what) {}
+    std::uintptr_t outer = 0;
+    Kind scope_kind;
+};
+
 struct AllTasksTag {};
 struct GroupCore;
 
@@ -281,17 +292,20 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
 
     /// Null for most tasks.
     TaskExtras* extras() const noexcept {
-        return has_extras ? reinterpret_cast<TaskExtras*>(label_) : nullptr;
+        return has_extras ? reinterpret_cast<TaskExtras*>(label()) : nullptr;
     }
     [[gnu::cold]] TaskExtras& make_extras() {
         if (!has_extras) {
-            label_ = reinterpret_cast<std::uintptr_t>(new TaskExtras{id(), {}, {}});
+            auto* const extras = new TaskExtras{id(), {}, {}};
+            std::uintptr_t* at = &label_;
+            while (EnteredScope* const scope = scope_of(*at)) at = &scope->outer;
+            *at = reinterpret_cast<std::uintptr_t>(extras);
             has_extras = hands_on = true;
         }
         return *extras();
     }
     std::uint32_t id() const noexcept {
-        return has_extras ? extras()->id : static_cast<std::uint32_t>(label_);
+        return has_extras ? extras()->id : static_cast<std::uint32_t>(label());
     }
     [[gnu::cold]] std::string name() const {
         const TaskExtras* const extra = extras();
@@ -301,6 +315,24 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
     CreatedAt created_at() const noexcept {
         const TaskExtras* const extra = extras();
         return extra ? extra->created_at : CreatedAt();
+    }
+
+    void enter(EnteredScope& scope) noexcept {
+        scope.outer = label_;
+        label_ = ~reinterpret_cast<std::uintptr_t>(&scope);
+    }
+    /// (As a rule it is the innermost.)
+    void leave(EnteredScope& scope) noexcept {
+        std::uintptr_t* at = &label_;
+        for (EnteredScope* one; (one = scope_of(*at)) != &scope; at = &one->outer) {
+            if (!one) return;
+        }
+        *at = scope.outer;
+    }
+    /// The innermost, or null.
+    const EnteredScope* innermost_scope() const noexcept { return scope_of(label_); }
+    static const EnteredScope* outside_of(const EnteredScope& scope) noexcept {
+        return scope_of(scope.outer);
     }
 
     /// It has suspended once.
@@ -344,7 +376,19 @@ protected:
     }
 
 private:
-    std::uintptr_t label_;  // its extras, or else the task's number
+    /// A scope's address stands inverted, as no other's does.
+    static EnteredScope* scope_of(std::uintptr_t label) noexcept {
+        if (static_cast<std::intptr_t>(label) >= 0) [[likely]]
+            return nullptr;
+        return reinterpret_cast<EnteredScope*>(~label);
+    }
+    std::uintptr_t label() const noexcept {
+        std::uintptr_t at = label_;
+        while (const EnteredScope* const scope = scope_of(at)) at = scope->outer;
+        return at;
+    }
+
+    std::uintptr_t label_;  // its innermost scope, its extras, or else the task's number
 };
 
 /// The part of a task group, or of a gather, that the end of a child needs. A child is in its list
@@ -356,6 +400,13 @@ struct GroupCore : ListNode<> {
 
     IntrusiveList<TaskCore, AllTasksTag> members;
     TaskCore* joiner = nullptr;  // the parent, while it waits for the children
+    /// Whose children they are, and what it was inside of when the group began.
+    const TaskCore* parent_task = nullptr;
+    const EnteredScope* scopes = nullptr;
+    void begin_in(const TaskCore& parent) noexcept {
+        parent_task = &parent;
+        scopes = parent.innermost_scope();
+    }
     /// `ended`: a child has, with something else than a plain value. `run` and `drop`: the turn of
     /// such a child has come, see `EventLoop::tell_group_later`.
     Tell tell;

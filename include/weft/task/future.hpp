@@ -136,7 +136,7 @@ private:
             const TaskExtras* const extras = waiter->extras();
             const bool newer = !core_->is_task && extras && !extras->cancel_message.empty();
             if (!outcome.exception() || newer) core_->loop->throw_cancelled();
-            waiter->must_cancel = false;
+            waiter->must_cancel = waiter->keeps_cancel;
             waiter->delivered = true;
         }
         core_->retrieved = true;

@@ -35,7 +35,7 @@ public:
     int uncancel() {
         TaskCore& core = task();
         if (core.cancel_requests > 0 && --core.cancel_requests == 0) {
-            core.must_cancel = false;
+            core.must_cancel = core.keeps_cancel;
             core.delivered = false;
         }
         return static_cast<int>(core.cancel_requests);

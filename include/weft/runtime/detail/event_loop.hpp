@@ -646,7 +646,7 @@ inline void EventLoop::throw_cancelled() {
     detail::TaskCore* const task = current_;
     detail::resumes_leftover = false;
     if (!task) throw CancelledError();
-    task->must_cancel = false;
+    task->must_cancel = task->keeps_cancel;
     task->delivered = true;
     if (const detail::TaskExtras* const extras = task->extras())
         throw CancelledError(extras->cancel_message);

@@ -39,6 +39,7 @@ protected:
     EventLoop& begin() {
         EventLoop& loop = get_running_loop();
         parent_ = &loop.require_task();
+        begin_in(*parent_);
         return loop;
     }
     /// A child that has not begun.

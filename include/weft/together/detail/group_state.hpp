@@ -35,7 +35,9 @@ public:
           parent_(&loop_->require_task()),
           // A request that has not struck yet is somebody's whom we do not know.
           requests_before_(static_cast<std::uint16_t>(parent_->cancel_requests -
-                                                      (parent_->must_cancel ? 1 : 0))) {}
+                                                      (parent_->must_cancel ? 1 : 0))) {
+        begin_in(*parent_);
+    }
     GroupState(const GroupState&) = delete;
     GroupState& operator=(const GroupState&) = delete;
     ~GroupState() {
@@ -327,7 +329,7 @@ inline TaskCore* GroupState::abort_all_but_last() noexcept {
     // Our own request goes, delivered or not; others stay.
     if (odd_.asked_parent && parent_->cancel_requests > 0) --parent_->cancel_requests;
     const bool foreign = parent_->cancel_requests > requests_before_;
-    if (odd_.asked_parent && !foreign) parent_->must_cancel = false;
+    if (odd_.asked_parent && !foreign) parent_->must_cancel = parent_->keeps_cancel;
 
     if (body.kind() == OutcomeKind::exception || odd_.failed) [[unlikely]] {
         if (foreign) parent_->must_cancel = true;  // strikes at the next suspension
