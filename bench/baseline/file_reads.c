@@ -1,5 +1,5 @@
-// 4 KiB reads at random offsets of a file, by hand: a loop of pread(2), io_uring with a fixed number
-// of reads under way, or that many threads in loops of pread.
+// 4 KiB reads at random offsets of a file, by hand: a loop of pread(2), io_uring with a fixed
+// number of reads under way, or that many threads in loops of pread.
 #include "baseline.h"
 #include "ring.h"
 
@@ -82,8 +82,10 @@ int main(int argc, char** argv) {
     const char *path = NULL, *mode = "pread";
     long depth = 1, reads = 100000;
     bool direct = false;
-    const struct option options[] = {{"--file", TEXT, &path},     {"--mode", TEXT, &mode},
-                                     {"--depth", NUMBER, &depth}, {"--reads", NUMBER, &reads},
+    const struct option options[] = {{"--file", TEXT, &path},
+                                     {"--mode", TEXT, &mode},
+                                     {"--depth", NUMBER, &depth},
+                                     {"--reads", NUMBER, &reads},
                                      {"--direct", SWITCH, &direct}};
     parse_options(argc, argv, options, 5);
     if (path == NULL || depth < 1 || depth > MAX_DEPTH) {

@@ -15,6 +15,7 @@
 #include "../../base/fd.hpp"
 #include "../../base/ref.hpp"
 #include "../../kernel/operation.hpp"
+#include "../../runtime/loop.hpp"
 
 namespace weft::detail {
 
@@ -32,10 +33,16 @@ struct FileState final : Counted<FileState> {
     // --- Is it worth trying the page cache first? ---
     //
     // A try costs a fifth of a microsecond where it fails, and saves one where it does not. After a
-    // failure the next reads do without: 1, 3, 7, ... up to 63, until one succeeds again.
+    // failure the next reads do without: 1, 3, 7, ... up to 63, until one succeeds again. On the
+    // ring several reads share an entry into the kernel, and that is cheaper than a call for each:
+    // as long as there were several of them lately they are not tried.
 
     bool may_be_cached() noexcept {
         if (!regular || direct) return false;
+        if (shares_entries && under_way > 0) {
+            skipped_ = 63;
+            return false;
+        }
         if (skipped_ == 0) [[likely]]
             return true;
         --skipped_;
@@ -59,6 +66,9 @@ struct FileState final : Counted<FileState> {
     bool direct = false;        // O_DIRECT
     bool appends = false;       // O_APPEND
 
+    std::uint32_t under_way = 0;  // transfers that the backend has
+    bool shares_entries = false;  // on the ring
+
     // Of transfers at the file's own position.
     OperationList line;  // wait until it is their turn
     bool position_in_use = false;
@@ -73,6 +83,8 @@ private:
 [[gnu::noinline]] WEFT_INLINE void FileState::look() noexcept {
     // Linux 6.1; headers of before do not name it, nor the fields.
     constexpr unsigned direct_alignment = 0x2000;
+    const EventLoop* const loop = EventLoop::running();
+    shares_entries = loop && loop->backend_info().name == "uring";
     const int flags = ::fcntl(fd.get(), F_GETFL);
     direct = flags >= 0 && (flags & O_DIRECT) != 0;
     appends = flags >= 0 && (flags & O_APPEND) != 0;

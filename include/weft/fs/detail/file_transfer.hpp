@@ -103,7 +103,9 @@ private:
         const bool ended = task_->loop->start(*this);
         // (A loop that postpones what has ended has its result all the same.)
         if (way == read_cached_first && reads()) state_->was_cached(result != untouched);
-        return ended && goes_on();
+        if (ended && goes_on()) return true;
+        ++state_->under_way;
+        return false;
     }
     /// A part has ended. True: and with it the whole.
     bool goes_on() noexcept {
@@ -118,7 +120,9 @@ private:
     }
     static void part_moved(Operation& op) noexcept {
         auto& self = static_cast<FileTransferWait&>(op);
-        if (self.goes_on()) self.task_->loop->wake(*self.task_);
+        if (!self.goes_on()) return;
+        --self.state_->under_way;
+        self.task_->loop->wake(*self.task_);
     }
 
     bool continues() noexcept;
