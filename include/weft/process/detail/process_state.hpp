@@ -2,6 +2,7 @@
 // ProcessState: a child, and what is known of its end; its Process and its waits share it.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <optional>
@@ -18,7 +19,6 @@
 
 #if WEFT_BODIES
 #include <poll.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -70,6 +70,7 @@ public:
     std::optional<Stream> in, out, err, terminal;
 
 private:
+    int look(siginfo_t& info, int options) const noexcept;
     std::optional<ExitStatus> told_by_kernel() const noexcept;
     int signal_now(int signal) const noexcept;
 
@@ -133,33 +134,40 @@ void leave_process(Ref<ProcessState> state) noexcept;
     return std::nullopt;
 }
 
+/// waitid(2) without waiting. Returns: 0, or errno; `info.si_pid` is 0 where it still runs.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE int ProcessState::look(siginfo_t& info,
+                                                                int options) const noexcept {
+    constexpr auto by_pidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4
+    info = siginfo_t{};
+    bool by_number = !pidfd;
+    for (;;) {
+        const auto id = static_cast<id_t>(by_number ? pid : pidfd.get());
+        const idtype_t kind = by_number ? P_PID : by_pidfd;
+        if (::waitid(kind, id, &info, WEXITED | WNOHANG | options) == 0) return 0;
+        if (errno == EINTR) continue;
+        if (by_number || errno == ECHILD) return errno;
+        by_number = true;
+    }
+}
+
 WEFT_INLINE bool ProcessState::has_ended() {
     if (status) return true;
-    constexpr auto by_pidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4
-    const idtype_t kind = pidfd ? by_pidfd : P_PID;
-    const auto id = static_cast<id_t>(pidfd ? pidfd.get() : pid);
-    siginfo_t info{};
-    if (ends_group_) {
+    siginfo_t info;
+    if (ends_group_ && look(info, WNOWAIT) == 0) {
+        if (info.si_pid == 0) return false;
         // While it is not reaped, its number cannot be another group's.
-        if (::waitid(kind, id, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0)
-            return false;
-        if (info.si_pid != 0) ::kill(-pid, SIGKILL);
-        info = siginfo_t{};
+        ::kill(-pid, SIGKILL);
     }
-    int result = 0;
-    do {
-        result = ::waitid(kind, id, &info, WEXITED | WNOHANG);
-    } while (result != 0 && errno == EINTR);
-    if (result == 0) {
+    if (look(info, 0) == 0) {
         if (info.si_pid == 0) return false;
         status = info.si_code == CLD_EXITED
                      ? ExitStatus::exited(info.si_status)
                      : ExitStatus::killed(info.si_status, info.si_code == CLD_DUMPED);
-        return true;
+    } else {
+        // SIGCHLD is ignored, or somebody waits for any child there is.
+        status = told_by_kernel();
+        if (!status) status = ExitStatus::unknown();
     }
-    // ECHILD: SIGCHLD is ignored, or somebody waits for any child there is.
-    status = told_by_kernel();
-    if (!status) status = ExitStatus::unknown();
     return true;
 }
 
