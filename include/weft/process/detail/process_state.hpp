@@ -134,7 +134,7 @@ void leave_process(Ref<ProcessState> state) noexcept;
     return std::nullopt;
 }
 
-/// waitid(2) without waiting. Returns: 0, or errno; `info.si_pid` is 0 where it still runs.
+/// waitid(2) without waiting: 0, or errno; `info.si_pid` is 0 where it still runs.
 [[gnu::cold, gnu::noinline]] WEFT_INLINE int ProcessState::look(siginfo_t& info,
                                                                 int options) const noexcept {
     constexpr auto by_pidfd = static_cast<idtype_t>(3);  // P_PIDFD, Linux 5.4

@@ -31,6 +31,8 @@
 #include "../../base/c_text.hpp"
 #include "../../base/error.hpp"
 #include "../../base/std_parts.hpp"
+#include "../../net/stream.hpp"
+#include "../../streams/pty.hpp"
 #include "child_side.hpp"
 #endif
 
@@ -93,7 +95,7 @@ private:
     SpawnPlan plan_;
     Fd ours_[3];    // the other ends of pipes
     Fd childs_[3];  // what is opened for the child alone
-    Fd master_;
+    std::optional<Stream> master_;
     Fd terminal_;
     std::vector<char*> arguments_;
     std::vector<char*> environment_;
@@ -116,22 +118,13 @@ private:
 }
 
 [[gnu::cold]] WEFT_INLINE void Spawner::make_terminal() {
-    master_.reset(checked(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), "posix_openpt"));
-    checked(::grantpt(master_.get()), "grantpt");
-    checked(::unlockpt(master_.get()), "unlockpt");
-#ifdef TIOCGPTPEER
-    terminal_.reset(::ioctl(master_.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
-#endif
-    if (!terminal_) {  // before Linux 4.13
-        char name[64];
-        const int error = ::ptsname_r(master_.get(), name, sizeof name);
-        if (error != 0) throw_system_error(error, text("ptsname_r"));
-        terminal_.reset(checked(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC), "open"));
-    }
+    Pty pty = open_pty();
     winsize size{};
     size.ws_row = options_.terminal->rows;
     size.ws_col = options_.terminal->columns;
-    checked(::ioctl(terminal_.get(), TIOCSWINSZ, &size), "ioctl TIOCSWINSZ");
+    checked(::ioctl(pty.slave.get(), TIOCSWINSZ, &size), "ioctl TIOCSWINSZ");
+    master_.emplace(std::move(pty.master));
+    terminal_ = std::move(pty.slave);
     plan_.terminal = terminal_.get();
 }
 
@@ -314,7 +307,7 @@ private:
     for (int index = 0; index < 3; ++index) {
         if (ours_[index]) streams[index]->emplace(std::move(ours_[index]));
     }
-    if (master_) state->terminal.emplace(std::move(master_));
+    state->terminal = std::move(master_);
     give_birth(*state);
     return state;
 }
