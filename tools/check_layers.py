@@ -31,8 +31,8 @@ ROOMS = [
 ABOVE_ALL = {"weft", "src", "tls_src"}
 BELOW_ALL = {"fwd"}
 NOT_IN_WEFT = {"testing"}
-# Public headers that need a library which not everybody has: no umbrella includes them.
-APART = re.compile(r"net/tls")
+# Public headers that need a library which not everybody has, or cost much to include: no umbrella includes them.
+APART = re.compile(r"net/tls|deadline/std_stop_token")
 
 # System headers that one place alone may include.
 ONLY_IN = {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "deadline/cancel_scope.hpp"
+#include "deadline/cancel_token.hpp"
 #include "deadline/clean_up.hpp"
 #include "deadline/current_deadline.hpp"
 #include "deadline/move_on_after.hpp"

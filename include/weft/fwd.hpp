@@ -142,7 +142,11 @@ enum class Seek : unsigned char;
 struct AtomicWriteOptions;
 
 // deadline
+class CancelLink;
+class CancelOnStop;
 class CancelScope;
+class CancelToken;
+class StopOnCancel;
 class Timeout;
 
 // together
