@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -25,7 +27,6 @@ namespace tls_test {
 namespace {
 
 using namespace std::chrono_literals;
-using support::client_context;
 using support::client_options;
 using support::server_context;
 using support::StreamPair;
@@ -106,6 +107,337 @@ WEFT_TEST_CASE("16 MiB go both ways at the same time, on every transport, and ar
         CHECK((received == sent));
         CHECK(pair.near.written() == sent.size());
     }
+}
+
+/// What a read ends with: its TlsError, errno of another error, or nothing for the end.
+struct End {
+    std::optional<TlsFailure> failure;
+    int error = 0;
+};
+Coro<End> end_of(Stream& stream) {
+    End end;
+    char buffer[4096];
+    try {
+        while (co_await stream.read(buffer) > 0) {
+        }
+    } catch (const weft::TlsError& error) {
+        end.failure = error.failure();
+        end.error = error.code().value();
+    } catch (const std::system_error& error) {
+        end.error = error.code().value();
+    }
+    co_return end;
+}
+Coro<int> error_of(Coro<void> coro) {
+    try {
+        co_await std::move(coro);
+    } catch (const std::system_error& error) {
+        co_return error.code().value();
+    }
+    co_return 0;
+}
+
+/// Somebody on the way who can read neither, but may cut the connection or take his time.
+struct Wire {
+    std::size_t piece = 65536;             // bytes at a time
+    std::size_t budget = std::size_t(-1);  // bytes that go through from far to near, and then a cut
+};
+Coro<void> carry(Stream& from, Stream& to, std::size_t& piece, std::size_t& budget) {
+    std::string buffer(65536, '\0');
+    try {
+        for (;;) {
+            const std::size_t most = piece;
+            const std::size_t count = co_await from.read(weft::MutableBuffer(buffer.data(), most));
+            if (count == 0) break;
+            const std::size_t passed = std::min(count, budget);
+            co_await to.write(weft::ConstBuffer(buffer.data(), passed));
+            budget -= passed;
+            if (budget == 0) break;
+        }
+        co_await to.write_eof();
+    } catch (const std::system_error&) {
+    }
+}
+/// Two TLS streams with a Wire between them, for as long as `body` runs.
+template <class Body>
+Coro<void> over_wire(Wire& wire, Body body) {
+    StreamPair left = support::stream_pair();
+    StreamPair right = support::stream_pair();
+    std::size_t unlimited = std::size_t(-1);
+    Task<void> there = weft::create_task(carry, std::ref(left.far), std::ref(right.far),
+                                         std::ref(wire.piece), std::ref(unlimited));
+    Task<void> back = weft::create_task(carry, std::ref(right.far), std::ref(left.far),
+                                        std::ref(wire.piece), std::ref(wire.budget));
+    StreamPair plain(std::move(left.near), std::move(right.near));
+    {
+        StreamPair pair =
+            co_await tls_pair(std::move(plain), client_options(), TlsOptions(server_context()));
+        co_await body(pair.near, pair.far);
+    }
+    there.cancel();
+    back.cancel();
+    co_await there.wait();
+    co_await back.wait();
+}
+
+WEFT_TEST_CASE("a cut is an error, between records and within one, and keeps the bytes") {
+    for (const std::size_t part : {0, 3, 20}) {
+        CAPTURE(part);
+        Wire wire;
+        const auto body = [&](Stream& near, Stream& far) -> Coro<void> {
+            // (What comes first besides: the tickets of TLS 1.3.)
+            co_await far.write("hello\n");
+            const std::string hello = co_await near.read_line();
+            CHECK(hello == "hello\n");
+            co_await far.write("one\ntw");
+            const std::string one = co_await near.read_line();
+            CHECK(one == "one\n");
+            wire.budget = part;
+            if (part == 0) wire.budget = 1;
+            co_await far.write("o\nthree\n");
+            End end;
+            try {
+                (void)co_await near.read_line();
+            } catch (const weft::TlsError& error) {
+                end.failure = error.failure();
+                end.error = error.code().value();
+            }
+            CHECK(end.failure == TlsFailure::cut_off);
+            CHECK(end.error == ECONNRESET);
+            char rest[16];
+            const std::size_t count = co_await near.read(rest);
+            CHECK(std::string(rest, count) == "tw");
+            const End again = co_await end_of(near);
+            CHECK(again.failure == TlsFailure::cut_off);
+        };
+        co_await over_wire(wire, body);
+    }
+}
+
+WEFT_TEST_CASE("a peer whose bytes come one at a time is understood") {
+    Wire wire;
+    wire.piece = 1;
+    const auto body = [](Stream& near, Stream& far) -> Coro<void> {
+        const std::string text(300, 'x');
+        co_await near.write(text);
+        const std::string got = co_await far.read_exactly(text.size());
+        CHECK(got == text);
+        co_await far.write("answer\n");
+        const std::string answer = co_await near.read_line();
+        CHECK(answer == "answer\n");
+    };
+    co_await over_wire(wire, body);
+}
+
+WEFT_TEST_CASE("write_eof ends one direction, and the other goes on") {
+    for (const weft::TlsVersion version : {weft::TlsVersion::tls_1_2, weft::TlsVersion::tls_1_3}) {
+        TlsOptions server(server_context());
+        server.context->set_minimum_version(version);
+        StreamPair pair =
+            co_await tls_pair(support::stream_pair(Transport::tcp), client_options(), server);
+        co_await pair.near.write("question");
+        co_await pair.near.write_eof();
+        const std::string question = co_await pair.far.read_all(100);
+        CHECK(question == "question");
+        const std::string text(1 << 20, 'a');
+        const auto write = [](Stream& stream, const std::string& what) -> Coro<void> {
+            co_await stream.write(what);
+            co_await stream.close();
+        };
+        Task<void> answering = weft::create_task(write, std::ref(pair.far), std::cref(text));
+        const std::string answer = co_await pair.near.read_all(2 << 20);
+        co_await answering;
+        CHECK((answer == text));
+        const int error = co_await error_of(
+            [](Stream& stream) -> Coro<void> { co_await stream.write("x"); }(pair.near));
+        CHECK(error == EPIPE);
+    }
+}
+
+WEFT_TEST_CASE("a stream that is closed, or goes, says so; one that is aborted does not") {
+    enum class Way { close, goes, abort };
+    for (const Way way : {Way::close, Way::goes, Way::abort}) {
+        StreamPair pair = co_await tls_pair();
+        co_await pair.near.write("last words");
+        char buffer[10];
+        const std::size_t count = co_await pair.far.read(buffer);
+        CHECK(count == 10);
+        if (way == Way::close) co_await pair.near.close();
+        if (way == Way::goes) Stream gone = std::move(pair.near);
+        if (way == Way::abort) pair.near.abort();
+        const End end = co_await end_of(pair.far);
+        CHECK(end.error == (way == Way::abort ? ECONNRESET : 0));
+    }
+}
+
+WEFT_TEST_CASE("close ends a read that waits, with ECANCELED, and the peer finds an end") {
+    StreamPair pair = co_await tls_pair();
+    Task<End> reading = weft::create_task(end_of, std::ref(pair.near));
+    co_await weft::yield();
+    co_await weft::yield();
+    co_await pair.near.close();
+    const End end = co_await reading;
+    CHECK(end.error == ECANCELED);
+    const End peer = co_await end_of(pair.far);
+    CHECK(peer.error == 0);
+}
+
+WEFT_TEST_CASE("close gives up on a peer that does not read, after the limit, with what waits") {
+    TlsOptions client = client_options();
+    client.shutdown_timeout = 7s;
+    StreamPair pair = co_await tls_pair(support::stream_pair(Transport::unix_pair), client,
+                                        TlsOptions(server_context()));
+    const std::string much(8 << 20, 'x');
+    Task<int> writing =
+        weft::create_task(error_of([](Stream& stream, const std::string& what) -> Coro<void> {
+            co_await stream.write(what);
+        }(pair.near, much)));
+    for (int turn = 0; turn < 10; ++turn) co_await weft::yield();
+    const weft::TimePoint began = weft::get_running_loop().time();
+    co_await pair.near.close();
+    const weft::Duration took = weft::get_running_loop().time() - began;
+    CHECK(took >= 7s);
+    CHECK(took < 8s);
+    const int error = co_await writing;
+    CHECK(error == ECANCELED);
+    const End peer = co_await end_of(pair.far);
+    CHECK(peer.error == ECONNRESET);
+}
+
+WEFT_TEST_CASE("cancels against data, on both sides of the records, lose no byte and double none") {
+    constexpr std::size_t total = 192 * 1024;
+    std::string sent(total, '\0');
+    for (std::size_t index = 0; index < total; ++index)
+        sent[index] = static_cast<char>(index * 40503u >> 7);
+    StreamPair pair = co_await tls_pair(Transport::unix_pair);
+    int cancelled = 0;
+    const auto write_all = [&](Stream& stream) -> Coro<void> {
+        std::mt19937 random(7);
+        while (stream.written() < total) {
+            const std::size_t at = stream.written();
+            const std::size_t count = std::min<std::size_t>(random() % 40'000 + 1, total - at);
+            Task<void> writing = weft::create_task(
+                [](Stream& to, weft::ConstBuffer what) -> Coro<void> { co_await to.write(what); },
+                std::ref(stream), weft::ConstBuffer(sent.data() + at, count));
+            for (unsigned turn = random() % 4; turn > 0; --turn) co_await weft::yield();
+            writing.cancel();
+            co_await writing.wait();
+            cancelled += writing.cancelled();
+        }
+        co_await stream.write_eof();
+    };
+    Task<void> writing = weft::create_task(write_all, std::ref(pair.near));
+    std::string got;
+    std::mt19937 random(11);
+    for (bool ended = false; !ended;) {
+        std::string buffer(random() % 30'000 + 1, '\0');
+        Task<std::size_t> reading = weft::create_task(
+            [](Stream& from, std::string& into) -> Coro<std::size_t> {
+                co_return co_await from.read(into);
+            },
+            std::ref(pair.far), std::ref(buffer));
+        for (unsigned turn = random() % 4; turn > 0; --turn) co_await weft::yield();
+        reading.cancel();
+        co_await reading.wait();
+        cancelled += reading.cancelled();
+        if (reading.cancelled()) continue;
+        const std::size_t count = std::move(reading).result();
+        ended = count == 0;
+        got.append(buffer, 0, count);
+    }
+    co_await writing;
+    CHECK((got == sent));
+    CHECK(cancelled > 10);
+}
+
+WEFT_TEST_CASE("TLS goes over memory, and over TLS") {
+    weft::StreamPair memory = weft::memory_stream(1000);
+    StreamPair plain(std::move(memory.near), std::move(memory.far));
+    StreamPair outer =
+        co_await tls_pair(std::move(plain), client_options(), TlsOptions(server_context()));
+    StreamPair inner =
+        co_await tls_pair(std::move(outer), client_options(), TlsOptions(server_context()));
+    const std::string text(100'000, 'q');
+    Task<void> writing = weft::create_task(
+        [](Stream to, const std::string& what) -> Coro<void> {
+            co_await to.write(what);
+            co_await to.close();
+        },
+        std::move(inner.near), std::cref(text));
+    const std::string got = co_await inner.far.read_all(1 << 20);
+    co_await writing;
+    CHECK((got == text));
+    co_await inner.far.close();
+}
+
+WEFT_TEST_CASE("try_read finds what has arrived, and says nothing where nothing has") {
+    StreamPair pair = co_await tls_pair(Transport::unix_pair);
+    char buffer[3];
+    std::optional<std::size_t> got = pair.near.try_read(buffer);
+    CHECK(!got);
+    co_await pair.far.write("abcd");
+    std::string all;
+    while (all.size() < 4) {
+        got = pair.near.try_read(buffer);
+        if (got) all.append(buffer, *got);
+        co_await weft::sleep(1ms);
+    }
+    CHECK(all == "abcd");
+    co_await pair.far.close();
+    while (!(got = pair.near.try_read(buffer))) co_await weft::sleep(1ms);
+    CHECK(*got == 0);
+}
+
+WEFT_TEST_CASE("a server that stops ends the reads of idle clients, who find an end and no cut") {
+    const auto handler = [](Stream client) -> Coro<void> {
+        for (;;) {
+            const std::string line = co_await client.read_line();
+            if (line.empty()) break;
+            co_await client.write(line);
+        }
+        co_await client.write("goodbye\n");
+    };
+    std::vector<std::string> reports;
+    weft::get_running_loop().set_exception_handler([&](const weft::ExceptionContext& context) {
+        try {
+            std::rethrow_exception(context.exception);
+        } catch (const std::exception& error) {
+            reports.push_back(error.what());
+        }
+    });
+    weft::Server server =
+        co_await weft::start_server(handler, "127.0.0.1", 0, TlsOptions(server_context()));
+    // (A handshake that fails is reported, and the server goes on.)
+    Stream rude = co_await weft::open_connection("127.0.0.1", server.port());
+    co_await rude.write("GET / HTTP/1.0\r\n\r\n");
+    const End refused = co_await end_of(rude);
+    CHECK(!refused.failure);
+    CHECK(reports.size() == 1);
+    CHECK(reports.at(0).find("http request") != std::string::npos);
+    Stream idle = co_await weft::open_connection("127.0.0.1", server.port(), client_options());
+    const std::string answer = co_await ask(idle, "hello\n");
+    CHECK(answer == "hello\n");
+    Task<void> stopping = weft::create_task(server.shutdown(10s));
+    const std::string rest = co_await idle.read_all(100);
+    CHECK(rest == "goodbye\n");
+    co_await stopping;
+    CHECK(reports.size() == 1);
+    weft::get_running_loop().set_exception_handler({});
+}
+
+TEST_CASE("a conversation that is cancelled, or whose loop goes, at any step leaves nothing open") {
+    const auto scenario = []() -> Coro<void> {
+        StreamPair pair = co_await tls_pair(Transport::unix_pair);
+        Task<void> answering = weft::create_task(answer_lines, std::move(pair.far));
+        const std::string answer = co_await ask(pair.near, "hello\n");
+        CHECK(answer == "hello\n");
+        co_await pair.near.close();
+        co_await answering;
+    };
+    const weft::testing::DescriptorCensus before;
+    weft::testing::kill_at_every_step(scenario);
+    weft::testing::cancel_at_every_step(scenario, [](const Task<void>&) {});
+    CHECK(before.leaked() == "");
 }
 
 }  // namespace

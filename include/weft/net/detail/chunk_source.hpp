@@ -38,6 +38,8 @@ public:
     bool has_data() const noexcept { return first_ != nullptr; }
     /// The end or an error, and nothing before it.
     bool has_end() const noexcept { return !first_ && has_end_; }
+    /// Nothing comes here by itself.
+    bool is_idle() const noexcept { return state == State::idle; }
     std::size_t front_size() const noexcept { return first_->size(); }
 
     Block* take() noexcept {

@@ -38,7 +38,8 @@ public:
         checked();
     }
 
-    // For RetriedWait, which is no friend: g++ takes a protected destructor with one for accessible.
+    // For RetriedWait, which is no friend: g++ takes a protected destructor with one for
+    // accessible.
     bool comes_too_early() noexcept {
         if (result != -EAGAIN) return false;
         if (cookie_ == 0) cookie_ = cookie_of(fd);  // not a Unix socket: that it pauses is rare

@@ -308,11 +308,13 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
     if (stream.chunks && !stream.carrier) {
         ChunkSource& chunks = *stream.chunks;
         if (chunks.has_data()) return chunks.take(into.data(), into.size());
+        if (chunks.has_end()) {
+            const int end = chunks.take_end();
+            if (end < 0) throw_system_error(-end, fd_text("recv", stream.fd.get()));
+            return 0;
+        }
         // (The receive stands: what has arrived has come here, or will with the next turn.)
-        if (!chunks.has_end()) return std::nullopt;
-        const int end = chunks.take_end();
-        if (end < 0) throw_system_error(-end, fd_text("recv", stream.fd.get()));
-        return 0;
+        if (!chunks.is_idle()) return std::nullopt;
     }
     if (stream.carrier) {
         stream.carrier->require_open("read");
