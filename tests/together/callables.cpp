@@ -121,6 +121,22 @@ Coro<int> from_a_unix_server(std::string text) {
     co_return static_cast<int>(all.size());
 }
 
+Coro<int> from_a_serve(std::string text) {
+    auto handler = [text](weft::Stream client) -> Coro<void> {
+        co_await weft::sleep(1ms);
+        co_await client.write(text);
+    };
+    auto body = [text](weft::Server& server, std::string more) -> Coro<int> {
+        trample();
+        weft::Stream stream = co_await weft::open_connection(server.address());
+        const std::string all = co_await stream.read_exactly(text.size());
+        co_return static_cast<int>(more == text ? all.size() : 0);
+    };
+    const int size =
+        co_await weft::serve(std::move(handler), "127.0.0.1", 0, std::move(body), text);
+    co_return size;
+}
+
 weft::ThreadPool& threads() {
     static weft::ThreadPool all;
     return all;
@@ -260,6 +276,7 @@ TEST_CASE("who takes a callable keeps it as long as its coroutine: servers and c
           "[callables]") {
     ENTRY("start_server", from_a_server(text));
     ENTRY("start_unix_server", from_a_unix_server(text));
+    ENTRY("serve", from_a_serve(text));
     ENTRY("to_thread", weft::to_thread(length_of(text)));
     ENTRY("ThreadPool::run", threads().run(length_of(text)));
     ENTRY("run_coroutine_threadsafe", from_another_thread(text));
