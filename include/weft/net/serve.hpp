@@ -14,13 +14,13 @@
 #include "../base/ref.hpp"
 #include "../task/coro.hpp"
 #include "../task/task.hpp"
+#include "detail/server_state.hpp"
 #include "server.hpp"
 
 #if WEFT_BODIES
 #include "../base/error.hpp"
 #include "../runtime/loop.hpp"
 #include "../runtime/task_core.hpp"
-#include "detail/server_state.hpp"
 #include "detail/server_stop.hpp"
 #endif
 
