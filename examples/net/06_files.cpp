@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Files, without ever blocking the loop: natively on io_uring, through a helper thread on epoll.
+// Files by their descriptors, one system call a time: natively on io_uring, through helper threads on
+// epoll. (`weft::File`, in examples/fs, is what programs normally use.)
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
