@@ -288,6 +288,42 @@ WEFT_TEST_CASE("any number of tasks wait for a child, as often as they like", "[
     CHECK(three.to_string() == "exit code 3");
 }
 
+WEFT_TEST_CASE("a Process may go, or be moved, while tasks wait for its child", "[process]") {
+    std::optional<Process> child(co_await create_subprocess_exec("sleep", "1000"));
+    weft::Task<ExitStatus> wait = weft::create_task(child->wait());
+    ProcessOptions options;
+    options.in = options.out = Stdio::pipe();
+    std::optional<Process> deaf(co_await create_subprocess_exec("sleep", "1000", options));
+    weft::Task<weft::CompletedProcess> talk =
+        weft::create_task(deaf->communicate(std::string(1 << 20, 'x')));
+    co_await support::turns(3);
+    Process moved = std::move(*child);
+    std::string text;
+    try {
+        (void)child->pid();
+    } catch (const weft::RuntimeError& error) {
+        text = error.what();
+    }
+    CHECK(text == "weft: an empty Process: it was moved from");
+    child.reset();
+    CHECK(!wait.done());
+    const std::string name = "wait for \"sleep\" (pid " + std::to_string(moved.pid()) + ")";
+    const auto late = [&] { return moved.wait(); };
+    std::string timeout;
+    try {
+        co_await weft::wait_for(late, 1ms);
+    } catch (const weft::TimeoutError& error) {
+        timeout = error.what();
+    }
+    CHECK(timeout == "timed out: " + name);
+    { const Process gone = std::move(moved); }
+    const ExitStatus end = co_await wait;
+    CHECK(end.signal() != 0);
+    deaf.reset();
+    const support::End talked = co_await support::ending(std::move(talk));
+    CHECK(talked == support::End::closed);
+}
+
 WEFT_TEST_CASE("a signal reaches the child, and no signal is an error", "[process]") {
     Sleeper first = co_await sleeper("trap 'kill $! 2>/dev/null; echo caught; exit 7' USR1; ");
     CHECK(first.child.send_signal(SIGUSR1));

@@ -21,6 +21,7 @@
 #include "command.hpp"
 #include "completed_process.hpp"
 #include "detail/communicate.hpp"
+#include "detail/process_end.hpp"
 #include "detail/process_state.hpp"
 #include "detail/spawn.hpp"
 #include "detail/split_words.hpp"
@@ -117,7 +118,7 @@ public:
 
     /// Ends it if it still runs: SIGTERM, and SIGKILL after the grace. It has ended, and is reaped,
     /// when this returns, and its pipes are closed. Idempotent.
-    /// Cancel:   the child is ended all the same, without waiting for it.
+    /// Cancel:   the child was asked to end; the rest is done when the Process goes.
     Coro<void> close() { return close(shared()); }
 
 private:

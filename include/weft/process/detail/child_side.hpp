@@ -92,6 +92,7 @@ private:
                                             int error) noexcept {
         plan.error = error;
         plan.failed = step;
+        // (As a shell says it, for an emulator that gives a child memory of its own after all.)
         for (;;) ::syscall(SYS_exit_group, 127);
     }
 

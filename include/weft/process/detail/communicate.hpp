@@ -9,6 +9,7 @@
 #include "../../base/ref.hpp"
 #include "../../task/coro.hpp"
 #include "../completed_process.hpp"
+#include "process_end.hpp"
 #include "process_state.hpp"
 
 #if WEFT_BODIES
@@ -33,14 +34,14 @@ Coro<CompletedProcess> communicate(Ref<ProcessState> state, std::string input, s
 
 /// A child that does not read all of it is no error.
 inline Coro<void> feed(std::optional<Stream>& to, std::string_view input) {
-    if (!to || (input.empty() && to->is_closed())) co_return;
     try {
-        if (!input.empty()) co_await to->write(input);
-        if (!to->is_closed()) co_await to->write_eof();
+        if (to && !input.empty()) co_await to->write(input);
+        // (The Process may have gone meanwhile.)
+        if (to && !to->is_closed()) co_await to->write_eof();
     } catch (const std::system_error& error) {
         if (error.code().value() != EPIPE) throw;
     }
-    co_await to->close();
+    if (to) co_await to->close();
 }
 
 inline Coro<void> collect(std::optional<Stream>& from, std::size_t limit, std::string& into) {

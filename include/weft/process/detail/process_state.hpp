@@ -14,7 +14,6 @@
 #include "../../base/fd.hpp"
 #include "../../base/ref.hpp"
 #include "../../net/stream.hpp"
-#include "../../task/coro.hpp"
 #include "../exit_status.hpp"
 
 #if WEFT_BODIES
@@ -26,15 +25,9 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <new>
 
 #include "../../base/c_text.hpp"
 #include "../../base/error.hpp"
-#include "../../deadline/move_on_after.hpp"
-#include "../../net/io.hpp"
-#include "../../runtime/loop.hpp"
-#include "../../task/sleep.hpp"
-#include "../../task/task.hpp"
 #endif
 
 namespace weft::detail {
@@ -78,13 +71,6 @@ private:
     bool asked_ = false;
     bool ends_group_ = false;  // the rest of its group goes with it
 };
-
-/// Waits until it has ended and is reaped.
-Coro<ExitStatus> wait_for_end(Ref<ProcessState> state);
-/// SIGTERM, the grace, SIGKILL; then it has ended.
-Coro<void> end_process(Ref<ProcessState> state);
-/// Its Process goes: the same, without anybody who waits.
-void leave_process(Ref<ProcessState> state) noexcept;
 
 #if WEFT_BODIES
 
@@ -202,54 +188,6 @@ WEFT_INLINE bool ProcessState::has_ended() {
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ProcessState::kill_all() noexcept {
     ends_group_ = leads_group;
     static_cast<void>(signal_now(SIGKILL));
-}
-
-WEFT_INLINE Coro<ExitStatus> wait_for_end(Ref<ProcessState> state) {
-    Duration pause = std::chrono::milliseconds(1);
-    while (!state->has_ended()) {
-        if (state->pidfd) {
-            co_await io::poll(state->pidfd.get(), POLLIN);
-        } else {
-            // Nothing tells: it is looked at, less and less often.
-            co_await sleep(pause);
-            pause = std::min<Duration>(2 * pause, std::chrono::milliseconds(20));
-        }
-    }
-    co_return *state->status;
-}
-
-WEFT_INLINE Coro<void> end_process(Ref<ProcessState> state) {
-    if (state->has_ended()) co_return;
-    state->ask_to_end();
-    const std::optional<ExitStatus> ended =
-        co_await move_on_after(state->grace, wait_for_end(state));
-    if (ended) co_return;
-    state->kill_all();
-    co_await wait_for_end(state);
-}
-
-[[gnu::cold, gnu::noinline]] WEFT_INLINE void leave_process(Ref<ProcessState> state) noexcept {
-    if (state->is_others()) return;
-    // It may be waiting for us to write or to read.
-    state->in.reset();
-    state->out.reset();
-    state->err.reset();
-    state->terminal.reset();
-    if (state->has_ended()) return;
-    EventLoop* const loop = EventLoop::running();
-    if (!loop || !EventLoop::accepts(loop)) return state->kill_all();
-    state->ask_to_end();
-    try {
-        // A task of its own that `run` waits for at its end; closing the loop ends it, and with it
-        // the grace.
-        Coro<void> body = end_process(state);
-        TaskState<void>* const task = make_task(*loop, body, CreatedAt());
-        const Task<void> handle(task);
-        task->in_clean_up = task->hands_on = true;
-        loop->add(*task);
-    } catch (const std::bad_alloc&) {
-        state->kill_all();
-    }
 }
 
 #endif
