@@ -22,6 +22,8 @@ void on_a_loop(benchmark::State& state, Body body) {
     weft::run([&state, body] { return body(state); });
 }
 
+void by_hand(benchmark::State& state, void (*body)(benchmark::State&)) { body(state); }
+
 // --- two threads that wake each other ---
 
 void eventfd_by_hand(benchmark::State& state) {
@@ -143,10 +145,10 @@ weft::Coro<void> items_from_a_thread(benchmark::State& state) {
 
 }  // namespace
 
-BENCHMARK(eventfd_by_hand)->UseRealTime();
+BENCHMARK_CAPTURE(by_hand, eventfd_by_hand, &eventfd_by_hand)->UseRealTime();
 BENCHMARK_CAPTURE(on_a_loop, posts_between_loops, &posts_between_loops)->UseRealTime();
 BENCHMARK_CAPTURE(on_a_loop, spawn_on_another_loop, &spawn_on_another_loop)->UseRealTime();
-BENCHMARK(condition_by_hand)->UseRealTime();
+BENCHMARK_CAPTURE(by_hand, condition_by_hand, &condition_by_hand)->UseRealTime();
 BENCHMARK_CAPTURE(on_a_loop, job_of_a_pool, &job_of_a_pool)->UseRealTime();
 BENCHMARK_CAPTURE(on_a_loop, items_from_a_thread, &items_from_a_thread)->UseRealTime();
 BENCHMARK_MAIN();
