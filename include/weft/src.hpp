@@ -11,4 +11,13 @@
 #include "base/config.hpp"
 #undef WEFT_SOURCE
 
+// g++ warns of lambdas in the frames of coroutines that stand in headers: other files might compile
+// them into another type. Their bodies are compiled here and nowhere else.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsubobject-linkage"
+#endif
 #include "weft.hpp"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
