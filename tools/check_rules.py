@@ -95,11 +95,12 @@ def tests_have_a_namespace_of_their_own(name, lines):
     path = pathlib.PurePath(name)
     if not re.fullmatch(r"tests/(?!support|compile_fail|consumer|peers)\w+/\w+\.cpp", name):
         return
-    if any(line.startswith("// program: own") for line in lines[:10]):
+    program = next((line for line in lines[:10] if line.startswith("// program: ")), "")
+    if program.startswith("// program: own"):
         return
     for number, line in enumerate(lines, 1):
-        if re.search(r'extern "C"|RTLD_NEXT|thrown\.hpp', line):
-            yield number, "replaces a function of libc for all tests of its program: `// program: own`"
+        if not program and re.search(r'extern "C"|RTLD_NEXT|thrown\.hpp|(counted|failing)_new\.hpp', line):
+            yield number, "replaces a function for all tests of its program: `// program: own`"
     space = f"namespace {path.stem}_test"
     if space + " {" not in lines or lines[-1] != "}  // " + space:
         yield 1, f"what follows the includes stands in `{space}`, up to the end"

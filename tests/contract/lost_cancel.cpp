@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A cancel that the kernel did not find, in a loop that sleeps and in one that never does.
-// program: own
+// program: own header-only
 #include <weft/base/config.hpp>
 
 #ifdef WEFT_SEPARATE_COMPILATION

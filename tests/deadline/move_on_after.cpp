@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // move_on_after: an empty result instead of an exception, and no exception inside either.
-// program: own
-#include <dlfcn.h>
-
+// program: throws
 #include <weft/deadline/move_on_after.hpp>
 #include <weft/net/io.hpp>
 #include <weft/net/stream.hpp>
@@ -11,17 +9,18 @@
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <typeinfo>
 #include <utility>
 
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 #include "probe.hpp"
 #include "stream_pairs.hpp"
+#include "thrown.hpp"
 
 namespace move_on_after_test {
 
@@ -30,23 +29,6 @@ using weft::CancelledError;
 using weft::Coro;
 using weft::EventLoop;
 using weft::move_on_after;
-
-namespace {
-int throws = 0;
-}
-
-// Every throw of the program comes through here. (Under its own name g++ would compare it with what
-// it has declared by itself, with other parameter types.)
-[[noreturn]] void counting_throw(void* object, std::type_info* type,
-                                 void (*destroy)(void*)) __asm__("__cxa_throw");
-
-void counting_throw(void* object, std::type_info* type, void (*destroy)(void*)) {
-    using Throw = void (*)(void*, std::type_info*, void (*)(void*));
-    static const auto original = reinterpret_cast<Throw>(::dlsym(RTLD_NEXT, "__cxa_throw"));
-    ++throws;
-    original(object, type, destroy);
-    __builtin_unreachable();
-}
 
 namespace {
 
@@ -96,7 +78,7 @@ WEFT_TEST_CASE("a deadline that ends a single operation throws nothing inside", 
     char byte = 0;
     auto future = loop.create_future<int>();
     auto task = weft::create_task(rests(1h));
-    const int before = throws;
+    const std::size_t before = support::thrown;
     const auto read = co_await move_on_after(1s, weft::io::read(pipe.a.get(), {&byte, 1}));
     const auto recv = co_await move_on_after(1s, streams.near.read({&byte, 1}));
     const auto poll = co_await move_on_after(1s, weft::wait_readable(pipe.a.get()));
@@ -105,13 +87,13 @@ WEFT_TEST_CASE("a deadline that ends a single operation throws nothing inside", 
     const auto value = co_await move_on_after(1s, future);
     const bool waited = co_await move_on_after(1s, task.wait());
     const auto refused = co_await move_on_after(0s, weft::io::read(pipe.a.get(), {&byte, 1}));
-    REQUIRE(throws == before);
+    REQUIRE(support::thrown == before);
     REQUIRE_FALSE((read || recv || poll || connection || slept || value || waited || refused));
     REQUIRE_FALSE(task.done());
     // A coroutine inside is unwound, and that takes an exception.
     const bool joined = co_await move_on_after(1s, task);
     REQUIRE_FALSE(joined);
-    REQUIRE(throws > before);
+    REQUIRE(support::thrown > before);
 }
 
 WEFT_TEST_CASE("an outer cancel is not turned into an empty result", "[move_on_after]") {

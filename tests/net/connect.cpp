@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // open_connection to a host of several addresses: which is tried when, and who wins (SEMANTICS
 // 114).
-// program: own
+// program: own header-only
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Hand-off chains of 100,000 tasks, and a million awaits that find a lock free, on a small stack.
-// builds: -O0 -O1
+// builds: -O0 -O2
 #include <weft/sync/condition.hpp>
 #include <weft/sync/event.hpp>
 #include <weft/sync/lock.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // AsyncGenerator: items, ends, failures, cancels, clean-up, and the stack.
-// builds: -O0 -O1
+// builds: -O0 -O2
 #include <weft/deadline/scope.hpp>
 #include <weft/deadline/wait_for.hpp>
 #include <weft/task/async_generator.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// builds: -O0 -O1
+// builds: -O0 -O2
 // What g++ 12 breaks in expressions that contain co_await, row by row: ours must be safe, a user's
 // is as listed.
-// program: own
+// program: own header-only
 #include <weft/runtime/loop.hpp>
 #include <weft/task/future.hpp>
 #include <weft/task/sleep.hpp>
@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #include "probe.hpp"
+
+namespace gcc12_test {
 
 using namespace std::chrono_literals;
 using probe::Alive;
@@ -373,3 +375,5 @@ WEFT_TEST_CASE("a coroutine that ends without the value that it owes is an error
     CHECK(value == 1);
 }
 #endif
+
+}  // namespace gcc12_test

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What awaiters, handles and a suspended task weigh. Sizes may shrink; growing needs a reason.
-// program: own
+// program: own header-only
 #include <weft/net/io.hpp>
 #include <weft/runtime/loop.hpp>
 #include <weft/task/coro.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The stack stays flat in loops of awaits and in long wake-up chains, at every optimisation level.
 // labels: threads
-// builds: -O0 -O1
+// builds: -O0 -O2
 #include <weft/runtime/loop.hpp>
 #include <weft/task/future.hpp>
 #include <weft/task/run.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // race: the first success, losers that are cancelled and awaited, and no exception on the way.
-// program: own
+// program: throws
 #include <weft/base/fd.hpp>
 #include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
@@ -18,6 +18,8 @@
 #include "children.hpp"
 #include "probe.hpp"
 #include "thrown.hpp"
+
+namespace race_test {
 
 using namespace children;
 using weft::Fd;
@@ -238,3 +240,5 @@ WEFT_TEST_CASE("a race can be raced, gathered and given to a task", "[race]") {
     auto winner = co_await task;
     REQUIRE(*winner == 1);
 }
+
+}  // namespace race_test

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What groups and gathers must not keep or allocate: memory is flat over a million children.
-// program: own
+// program: own header-only
 #include <weft/testing/catch.hpp>
 #include <weft/together/gather.hpp>
 #include <weft/together/race.hpp>
