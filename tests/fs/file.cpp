@@ -204,7 +204,7 @@ WEFT_TEST_CASE("operations at the file's own position keep their order", "[file]
     }
     co_await reads[1];
     co_await file.close();
-    for (std::size_t number = 2; number < 30; number += number % 3 == 1 ? 1 : 2) {
+    for (std::size_t number = 2; number < 30; number += number % 3 == 1 ? 1U : 2U) {
         const End end = co_await ending(std::move(reads[number]));
         CHECK((end == End::value || end == End::closed || end == End::failed));
     }

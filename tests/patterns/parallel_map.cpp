@@ -43,7 +43,7 @@ ParallelOptions options_of(std::size_t threads, std::size_t chunk) {
 }  // namespace
 
 WEFT_TEST_CASE("results come in the order of the range, whatever the chunks", "[parallel_map]") {
-    for (const std::size_t chunk : {0, 1, 7, 100, 1000}) {
+    for (const std::size_t chunk : {0U, 1U, 7U, 100U, 1000U}) {
         for (const int count : {0, 1, 100}) {
             auto square = [](int n) { return std::make_unique<int>(n * n); };
             const auto squares =

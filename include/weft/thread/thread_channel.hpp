@@ -264,6 +264,7 @@ protected:
     using Core = ThreadChannelCore<T>;
     explicit ThreadItemWait(const Ref<Core>& core) noexcept
         : Base(Ref<ThreadChannelBase>::to(*core)) {}
+    ~ThreadItemWait() = default;
     Core& core() const noexcept { return static_cast<Core&>(*this->channel_); }
 };
 
