@@ -3,6 +3,7 @@
 #pragma once
 
 #include "testing/census.hpp"
+#include "testing/check_stream.hpp"
 #include "testing/run.hpp"
 #include "testing/step_kill.hpp"
 

@@ -131,6 +131,14 @@ public:
     /// Lifetime: `data` outlives the await, a cancelled one included.
     detail::StreamWrite write(ConstBuffer data) { return detail::StreamWrite(state(), data); }
 
+    /// Writes as much as can be at once, at least one byte of it: for transports over a Stream, for
+    /// which an await that wrote a part and was cancelled then would have no answer.
+    /// Returns:  bytes written.
+    /// Throws:   like `write`.
+    /// Cancel:   lossless: nothing was written, or how much was is returned.
+    /// Lifetime: `data` outlives the await, a cancelled one included.
+    Coro<std::size_t> write_some(ConstBuffer data) { return detail::write_once(shared(), data); }
+
     /// Tells the peer that nothing more will come, behind the writes that have begun; reading goes
     /// on.
     /// Throws:   std::system_error (shutdown; Operation not supported, EOPNOTSUPP, where there is no

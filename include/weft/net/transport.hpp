@@ -54,7 +54,8 @@ public:
     /// Cancel:   runs to its end all the same.
     virtual Coro<void> close() = 0;
 
-    /// The same at once, without a farewell: the peer must not take what it has for the whole.
+    /// The same at once, without a farewell: the peer must not take what it has for the whole. May
+    /// come while `close` waits, and ends that too.
     virtual void abort() noexcept = 0;
 
     /// The Stream has gone while somebody waits: `close`, as far as that needs no waiting.

@@ -36,9 +36,7 @@ public:
     Coro<std::size_t> read_some(MutableBuffer into) override {
         co_return co_await reader_.read(into);
     }
-    Coro<std::size_t> write_some(ConstBuffer from) override {
-        return write_once(Ref<StreamState>::to(StreamAccess::state(writer_)), from);
-    }
+    Coro<std::size_t> write_some(ConstBuffer from) override { return writer_.write_some(from); }
     Coro<void> write_eof() override { return writer_.write_eof(); }
     Coro<void> close() override {
         std::exception_ptr failure;

@@ -245,6 +245,7 @@ private:
             op.flags = ring_.writes_quietly() ? write_quiet : way_to_write(op.fd);
             if (op.flags == write_by_hand) op.backend_bits |= as_poll;
         }
+        if (!lane && op.code == OpCode::shutdown) return shut_down_now(op);  // (of no descriptor)
         if (lane) {
             if (*lane) [[unlikely]] {
                 if ((op.backend_bits & lane_in) && would_wait_for_ever(op, **lane)) {

@@ -86,6 +86,7 @@ public:
         loop_->count_waiter();
         return true;
     }
+    bool is_waited_for() const noexcept { return reader_ != nullptr; }
     /// The reader leaves, the receive stays. False: it is not waiting any more.
     bool leave(const TaskCore& task) noexcept {
         if (reader_ != &task) return false;

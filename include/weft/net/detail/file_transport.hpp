@@ -10,6 +10,7 @@
 #if WEFT_BODIES
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -111,11 +112,32 @@ private:
     bool awaits_writer_;
 };
 
+/// A terminal that blocks takes a write whole, however long its other side stops it, and there is
+/// no call that asks it not to. Whether one that others share blocks is theirs to say, so it is
+/// opened once more, in the place of `file`. (That would make a new terminal of the master's side,
+/// which belongs to nobody else.)
+[[gnu::cold, gnu::noinline]] inline void unblock_terminal(const Fd& file) {
+    const int number = file.get();
+    const int flags = ::fcntl(number, F_GETFL);
+    if (flags < 0 || (flags & O_NONBLOCK) || !::isatty(number)) return;
+    unsigned index = 0;
+    if (::ioctl(number, TIOCGPTN, &index) == 0) {
+        ::fcntl(number, F_SETFL, flags | O_NONBLOCK);
+        return;
+    }
+    const std::string path = concat({"/proc/self/fd/", decimal(number)});
+    const Fd again(::open(path.c_str(), (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    if (!again) return;
+    if (descriptor_closing) descriptor_closing(number);
+    ::dup3(again.get(), number, O_CLOEXEC);
+}
+
 WEFT_INLINE Ref<StreamState> make_stream_state(Fd file, bool awaits_writer) {
     struct stat status {};
     // (What is no descriptor says so when it is used.)
     if (::fstat(file.get(), &status) != 0 || S_ISSOCK(status.st_mode))
         return Ref<StreamState>(new StreamState(std::move(file)));
+    if (S_ISCHR(status.st_mode)) unblock_terminal(file);
     return Ref<StreamState>(new StreamState(
         Owned<Transport>(new FileTransport(std::move(file), status.st_mode, awaits_writer))));
 }

@@ -40,9 +40,10 @@ namespace weft::detail {
 class StreamReceive : public OperationWait {
 public:
     bool await_suspend(std::coroutine_handle<> handle) {
-        if (stream_->reads_plainly) [[likely]]
-            return OperationWait::await_suspend(handle);
-        return wait_otherwise(handle);
+        const bool suspends =
+            stream_->reads_plainly ? OperationWait::await_suspend(handle) : wait_otherwise(handle);
+        if (suspends) stream_->filled_by = EventLoop::running();
+        return suspends;
     }
     TaskCore* cancel() noexcept override {
         if (way_ == Way::operation) [[likely]]
@@ -54,7 +55,10 @@ public:
         }
         return nullptr;
     }
+    /// Asked once the wait is over: the stream is free for the next reader then, also where nobody
+    /// asks for the result.
     bool await_cancelled() const noexcept {
+        stream_->filled_by = nullptr;
         if (way_ == Way::call) [[unlikely]]
             return call().await_cancelled();
         return OperationWait::await_cancelled();
@@ -123,6 +127,7 @@ public:
         return true;
     }
     std::size_t await_resume() {
+        stream_->filled_by = nullptr;
         receive();
         return transferred();
     }
@@ -139,11 +144,6 @@ public:
             return false;
         take_chunk();
         more = !stream_->drained;
-        return true;
-    }
-    bool await_suspend(std::coroutine_handle<> handle) {
-        if (!StreamReceive::await_suspend(handle)) return false;
-        stream_->filled_by = EventLoop::running();
         return true;
     }
     bool await_resume() {
@@ -307,6 +307,7 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
     }
     if (stream.chunks && !stream.carrier) {
         ChunkSource& chunks = *stream.chunks;
+        if (chunks.is_waited_for()) StreamState::throw_second_reader();
         if (chunks.has_data()) return chunks.take(into.data(), into.size());
         if (chunks.has_end()) {
             const int end = chunks.take_end();

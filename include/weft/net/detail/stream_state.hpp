@@ -137,13 +137,15 @@ struct Carrier {
     CarriedCall& begin_write(Coro<std::size_t> written);
     bool is_read() const noexcept { return read_call && !read_call->is_over(); }
 
-    /// Throws:   std::system_error once the stream is closed.
-    void require_open(const char* call) const;
+    /// Throws:   std::system_error once the stream is closed: EBADF; for a call that has begun
+    ///           before that, ECANCELED.
+    void require_open(const char* call, bool has_begun = false) const;
 
     Owned<Transport> transport;
     Lock writing;            // one write goes out whole before the next
     Block* block = nullptr;  // what a `read_chunk` reads into
     bool closed = false;
+    bool is_closing = false;  // `close` waits for the transport's farewell
     // They hold the lock, and what the transport gave them.
     Owned<CarriedCall> read_call;
     IntrusiveList<CarriedCall> write_calls;  // those that have ended go when the next begins
@@ -227,7 +229,8 @@ private:
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamState::abort() noexcept {
     if (fd) reset_connection(fd.get());
-    if (carrier && EventLoop::running() && !std::exchange(carrier->closed, true))
+    if (carrier && EventLoop::running() &&
+        (!std::exchange(carrier->closed, true) || carrier->is_closing))
         carrier->transport->abort();
     abandon();
     if (!EventLoop::running()) fd.reset();
@@ -261,24 +264,32 @@ private:
     return *call;
 }
 
-[[gnu::noinline]] WEFT_INLINE void Carrier::require_open(const char* call) const {
+[[gnu::noinline]] WEFT_INLINE void Carrier::require_open(const char* call, bool has_begun) const {
     if (closed)
-        throw_system_error(EBADF, concat({call, " ", transport->name(), ", which is closed"}));
+        throw_system_error(has_begun ? ECANCELED : EBADF,
+                           concat({call, " ", transport->name(), ", which is closed"}));
 }
 
 // A transport may have everything that it is asked for at hand: whoever has had his share goes
 // round then, or a loop around it would keep the thread.
 
 WEFT_INLINE Coro<std::size_t> carried_read(StreamState& stream, MutableBuffer into) {
-    if (!may_go_on()) co_await yield();
-    stream.carrier->require_open("read");
-    co_return co_await stream.carrier->transport->read_some(into);
+    Carrier& carrier = *stream.carrier;
+    carrier.require_open("read");
+    if (!may_go_on()) {
+        co_await yield();
+        carrier.require_open("read", true);
+    }
+    co_return co_await carrier.transport->read_some(into);
 }
 
 WEFT_INLINE Coro<std::size_t> carried_chunk(StreamState& stream) {
     Carrier& carrier = *stream.carrier;
-    if (!may_go_on()) co_await yield();
     carrier.require_open("read");
+    if (!may_go_on()) {
+        co_await yield();
+        carrier.require_open("read", true);
+    }
     if (!carrier.block) carrier.block = Block::make(nullptr);
     if (!carrier.block) throw std::bad_alloc();
     const std::size_t count = co_await carrier.transport->read_some(
@@ -289,11 +300,12 @@ WEFT_INLINE Coro<std::size_t> carried_chunk(StreamState& stream) {
 
 WEFT_INLINE Coro<std::size_t> carried_write(StreamState& stream, ConstBuffer from) {
     Carrier& carrier = *stream.carrier;
+    carrier.require_open("write");
     if (!may_go_on()) co_await yield();
     const Lock::Guard turn = co_await carrier.writing.scoped();
     std::size_t done = 0;
     while (done < from.size()) {
-        carrier.require_open("write");
+        carrier.require_open("write", true);
         const std::size_t count = co_await carrier.transport->write_some(
             ConstBuffer(static_cast<const char*>(from.data()) + done, from.size() - done));
         stream.written += count;
@@ -304,12 +316,14 @@ WEFT_INLINE Coro<std::size_t> carried_write(StreamState& stream, ConstBuffer fro
 
 WEFT_INLINE Coro<std::size_t> write_once(Ref<StreamState> stream, ConstBuffer from) {
     std::size_t count = 0;
+    if (from.size() == 0) co_return count;
     if (!stream->carrier) {
         count = co_await io::send(stream->fd.get(), from);
     } else {
         Carrier& carrier = *stream->carrier;
-        const Lock::Guard turn = co_await carrier.writing.scoped();
         carrier.require_open("write");
+        const Lock::Guard turn = co_await carrier.writing.scoped();
+        carrier.require_open("write", true);
         count = co_await carrier.transport->write_some(from);
     }
     stream->written += count;
@@ -322,15 +336,19 @@ WEFT_INLINE Coro<void> end_writing(Ref<StreamState> stream) {
         co_return;
     }
     Carrier& carrier = *stream->carrier;
-    const Lock::Guard turn = co_await carrier.writing.scoped();
     carrier.require_open("write_eof");
+    const Lock::Guard turn = co_await carrier.writing.scoped();
+    carrier.require_open("write_eof", true);
     co_await carrier.transport->write_eof();
 }
 
 WEFT_INLINE Coro<void> close_stream(Ref<StreamState> stream) {
     if (stream->carrier) {
-        if (!std::exchange(stream->carrier->closed, true))
-            co_await stream->carrier->transport->close();
+        Carrier& carrier = *stream->carrier;
+        if (std::exchange(carrier.closed, true)) co_return;
+        carrier.is_closing = true;
+        co_await carrier.transport->close();
+        carrier.is_closing = false;
     } else if (stream->fd) {
         co_await io::close(std::move(stream->fd));
     }
