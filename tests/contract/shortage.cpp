@@ -219,24 +219,31 @@ WEFT_TEST_CASE("a server without any memory for a while pauses, reports it once,
 
 WEFT_TEST_CASE("a server out of descriptors pauses, reports it once, and serves who waited") {
     if (sanitizer_needs_descriptors) co_return;
-    const Reports reports;
-    Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
-    const Fd client = connected_to(server.address());
-    rlimit before{};
-    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
-    const Fd probe(::dup(0));
-    rlimit few = before;
-    few.rlim_cur = static_cast<rlim_t>(probe.get());
-    REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
-    const std::uint64_t entries = weft::get_running_loop().kernel_entries();
-    co_await weft::sleep(1s);
-    CHECK(weft::get_running_loop().kernel_entries() - entries < 400);
-    REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
-    CHECK(reports.last_error == EMFILE);
-    CHECK(reports.count == 1);
-    const std::string answer = co_await ask(client.get());
-    CHECK(answer == "hello");
-    server.close();
+    for (const std::size_t limit : {0U, 3U}) {  // with a limit it waits and accepts in another way
+        CAPTURE(limit);
+        const Reports reports;
+        weft::ServerOptions options;
+        options.connection_limit = limit;
+        Server server = co_await weft::start_server(&echo, "127.0.0.1", 0, options);
+        Fd client = connected_to(server.address());
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+        const Fd probe(::dup(0));
+        rlimit few = before;
+        few.rlim_cur = static_cast<rlim_t>(probe.get());
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+        const std::uint64_t entries = weft::get_running_loop().kernel_entries();
+        co_await weft::sleep(1s);
+        CHECK(weft::get_running_loop().kernel_entries() - entries < 400);
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+        CHECK(reports.last_error == EMFILE);
+        CHECK(reports.count == 1);
+        const std::string answer = co_await ask(client.get());
+        CHECK(answer == "hello");
+        server.close();
+        client.reset();
+        co_await server.wait_closed();  // so that the next round finds no number that comes free
+    }
 }
 
 WEFT_TEST_CASE("a server goes on after every answer that accept may give for a connection's sake") {
