@@ -49,8 +49,8 @@ public:
         add_ref();
         if (loop_->start(*this)) completed(*this);
     }
-    /// It is called no more.
-    void end() noexcept {
+    /// It is called no more. (Inlined, g++ 12 takes the two references that go here for one.)
+    [[gnu::cold, gnu::noinline]] void end() noexcept {
         removed_ = true;
         if (!is_running_) fn_.reset();
         if (armed()) {
