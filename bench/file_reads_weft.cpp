@@ -32,10 +32,12 @@ struct Reads {
     std::uint64_t state = 88172645463325252ULL;
     std::uint64_t blocks = 0;
     long left = 0;
+    bool pins = false;
 };
 
 weft::Coro<void> read_blocks(weft::File& file, Reads& reads) {
     weft::AlignedBuffer buffer(block);
+    if (reads.pins) buffer.pin();
     while (reads.left > 0) {
         --reads.left;
         const std::size_t got = co_await file.read_at(buffer, reads.next_offset());
@@ -54,6 +56,7 @@ weft::Coro<void> measure(int argc, char** argv) {
     Reads reads;
     reads.blocks = file.size_hint() / block;
     reads.left = count;
+    reads.pins = bench::option(argc, argv, "--pinned", "no") == "yes";
     if (reads.blocks == 0) throw std::system_error(EINVAL, std::system_category(), path);
     const auto begin = std::chrono::steady_clock::now();
     const std::int64_t cpu_begin = bench::cpu_us();

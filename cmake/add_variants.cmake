@@ -62,7 +62,7 @@ function(weft_add_variants name target)
                 ENVIRONMENT WEFT_BACKEND=uring WEFT_URING_ENTRIES=2 ${common})
             weft_add_variant("${name}.plain" "${target}" NEEDS_URING
                 ENVIRONMENT WEFT_BACKEND=uring "WEFT_URING_DISABLE=defer_taskrun,single_issuer,\
-coop_taskrun,registered_ring,multishot,ext_arg,cqe_skip,poll_first,nosignal,file_calls" ${common})
+coop_taskrun,registered_ring,multishot,ext_arg,cqe_skip,poll_first,nosignal,file_calls,registered_buffers" ${common})
         endif()
     endif()
 endfunction()

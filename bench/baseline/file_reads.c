@@ -4,6 +4,7 @@
 #include "ring.h"
 
 #include <pthread.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 
 enum { BLOCK = 4096, MAX_DEPTH = 1024 };
@@ -78,6 +79,89 @@ static void read_on_ring(long reads, long depth) {
     }
 }
 
+// A pool as libraries have it: jobs under one lock, an eventfd that wakes the loop's thread.
+enum { POOL_THREADS = 8 };
+struct job {
+    struct job* next;
+    char* buffer;
+    uint64_t offset;
+};
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t arrived;
+    struct job *first, *last, *finished;
+    int event;
+} pool_of_threads = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, NULL, NULL, -1};
+
+static void submit_job(struct job* job) {
+    job->next = NULL;
+    pthread_mutex_lock(&pool_of_threads.mutex);
+    if (pool_of_threads.first == NULL)
+        pool_of_threads.first = job;
+    else
+        pool_of_threads.last->next = job;
+    pool_of_threads.last = job;
+    pthread_mutex_unlock(&pool_of_threads.mutex);
+    pthread_cond_signal(&pool_of_threads.arrived);
+}
+static void* pool_main(void* unused) {
+    (void)unused;
+    pthread_mutex_lock(&pool_of_threads.mutex);
+    for (;;) {
+        while (pool_of_threads.first == NULL)
+            pthread_cond_wait(&pool_of_threads.arrived, &pool_of_threads.mutex);
+        struct job* const job = pool_of_threads.first;
+        pool_of_threads.first = job->next;
+        pthread_mutex_unlock(&pool_of_threads.mutex);
+        read_block(job->buffer, job->offset);
+        pthread_mutex_lock(&pool_of_threads.mutex);
+        const bool told = pool_of_threads.finished != NULL;
+        job->next = pool_of_threads.finished;
+        pool_of_threads.finished = job;
+        const uint64_t one = 1;
+        if (!told && write(pool_of_threads.event, &one, sizeof one) < 0) die_error("write", errno);
+    }
+}
+static void read_in_pool(long reads, long depth) {
+    uint64_t state = 88172645463325252ULL;
+    struct job* const jobs = check_memory(calloc((size_t)depth, sizeof *jobs));
+    pool_of_threads.event = check(eventfd(0, EFD_CLOEXEC), "eventfd");
+    const int epoll = check(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+    struct epoll_event event = {.events = EPOLLIN};
+    check(epoll_ctl(epoll, EPOLL_CTL_ADD, pool_of_threads.event, &event), "epoll_ctl");
+    for (long i = 0; i < POOL_THREADS; i++) {
+        pthread_t thread;
+        if ((errno = pthread_create(&thread, NULL, pool_main, NULL)) != 0)
+            die_error("pthread_create", errno);
+    }
+    long asked = 0;
+    for (; asked < depth && asked < reads; asked++) {
+        jobs[asked].buffer = block_aligned(BLOCK);
+        jobs[asked].offset = next_offset(&state);
+        submit_job(&jobs[asked]);
+    }
+    for (long done = 0; done < reads;) {
+        check(epoll_wait(epoll, &event, 1, -1), "epoll_wait");
+        uint64_t count;
+        if (read(pool_of_threads.event, &count, sizeof count) < 0) die_error("read", errno);
+        pthread_mutex_lock(&pool_of_threads.mutex);
+        struct job* job = pool_of_threads.finished;
+        pool_of_threads.finished = NULL;
+        pthread_mutex_unlock(&pool_of_threads.mutex);
+        while (job != NULL) {
+            struct job* const next = job->next;
+            done++;
+            if (asked < reads) {
+                asked++;
+                job->offset = next_offset(&state);
+                submit_job(job);
+            }
+            job = next;
+        }
+    }
+    syscalls += reads;
+}
+
 int main(int argc, char** argv) {
     const char *path = NULL, *mode = "pread";
     long depth = 1, reads = 100000;
@@ -89,7 +173,7 @@ int main(int argc, char** argv) {
                                      {"--direct", SWITCH, &direct}};
     parse_options(argc, argv, options, 5);
     if (path == NULL || depth < 1 || depth > MAX_DEPTH) {
-        fprintf(stderr, "%s: --file PATH --mode pread|uring|threads --depth 1..%d\n", argv[0],
+        fprintf(stderr, "%s: --file PATH --mode pread|uring|pool|threads --depth 1..%d\n", argv[0],
                 MAX_DEPTH);
         return 2;
     }
@@ -101,6 +185,8 @@ int main(int argc, char** argv) {
     const int64_t begin = now_ns(), begin_cpu = cpu_us();
     if (strcmp(mode, "uring") == 0)
         read_on_ring(reads, depth);
+    else if (strcmp(mode, "pool") == 0)
+        read_in_pool(reads, depth);
     else if (strcmp(mode, "threads") == 0)
         read_in_threads(reads, depth);
     else

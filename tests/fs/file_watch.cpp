@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include <weft/fs/aligned_buffer.hpp>
 #include <weft/fs/file.hpp>
 #include <weft/fs/file_watch.hpp>
 #include <weft/fs/paths.hpp>
@@ -128,27 +127,6 @@ WEFT_TEST_CASE("a wait ends without an event when its watch is closed, moved ove
         const std::optional<FileEvent> none = co_await watch->next();
         CHECK_FALSE(none.has_value());
     }
-}
-
-WEFT_TEST_CASE("an aligned buffer goes past the page cache and back", "[watch]") {
-    weft::TemporaryDirectory scratch = co_await weft::temporary_directory(".");
-    constexpr weft::OpenMode mode =
-        weft::OpenMode::read_write | weft::OpenMode::create | weft::OpenMode::direct;
-    weft::File file = co_await weft::open_file(scratch.file("data"), mode);
-    weft::AlignedBuffer buffer(10'000, file.alignment());
-    CHECK(buffer.size() >= 10'000);
-    CHECK(buffer.size() % file.alignment() == 0);
-    CHECK(reinterpret_cast<std::uintptr_t>(buffer.data()) % file.alignment() == 0);
-    for (std::size_t at = 0; at < buffer.size(); ++at) buffer.data()[at] = static_cast<char>(at);
-    co_await file.write(buffer);
-    weft::AlignedBuffer back(2 * buffer.size());
-    const std::size_t got = co_await file.read_at(back, 0);
-    CHECK(got == buffer.size());
-    CHECK((back.text(got) == buffer.text(got)));
-    weft::AlignedBuffer moved = std::move(back);
-    const std::size_t block = file.alignment();
-    co_await file.read_at(moved.part(block, block), block);
-    CHECK((moved.text(got) == buffer.text(got)));
 }
 
 }  // namespace file_watch_test

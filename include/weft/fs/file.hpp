@@ -19,6 +19,7 @@
 #include "../kernel/operation.hpp"
 #include "../net/io.hpp"
 #include "../task/coro.hpp"
+#include "aligned_buffer.hpp"
 #include "detail/file_locks.hpp"
 #include "detail/file_state.hpp"
 #include "detail/file_transfer.hpp"
@@ -79,6 +80,22 @@ public:
     /// Writes all of it at `offset`; the file's own position stays.
     detail::FileTransfer write_at(ConstBuffer from, std::uint64_t offset) {
         return transfer(detail::OpCode::write, from.data(), from.size(), offset);
+    }
+
+    // (The same with a buffer that may be registered: see AlignedBuffer::pin.)
+    detail::FileTransfer read(AlignedBuffer& into) {
+        return transfer(detail::OpCode::read, into.data(), into.size(), detail::current_position,
+                        into.pinned());
+    }
+    detail::FileTransfer read_at(AlignedBuffer& into, std::uint64_t offset) {
+        return transfer(detail::OpCode::read, into.data(), into.size(), offset, into.pinned());
+    }
+    detail::FileTransfer write(const AlignedBuffer& from) {
+        return transfer(detail::OpCode::write, from.data(), from.size(), detail::current_position,
+                        from.pinned());
+    }
+    detail::FileTransfer write_at(const AlignedBuffer& from, std::uint64_t offset) {
+        return transfer(detail::OpCode::write, from.data(), from.size(), offset, from.pinned());
     }
 
     /// The same with several buffers, one after the other (readv(2), writev(2)): `pieces` is any
@@ -162,8 +179,8 @@ private:
         return *state_;
     }
     detail::FileTransfer transfer(detail::OpCode code, const void* data, std::size_t size,
-                                  std::uint64_t offset) {
-        return detail::FileTransfer(code, state(), data, size, offset);
+                                  std::uint64_t offset, std::uint8_t pinned_memory = 0) {
+        return detail::FileTransfer(code, state(), data, size, offset, pinned_memory);
     }
     template <class Buffer, class Pieces>
     detail::VectorTransfer transfer_all(detail::OpCode code, const Pieces& pieces,

@@ -2,6 +2,8 @@
 // Backend: the narrow door to the kernel. Start operations, cancel one, enter the kernel once.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -61,6 +63,13 @@ public:
     virtual Nanoseconds begin_wait(Nanoseconds timeout) = 0;
     virtual void end_wait() noexcept = 0;
 
+    /// Memory that the kernel is to keep at hand for transfers of files. Returns its number, for
+    /// `Operation::pinned`; 0: it is not kept, which changes nothing but the speed.
+    virtual std::uint8_t pin(void*, std::size_t) noexcept { return 0; }
+    virtual void unpin(std::uint8_t) noexcept {}
+    /// Of this backend alone, in this process.
+    std::uint64_t serial() const noexcept { return serial_; }
+
     /// A turn that may not sleep for longer does not sleep: to fall asleep and to be woken takes
     /// several times as long, and no less of the processor's time.
     static constexpr Nanoseconds shortest_sleep = 2'000;
@@ -82,6 +91,13 @@ public:
     std::uint64_t kernel_entries() const noexcept { return kernel_entries_; }
     const BackendInfo& info() const noexcept { return info_; }
     void explain(const std::string& reason) { info_.reason = reason; }
+
+private:
+    static std::uint64_t next_serial() noexcept {
+        static std::atomic<std::uint64_t> last{0};
+        return last.fetch_add(1, std::memory_order_relaxed) + 1;
+    }
+    const std::uint64_t serial_ = next_serial();
 
 protected:
     std::uint32_t& count_of(const Operation& op) noexcept { return counts_[op.background]; }

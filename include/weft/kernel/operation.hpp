@@ -111,6 +111,7 @@ struct Operation : ListNode<> {
     bool expect_wait = false;
     bool more = false;              // out: the socket held more than was taken
     std::uint8_t backend_bits = 0;  // the backend's own, while it has the operation
+    std::uint8_t pinned = 0;  // in: `address` is in memory that `Backend::pin` gave this number
 
     /// A send that left something over: the socket is full, so its rest waits by itself.
     bool sent_in_part() const noexcept {

@@ -18,6 +18,7 @@
 #include "uring_cancels.hpp"
 #include "uring_lanes.hpp"
 #include "uring_lent_buffers.hpp"
+#include "uring_pinned.hpp"
 #include "uring_ring.hpp"
 #include "uring_submission.hpp"
 
@@ -105,6 +106,13 @@ public:
         finished_.push_back(op);
     }
     void forget(int) noexcept override {}
+
+    [[gnu::cold]] std::uint8_t pin(void* memory, std::size_t size) noexcept override {
+        return pinned_.pin(ring_.get(), memory, size);
+    }
+    [[gnu::cold]] void unpin(std::uint8_t number) noexcept override {
+        pinned_.unpin(ring_.get(), number);
+    }
 
     bool has_work() const noexcept override {
         return !queued_.empty() || !cancels_.empty() || !starved_.empty() || !finished_.empty() ||
@@ -646,6 +654,7 @@ private:
     OperationList finished_;  // postponed
     OperationList starved_;   // found no buffer
     OperationList in_vain_;   // wait for what will not happen
+    UringPinned pinned_;
     FileHelper helper_;
     int helper_event_ = -1;
     bool watching_helper_ = false;

@@ -112,15 +112,24 @@ inline constexpr struct {
     }
 }
 
+inline void use_pinned(io_uring_sqe& entry, const Operation& op, std::uint8_t code) noexcept {
+    if (op.pinned == 0) [[likely]]
+        return;
+    entry.opcode = code;
+    entry.buf_index = static_cast<std::uint16_t>(op.pinned - 1);
+}
+
 /// All but receives into the pool's buffers.
 inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll_first) noexcept {
     switch (op.code) {
         case OpCode::read:
             ::io_uring_prep_read(&entry, op.fd, op.address, op.length, op.offset);
+            use_pinned(entry, op, IORING_OP_READ_FIXED);
             break;
         case OpCode::write:
             if (op.flags == write_as_send) return prepare_message(entry, op, poll_first);
             ::io_uring_prep_write(&entry, op.fd, op.address, op.length, op.offset);
+            use_pinned(entry, op, IORING_OP_WRITE_FIXED);
             if (op.flags == write_quiet) entry.rw_flags = write_without_signal;
             break;
         case OpCode::recv:

@@ -342,6 +342,12 @@ public:
         return false;
     }
     void cancel(detail::Operation& op) noexcept { backend_->cancel(op); }
+    /// For memory that is used again and again: see Backend.
+    std::uint8_t pin(void* memory, std::size_t size) noexcept {
+        return backend_->pin(memory, size);
+    }
+    void unpin(std::uint8_t number) noexcept { backend_->unpin(number); }
+    std::uint64_t backend_serial() const noexcept { return backend_->serial(); }
     void forget(int fd) noexcept;
     /// Somebody waits for an operation that is counted as a background one.
     void count_waiter() noexcept {
