@@ -65,7 +65,7 @@ weft::RunOptions with_hang_limit() {
 #if defined(NDEBUG) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 constexpr int storm_posts = 1'000'000;
 #else
-constexpr int storm_posts = 20'000;
+constexpr int storm_posts = 8'000;
 #endif
 
 }  // namespace
