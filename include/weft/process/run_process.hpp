@@ -87,12 +87,8 @@ namespace detail {
                    is_long ? "... " : "", said});
 }
 
-}  // namespace detail
-
-[[gnu::cold]] WEFT_INLINE ProcessError::ProcessError(std::string_view program, CompletedProcess end)
-    : std::runtime_error(detail::text_of_failure(program, end)), end_(std::move(end)) {}
-
-WEFT_INLINE Coro<CompletedProcess> run_process(Command command, RunProcessOptions options) {
+// (Inline: g++ warns of a coroutine in a header that has closures and is compiled once.)
+inline Coro<CompletedProcess> run_to_end(Command command, RunProcessOptions options) {
     for (Stdio* const end : {&options.out, &options.err}) {
         if (end->kind() == Stdio::Kind::usual && !options.terminal) *end = Stdio::pipe();
     }
@@ -105,9 +101,18 @@ WEFT_INLINE Coro<CompletedProcess> run_process(Command command, RunProcessOption
     // (The grace, and what it takes to be killed.)
     const Duration enough = options.grace + default_release_limit;
     CompletedProcess end = co_await async_with(create_subprocess_exec(std::move(command), options),
-                                               talk, &detail::close_resource<Process>, enough);
+                                               talk, &close_resource<Process>, enough);
     if (options.check && !end.status.ok()) throw ProcessError(program, std::move(end));
     co_return end;
+}
+
+}  // namespace detail
+
+[[gnu::cold]] WEFT_INLINE ProcessError::ProcessError(std::string_view program, CompletedProcess end)
+    : std::runtime_error(detail::text_of_failure(program, end)), end_(std::move(end)) {}
+
+WEFT_INLINE Coro<CompletedProcess> run_process(Command command, RunProcessOptions options) {
+    return detail::run_to_end(std::move(command), std::move(options));
 }
 #endif
 

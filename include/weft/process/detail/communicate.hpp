@@ -59,8 +59,9 @@ inline Coro<void> collect(std::optional<Stream>& from, std::size_t limit, std::s
     }
 }
 
-WEFT_INLINE Coro<CompletedProcess> communicate(Ref<ProcessState> state, std::string input,
-                                               std::size_t limit) {
+// (Inline: g++ warns of a coroutine in a header that has closures and is compiled once.)
+inline Coro<CompletedProcess> talk_to_end(Ref<ProcessState> state, std::string input,
+                                          std::size_t limit) {
     std::string out, err;
     // None until the child has ended. What the pipes hold by then is read at once; who waits longer
     // waits for somebody else.
@@ -90,6 +91,11 @@ WEFT_INLINE Coro<CompletedProcess> communicate(Ref<ProcessState> state, std::str
         take_rest(state->err, limit, err);
     }
     co_return CompletedProcess(*state->status, std::move(out), std::move(err), cut);
+}
+
+WEFT_INLINE Coro<CompletedProcess> communicate(Ref<ProcessState> state, std::string input,
+                                               std::size_t limit) {
+    return talk_to_end(std::move(state), std::move(input), limit);
 }
 
 #endif
