@@ -35,9 +35,9 @@ public:
             if (!at) {
                 // Out of the task, where it lives inside of another.
                 const GroupCore* const group = task->owner();
-                if (!group || !group->parent_task) break;
-                task = group->parent_task;
-                at = group->scopes;
+                if (!group) break;
+                task = group->parent_;
+                at = group->parent_goes_on ? group->scopes : task->innermost_scope();
             } else if (at->scope_kind == EnteredScope::Kind::timeout) {
                 earliest = std::min(earliest, static_cast<const Timeout*>(at)->deadline);
                 at = TaskCore::outside_of(*at);

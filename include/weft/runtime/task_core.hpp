@@ -341,16 +341,19 @@ private:
 struct GroupCore : ListNode<> {
     using Tell = void (*)(GroupCore& group, TaskCore& child, ReadyNode::Verb) noexcept;
     explicit GroupCore(Tell tell_end) noexcept : tell(tell_end) {}
+    /// Whose parent goes on.
+    GroupCore(Tell tell_end, TaskCore& parent) noexcept
+        : parent_(&parent),
+          scopes(parent.innermost_scope()),
+          parent_goes_on(true),
+          tell(tell_end) {}
 
     IntrusiveList<TaskCore, AllTasksTag> members;
     TaskCore* joiner = nullptr;  // the parent, while it waits for the children
-    /// Whose children they are, and what it was inside of when the group began.
-    const TaskCore* parent_task = nullptr;
-    const EnteredScope* scopes = nullptr;
-    void begin_in(const TaskCore& parent) noexcept {
-        parent_task = &parent;
-        scopes = parent.innermost_scope();
-    }
+    TaskCore* parent_ = nullptr;
+    /// What the parent was inside of when the group began, where it may be inside of more by now.
+    const EnteredScope* scopes;
+    bool parent_goes_on = false;  // it runs on beside the children, as the body of a group does
     /// `ended`: a child has, with something else than a plain value. `run` and `drop`: the turn of
     /// such a child has come, see `EventLoop::tell_group_later`.
     Tell tell;

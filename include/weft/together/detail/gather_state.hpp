@@ -39,7 +39,6 @@ protected:
     EventLoop& begin() {
         EventLoop& loop = get_running_loop();
         parent_ = &loop.require_task();
-        begin_in(*parent_);
         return loop;
     }
     /// A child that has not begun.
@@ -103,7 +102,6 @@ private:
     }
     WaitInfo describe() const noexcept override { return {"several children"}; }
 
-    TaskCore* parent_ = nullptr;
     TaskCore* decisive_ = nullptr;  // the first child whose end decided
     std::exception_ptr start_failure_;
     unsigned deciding_;  // the ends that decide, a bit each

@@ -30,14 +30,11 @@ public:
     class Join;
 
     GroupState()
-        : GroupCore(&child_ended),
-          loop_(&get_running_loop()),
-          parent_(&loop_->require_task()),
+        : GroupCore(&child_ended, get_running_loop().require_task()),
+          loop_(parent_->loop),
           // A request that has not struck yet is somebody's whom we do not know.
           requests_before_(static_cast<std::uint16_t>(parent_->cancel_requests -
-                                                      (parent_->must_cancel ? 1 : 0))) {
-        begin_in(*parent_);
-    }
+                                                      (parent_->must_cancel ? 1 : 0))) {}
     GroupState(const GroupState&) = delete;
     GroupState& operator=(const GroupState&) = delete;
     ~GroupState() {
@@ -130,7 +127,6 @@ private:
     }
 
     EventLoop* loop_;
-    TaskCore* parent_;
     union {
         // In the order of their ends, each with a reference. Made with the first.
         IntrusiveList<TaskCore, AllTasksTag> failed_;
