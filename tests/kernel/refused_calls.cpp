@@ -14,6 +14,11 @@
 #include <thread>
 #include <vector>
 
+#include <weft/fs/aligned_buffer.hpp>
+#include <weft/fs/atomic_write.hpp>
+#include <weft/fs/copy_file.hpp>
+#include <weft/fs/paths.hpp>
+#include <weft/fs/temporary.hpp>
 #include <weft/net/connect.hpp>
 #include <weft/net/io.hpp>
 #include <weft/net/server.hpp>
@@ -43,6 +48,11 @@ constexpr Call optional_calls[] = {
     {"epoll_pwait2", SYS_epoll_pwait2},
     {"preadv2", SYS_preadv2},
     {"pwritev2", SYS_pwritev2},
+    {"statx", SYS_statx},
+    {"copy_file_range", SYS_copy_file_range},
+    {"getrandom", SYS_getrandom},
+    {"io_uring_register: buffers", SYS_io_uring_register, 1, 15},
+    {"io_uring_register: one buffer", SYS_io_uring_register, 1, 16},
     {"io_uring_setup", SYS_io_uring_setup},
     {"io_uring_enter", SYS_io_uring_enter},
     {"io_uring_register", SYS_io_uring_register},
@@ -167,6 +177,25 @@ weft::Coro<void> use_files() {
     expect(dead.error == EPIPE, "no EPIPE from a socket");
 }
 
+weft::Coro<void> use_whole_files() {
+    weft::TemporaryDirectory folder = co_await weft::temporary_directory();
+    const std::string path = folder.file("f");
+    co_await weft::atomic_write(path, "old");
+    co_await weft::atomic_write(path, "content");
+    weft::FileInfo info = co_await weft::files::stat(path);
+    expect(info.size() == 7 && info.is_file() && info.modified().count() > 0, "no metadata");
+    const std::uint64_t copied = co_await weft::files::copy(path, folder.file("g"));
+    expect(copied == 7, "not copied");
+    weft::File file = co_await weft::open_file(folder.file("g"), weft::OpenMode::read_write);
+    weft::AlignedBuffer buffer(4096);
+    buffer.pin();
+    const std::size_t got = co_await file.read(buffer);
+    expect(buffer.text(got) == "content", "not read");
+    info = co_await file.stat();
+    expect(info.size() == 7, "no metadata of an open file");
+    co_await folder.close();
+}
+
 weft::Coro<void> use_time_and_threads() {
     for (const auto time : {std::chrono::nanoseconds(100), std::chrono::nanoseconds(20'000),
                             std::chrono::nanoseconds(2'000'000)}) {
@@ -182,6 +211,7 @@ weft::Coro<void> use_time_and_threads() {
 weft::Coro<void> use_everything() {
     co_await use_sockets();
     co_await use_files();
+    co_await use_whole_files();
     co_await use_time_and_threads();
 }
 

@@ -46,7 +46,7 @@ public:
     }
 
     /// Registers it with the running loop: transfers of a File that are given this buffer, and not
-    /// a part of it, then cost an eighth less. For buffers that are used again and again.
+    /// a part of it, then cost less of the processor. For buffers that are used again and again.
     /// Returns:  false: not on this kernel or backend, or more than RLIMIT_MEMLOCK lets (epoll never
     ///           does). Nothing else changes then.
     /// Source:   io_uring_register_buffers_update_tag(3), Linux 5.19.

@@ -25,6 +25,41 @@ inline bool at_own_position(const Operation& op) noexcept { return op.offset == 
     return fd;
 }
 
+/// statx(2), or where a filter is older than that call, what there was before. (If it was not the
+/// filter, the older call says so again.)
+[[gnu::cold]] inline int stat_by_any_call(const Operation& op) noexcept {
+    const auto* const path = static_cast<const char*>(op.address);
+    const int how = static_cast<int>(op.flags);
+    auto& into = *reinterpret_cast<struct statx*>(op.offset);
+    if (::statx(op.fd, path, how, op.length, &into) == 0) return 0;
+    struct stat older {};
+    if (::fstatat(op.fd, path, &older, how & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) return -1;
+    const auto time = [](const timespec& from) {
+        struct statx_timestamp to {};
+        to.tv_sec = from.tv_sec;
+        to.tv_nsec = static_cast<std::uint32_t>(from.tv_nsec);
+        return to;
+    };
+    into.stx_mask = STATX_BASIC_STATS;
+    into.stx_blksize = static_cast<std::uint32_t>(older.st_blksize);
+    into.stx_nlink = static_cast<std::uint32_t>(older.st_nlink);
+    into.stx_uid = older.st_uid;
+    into.stx_gid = older.st_gid;
+    into.stx_mode = static_cast<std::uint16_t>(older.st_mode);
+    into.stx_ino = older.st_ino;
+    into.stx_size = static_cast<std::uint64_t>(older.st_size);
+    into.stx_blocks = static_cast<std::uint64_t>(older.st_blocks);
+    into.stx_atime = time(older.st_atim);
+    into.stx_ctime = time(older.st_ctim);
+    into.stx_mtime = time(older.st_mtim);
+    // (As makedev(3) has put it together; its header has macros with common names.)
+    const std::uint64_t device = older.st_dev;
+    into.stx_dev_major =
+        static_cast<std::uint32_t>((device >> 32 & 0xfffff000) | (device >> 8 & 0xfff));
+    into.stx_dev_minor = static_cast<std::uint32_t>((device >> 12 & 0xffffff00) | (device & 0xff));
+    return 0;
+}
+
 /// What is done on two paths, or on one: with the errno of the call.
 [[gnu::cold]] inline int call_on_paths(const Operation& op) noexcept {
     const auto* const path = static_cast<const char*>(op.address);
@@ -33,8 +68,7 @@ inline bool at_own_position(const Operation& op) noexcept { return op.offset == 
     const int flags = static_cast<int>(op.flags);
     switch (op.code) {
         case OpCode::statx:
-            return ::statx(op.fd, path, flags, op.length,
-                           reinterpret_cast<struct statx*>(op.offset));
+            return stat_by_any_call(op);
         case OpCode::renameat:
             // (The older call where no flag is asked for: not every file system takes the newer.)
             return flags == 0 ? ::renameat(op.fd, path, folder, second)
