@@ -15,4 +15,5 @@
 #include "net/serve.hpp"
 #include "net/server.hpp"
 #include "net/stream.hpp"
+#include "net/stream_halves.hpp"
 #include "net/transport.hpp"

@@ -27,7 +27,7 @@ enum class OpCode : std::uint8_t {
     // there is something, start it again to get it.
     recv_pooled,
     recvmsg,   // address (msghdr), flags (MSG_*)
-    sendmsg,   // address (msghdr), flags (MSG_*)
+    sendmsg,   // address (msghdr), flags (MSG_*), on a byte stream length (of all that is to go)
     shutdown,  // flags (SHUT_*); behind the sends that have begun
     // Files alone. Of two paths the second is `offset`, and its folder `length`.
     readv,      // address (iovec), length (how many), offset
@@ -115,7 +115,8 @@ struct Operation : ListNode<> {
 
     /// A send that left something over: the socket is full, so its rest waits by itself.
     bool sent_in_part() const noexcept {
-        return code == OpCode::send && result >= 0 && static_cast<std::uint32_t>(result) < length;
+        return (code == OpCode::send || code == OpCode::sendmsg) && result >= 0 &&
+               static_cast<std::uint32_t>(result) < length;
     }
     /// With MSG_DONTWAIT a message is tried and does not wait (EAGAIN).
     bool only_tries() const noexcept {

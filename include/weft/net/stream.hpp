@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -15,11 +16,15 @@
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
 #include "../base/ref.hpp"
+#include "../task/async_generator.hpp"
 #include "../task/coro.hpp"
 #include "address.hpp"
 #include "chunk.hpp"
 #include "detail/file_transport.hpp"
 #include "detail/long_reads.hpp"
+#include "detail/socket_option.hpp"
+#include "detail/stream_items.hpp"
+#include "detail/stream_parts.hpp"
 #include "detail/stream_reads.hpp"
 #include "detail/stream_state.hpp"
 #include "detail/stream_write.hpp"
@@ -117,6 +122,16 @@ public:
     /// Cancel:   lossless: what was received stays readable.
     Coro<std::string> read_all(std::size_t limit) { return detail::read_to_end(shared(), limit); }
 
+    /// Line after line to the end, like `read_line`; the last one may lack its '\n'.
+    ///
+    ///     auto lines = stream.lines();
+    ///     while (auto line = co_await lines.next()) handle(*line);
+    ///
+    /// Cancel:   lossless: what was received stays readable.
+    AsyncGenerator<std::string> lines() { return detail::lines_of(shared()); }
+    /// Chunk after chunk to the end, like `read_chunk`.
+    AsyncGenerator<Chunk> chunks() { return detail::chunks_of(shared()); }
+
     /// Reads what there is, without waiting.
     /// Returns:  bytes read, 0 when the peer has closed; nothing when nothing has arrived.
     /// Throws:   std::system_error (recv); RuntimeError while another task reads.
@@ -130,6 +145,22 @@ public:
     /// Cancel:   what the socket had taken by then is sent; `written()` tells how much that was.
     /// Lifetime: `data` outlives the await, a cancelled one included.
     detail::StreamWrite write(ConstBuffer data) { return detail::StreamWrite(state(), data); }
+
+    /// Writes several parts as one: nobody's bytes come between, and a socket gets them in one
+    /// call.
+    /// Lifetime: the bytes outlive the await, a cancelled one included.
+    /// Source:   sendmsg(2); IORING_OP_SENDMSG, Linux 5.3.
+    template <class... Part>
+        requires(sizeof...(Part) >= 2 && (std::is_convertible_v<const Part&, ConstBuffer> && ...))
+    detail::StreamWriteParts<sizeof...(Part)> write(const Part&... parts) {
+        return detail::StreamWriteParts<sizeof...(Part)>(state(), parts...);
+    }
+    /// The same; the list of the parts outlives the await, too.
+    detail::StreamWriteList write_parts(std::span<const ConstBuffer> parts) {
+        return detail::StreamWriteList(state(), parts.data(), parts.size());
+    }
+    /// Writes a chunk and keeps it until that is done.
+    Coro<void> write(Chunk&& chunk) { return detail::write_chunk(shared(), std::move(chunk)); }
 
     /// Writes as much as can be at once, at least one byte of it: for transports over a Stream, for
     /// which an await that wrote a part and was cancelled then would have no answer.
@@ -165,6 +196,25 @@ public:
     Address local_address() const { return Address::of_socket(fd()); }
     /// Throws:   std::system_error (getpeername; ENOTCONN once the connection is gone).
     Address peer_address() const { return Address::of_peer(fd()); }
+    /// Small writes are sent at once instead of waiting for the answer to the last one
+    /// (TCP_NODELAY).
+    /// Throws:   std::system_error (setsockopt).
+    void set_no_delay(bool on = true) { set_option(IPPROTO_TCP, TCP_NODELAY, int{on}); }
+    /// The kernel finds out whether the peer is still there (SO_KEEPALIVE).
+    void set_keep_alive(bool on = true) { set_option(SOL_SOCKET, SO_KEEPALIVE, int{on}); }
+    /// Any other one: `stream.set_option(SOL_SOCKET, SO_RCVBUF, 1 << 20)`.
+    template <class T>
+    void set_option(int level, int name, const T& value) {
+        detail::set_socket_option(fd(), level, name, &value, sizeof value);
+    }
+    /// `stream.option<int>(SOL_SOCKET, SO_RCVBUF)`
+    /// Throws:   std::system_error (getsockopt).
+    template <class T>
+    T option(int level, int name) const {
+        T value{};
+        detail::get_socket_option(fd(), level, name, &value, sizeof value);
+        return value;
+    }
     /// For socket options and low-level operations: the descriptor of the socket, or of what is
     /// below. Negative where there is none.
     int fd() const {

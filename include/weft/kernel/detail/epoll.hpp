@@ -274,7 +274,7 @@ private:
     static void wait_for_event(Operation& op, Descriptor& descriptor) noexcept {
         op.state = Operation::State::in_flight;
         op.backend_bits = EpollFiles::waiting;
-        if (op.code == OpCode::send && op.expect_wait) [[unlikely]]
+        if (op.expect_wait && (op.code == OpCode::send || op.code == OpCode::sendmsg)) [[unlikely]]
             return descriptor.waiters.push_front(op);
         descriptor.waiters.push_back(op);
     }

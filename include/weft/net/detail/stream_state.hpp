@@ -157,6 +157,8 @@ Coro<std::size_t> carried_read(StreamState& stream, MutableBuffer into);
 Coro<std::size_t> carried_chunk(StreamState& stream);
 /// All of it.
 Coro<std::size_t> carried_write(StreamState& stream, ConstBuffer from);
+/// The same, for who has `Carrier::writing`.
+Coro<std::size_t> carried_write_in_turn(StreamState& stream, ConstBuffer from);
 /// At least one byte of it, as Transport::write_some; of any stream.
 Coro<std::size_t> write_once(Ref<StreamState> stream, ConstBuffer from);
 Coro<void> end_writing(Ref<StreamState> stream);
@@ -303,6 +305,10 @@ WEFT_INLINE Coro<std::size_t> carried_write(StreamState& stream, ConstBuffer fro
     carrier.require_open("write");
     if (!may_go_on()) co_await yield();
     const Lock::Guard turn = co_await carrier.writing.scoped();
+    co_return co_await carried_write_in_turn(stream, from);
+}
+WEFT_INLINE Coro<std::size_t> carried_write_in_turn(StreamState& stream, ConstBuffer from) {
+    Carrier& carrier = *stream.carrier;
     std::size_t done = 0;
     while (done < from.size()) {
         carrier.require_open("write", true);
