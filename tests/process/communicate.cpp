@@ -125,7 +125,7 @@ WEFT_TEST_CASE("a child that does not read its input, or closes its ends early, 
 
 WEFT_TEST_CASE("more than the limit is an error that keeps the data readable", "[communicate]") {
     Process child =
-        co_await create_subprocess_shell("head -c 100000 /dev/zero; sleep 1000", with_pipes());
+        co_await create_subprocess_shell("head -c 100000 /dev/zero; exec sleep 1000", with_pipes());
     std::string text;
     try {
         co_await child.communicate("", 5000);
