@@ -87,9 +87,10 @@ WEFT_TEST_CASE("without debug mode nothing is kept of where a task was created",
     Places places(loop);
     loop.set_debug(false);
     { auto task = weft::create_task(fails()); }
+    { auto named = weft::create_task(fails(), weft::TaskOptions("named")); }
     co_await weft::yield();
     co_await weft::yield();
-    REQUIRE(places.found == std::vector<std::string>{""});
+    REQUIRE(places.found == std::vector<std::string>{"", ""});
 }
 
 WEFT_TEST_CASE("a call with arguments alone cannot say where it stands, and says nothing",

@@ -123,7 +123,8 @@ template <class T>
     const TaskCore* const maker = loop.current_task();
     if (!maker || maker->hands_on || name) [[unlikely]] {
         ContextCore* const context = loop.context_here();
-        if (context || name || (loop.debug() && at)) give_extras(state, context, name, at);
+        if (!loop.debug()) at = CreatedAt();
+        if (context || name || at) give_extras(state, context, name, at);
         if (loop.marks_tasks()) state->hands_on = true;
         if (loop.debug()) state->watch_handles();
         // `run` spares a `clean_up` when it cancels what is left, and the tasks that its body
