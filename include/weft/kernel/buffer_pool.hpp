@@ -16,7 +16,8 @@ class BufferPool;
 /// cache line more than a power of two, the starts of buffers do not all fall on the same lines of
 /// the cache.
 struct alignas(64) Block {
-    static constexpr std::uint32_t capacity = 16 * 1024;
+    // 16 KiB, and what TLS puts around them: a record of the largest size is one receive.
+    static constexpr std::uint32_t capacity = 16 * 1024 + 256;
 
     explicit Block(BufferPool* of) noexcept : pool(of) {}
     char* memory() noexcept { return reinterpret_cast<char*>(this + 1); }
