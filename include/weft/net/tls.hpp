@@ -211,6 +211,9 @@ namespace detail {
         if (!tls->timed_out) throw;
         throw TimeoutError(concat({"timed out: TLS handshake ", object}));
     }
+    // (Not before: something in the clear might still be on its way.)
+    const StreamState& below = StreamAccess::state(tls->below);
+    if (!below.carrier) tls->engine.send_straight_to(below.fd);
     Stream secured = make_stream<TlsTransport>(tls);
     co_return secured;
 }

@@ -10,6 +10,7 @@
 #include <openssl/x509v3.h>
 
 #include <arpa/inet.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -22,6 +23,7 @@
 #include "../../base/buffer.hpp"
 #include "../../base/c_text.hpp"
 #include "../../base/error.hpp"
+#include "../../base/fd.hpp"
 #include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
 #include "../chunk.hpp"
@@ -78,6 +80,10 @@ public:
     /// Plain bytes, or records of which some may come out, are here.
     bool has_input() const noexcept { return SSL_pending(ssl_) > 0 || input_at_ < input_.size(); }
 
+    /// From now on records are sent to this socket as they come out, as far as it takes them at
+    /// once and nothing waits in front: without a copy, and mostly without a wait.
+    void send_straight_to(const Fd& socket) noexcept { socket_ = &socket; }
+
     bool has_output() const noexcept { return sending_.size() + output_.size() > 0; }
     /// To be sent. It stays where it is until `sent`, whatever comes behind it meanwhile.
     std::string_view output() noexcept {
@@ -116,7 +122,10 @@ private:
         return command == BIO_CTRL_FLUSH ? 1 : 0;
     }
 
+    std::size_t send_at_once(const char* from, std::size_t size) const noexcept;
+
     SSL* ssl_;
+    const Fd* socket_ = nullptr;
     Chunk input_;
     std::size_t input_at_ = 0;
     ReadBuffer output_;
@@ -205,14 +214,20 @@ inline TlsStep TlsEngine::write(ConstBuffer from, std::size_t& count) {
     count = 0;
     const auto* const data = static_cast<const char*>(from.data());
     const std::size_t most = std::min(from.size(), most_output);
-    (void)output_.room(most + (most / record + 1) * record_frame);
+    // (Several records are one call.)
+    if (most > record) (void)output_.room(most + (most / record + 1) * record_frame);
+    const Fd* const socket = std::exchange(socket_, most > record ? nullptr : socket_);
     while (count < most) {
         std::size_t part = 0;
         const TlsStep step =
             step_of(SSL_write_ex(ssl_, data + count, std::min(most - count, record), &part));
-        if (step != TlsStep::done) return count > 0 ? TlsStep::done : step;
+        if (step != TlsStep::done) {
+            socket_ = socket;
+            return count > 0 ? TlsStep::done : step;
+        }
         count += part;
     }
+    socket_ = socket;
     return TlsStep::done;
 }
 
@@ -262,14 +277,24 @@ inline int TlsEngine::bio_read(BIO* bio, char* into, std::size_t size, std::size
 inline int TlsEngine::bio_write(BIO* bio, const char* from, std::size_t size, std::size_t* count) {
     auto& self = *static_cast<TlsEngine*>(BIO_get_data(bio));
     BIO_clear_retry_flags(bio);
+    *count = size;
+    const std::size_t sent = self.send_at_once(from, size);
+    if (sent == size) [[likely]]
+        return 1;
     try {
-        std::memcpy(self.output_.room(size).data(), from, size);
+        std::memcpy(self.output_.room(size - sent).data(), from + sent, size - sent);
     } catch (const std::bad_alloc&) {
         return 0;
     }
-    self.output_.received(size);
-    *count = size;
+    self.output_.received(size - sent);
     return 1;
+}
+
+/// What is not sent here waits for its turn; so does an error, which whoever sends then finds.
+inline std::size_t TlsEngine::send_at_once(const char* from, std::size_t size) const noexcept {
+    if (!socket_ || has_output()) return 0;
+    const ssize_t sent = ::send(socket_->get(), from, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent > 0 ? static_cast<std::size_t>(sent) : 0;
 }
 
 }  // namespace weft::detail

@@ -218,6 +218,8 @@ public:
         std::size_t count = 0;
         if (tls.engine.write(from, count) != TlsStep::done)
             tls.engine.throw_error("TLS write", tls.object());
+        if (!tls.engine.has_output()) [[likely]]
+            co_return count;
         bool cancelled = false;
         try {
             co_await tls.flush();
