@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A parallel checksum of a tree: the files below a directory, eight at a time, on one thread. Without
-// an argument it makes a small tree of its own.
+// A parallel checksum of a tree: the files below a directory, eight at a time, on one thread.
+// Without an argument it makes a small tree of its own.
 #include <fmt/format.h>
+#include <weft/fs.hpp>
 #include <weft/weft.hpp>
 
 #include <algorithm>

@@ -2,6 +2,7 @@
 // Follows a log like `tail -F`: prints the lines that come, and goes on with the next file when the
 // log is rotated. Without an argument it follows a log that it writes itself.
 #include <fmt/format.h>
+#include <weft/fs.hpp>
 #include <weft/weft.hpp>
 
 #include <chrono>

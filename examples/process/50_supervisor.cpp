@@ -2,6 +2,7 @@
 // A supervisor: jobs of the system run a few at a time, each with a time limit. One that takes too
 // long is asked to end (SIGTERM), and killed if it does not; what it has started goes with it.
 #include <fmt/format.h>
+#include <weft/process.hpp>
 #include <weft/weft.hpp>
 
 #include <chrono>

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <weft/process.hpp>
 #include <weft/weft.hpp>
 
 #include <cerrno>

@@ -17,6 +17,8 @@
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wsubobject-linkage"
 #endif
+#include "fs.hpp"
+#include "process.hpp"
 #include "weft.hpp"
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop

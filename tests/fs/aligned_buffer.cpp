@@ -44,8 +44,9 @@ WEFT_TEST_CASE("a registered buffer reads and writes the same as any other", "[b
     text.pin();
     for (const bool direct : {true, false}) {
         CAPTURE(direct);
-        weft::File file = co_await weft::open_file(scratch.file("data"),
-                                                   direct ? mode | weft::OpenMode::direct : mode);
+        weft::OpenMode how = mode;
+        if (direct) how = mode | weft::OpenMode::direct;
+        weft::File file = co_await weft::open_file(scratch.file("data"), how);
         co_await file.write(text);
         co_await file.write_at(text, 3 * text.size());
         std::vector<weft::AlignedBuffer> into;

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include <weft/process.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/weft.hpp>
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <iterator>
 
+#include <weft/process.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/weft.hpp>
 

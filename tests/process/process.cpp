@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include <weft/process.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/weft.hpp>
 

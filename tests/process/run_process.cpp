@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include <weft/process.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/weft.hpp>
 

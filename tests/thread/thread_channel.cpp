@@ -246,18 +246,18 @@ TEST_CASE("several loops and threads at both ends, with cancels: each item arriv
     for (int id = 0; id < senders; ++id) {
         if (id % 2 == 0) {
             threads.emplace_back([&, id] {
-                for (int i = 1; i <= storm_items; ++i) channel.blocking_send({id, i});
+                for (int i = 1; i <= storm_items; ++i) channel.blocking_send(std::pair(id, i));
                 sent_all();
             });
         } else {
             threads.push_back(loop_thread([&, id]() -> Coro<void> {
                 for (int i = 1; i <= storm_items;) {
                     if (i % 5 != 0) {
-                        co_await channel.send({id, i});
+                        co_await channel.send(std::pair(id, i));
                         ++i;
                         continue;
                     }
-                    auto one = [&]() -> Coro<void> { co_await channel.send({id, i}); };
+                    auto one = [&]() -> Coro<void> { co_await channel.send(std::pair(id, i)); };
                     weft::Task<void> sending = create_task(one);
                     co_await weft::yield();
                     sending.cancel();
