@@ -171,6 +171,9 @@ template <class T>
 class Winner;
 
 // streams
+class Protocol;
+class ProtocolConnection;
+struct CopiedBytes;
 struct Pipe;
 struct Pty;
 struct PtyOptions;

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// send_file: a part of a file goes out on a stream.
+#pragma once
+
+#include <cstdint>
+
+#include "../base/config.hpp"
+#include "../net/stream.hpp"
+#include "../task/coro.hpp"
+
+#if WEFT_BODIES
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <cstddef>
+
+#include "../base/buffer.hpp"
+#include "../base/error.hpp"
+#include "../base/owned.hpp"
+#include "../base/std_parts.hpp"
+#include "../net/io.hpp"
+#endif
+
+namespace weft {
+
+/// Everything up to the end of the file.
+inline constexpr std::uint64_t to_the_end = ~std::uint64_t{0};
+
+/// Sends `count` bytes of `file` from `offset` on, or less if the file ends before. On a socket the
+/// kernel copies what is in its cache (sendfile); what has to come from the device is read first,
+/// so that nobody waits for that; and over what is no socket, TLS for instance, it is read and
+/// written. The file's own position stays.
+/// Returns:  bytes sent.
+/// Throws:   std::system_error (pread, sendfile, send); CancelledError.
+/// Cancel:   what was sent is sent; `stream.written()` tells how much that was.
+/// Lifetime: `stream` and `file` outlive the await; nobody else writes to the stream meanwhile.
+/// Source:   sendfile(2).
+Coro<std::uint64_t> send_file(Stream& stream, int file, std::uint64_t offset = 0,
+                              std::uint64_t count = to_the_end);
+
+#if WEFT_BODIES
+namespace detail {
+
+/// The kernel has the first and the last byte at hand.
+inline bool is_in_cache(int file, std::uint64_t offset, std::size_t size) noexcept {
+    for (const std::uint64_t at : {offset, offset + size - 1}) {
+        char byte = 0;
+        const iovec one{&byte, 1};
+        if (::preadv2(file, &one, 1, static_cast<off_t>(at), RWF_NOWAIT) != 1) return false;
+    }
+    return true;
+}
+
+/// Without waiting, whether others who have the socket (another process) find it blocking or not.
+/// Returns:  bytes sent, or -errno.
+[[gnu::noinline]] inline ssize_t send_file_now(int socket, int file, std::uint64_t offset,
+                                               std::size_t size) noexcept {
+    const int flags = ::fcntl(socket, F_GETFL);
+    if (flags < 0) return -errno;
+    const bool blocks = (flags & O_NONBLOCK) == 0;
+    if (blocks && ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0) return -errno;
+    auto from = static_cast<off_t>(offset);
+    ssize_t sent = ::sendfile(socket, file, &from, size);
+    if (sent < 0) sent = -errno;
+    if (blocks) ::fcntl(socket, F_SETFL, flags);
+    return sent;
+}
+
+}  // namespace detail
+
+WEFT_INLINE Coro<std::uint64_t> send_file(Stream& stream, int file, std::uint64_t offset,
+                                          std::uint64_t count) {
+    constexpr std::size_t most_in_a_call = 256 * 1024;
+    constexpr std::size_t most_at_once = 64 * 1024;
+    detail::StreamState& state = detail::StreamAccess::state(stream);
+    const auto held = detail::Ref<detail::StreamState>::to(state);
+    detail::Owned<char[]> buffer;
+    std::uint64_t done = 0;
+    bool in_kernel = !state.carrier;
+    while (done < count) {
+        const std::uint64_t at = offset + done;
+        const std::uint64_t left = count - done;
+        // (The first piece is written, behind whatever is being written already.)
+        const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(left, most_in_a_call));
+        if (in_kernel && done > 0 && detail::is_in_cache(file, at, piece)) {
+            const ssize_t sent = detail::send_file_now(state.fd.get(), file, at, piece);
+            if (sent == 0) break;
+            if (sent > 0) {
+                done += static_cast<std::uint64_t>(sent);
+                state.written += static_cast<std::uint64_t>(sent);
+                co_await yield();
+            } else if (sent == -EAGAIN) {
+                co_await io::poll(state.fd.get(), POLLOUT);
+            } else if (sent == -EINVAL || sent == -ENOSYS || sent == -EOPNOTSUPP) {
+                in_kernel = false;  // no file that can be mapped
+            } else if (sent != -EINTR) {
+                detail::throw_system_error(static_cast<int>(-sent),
+                                           detail::fd_text("sendfile", state.fd.get()));
+            }
+            continue;
+        }
+        if (!buffer) buffer.reset(new char[most_at_once]);
+        const std::size_t wanted = std::min(piece, most_at_once);
+        const std::size_t got = co_await io::read_at(file, MutableBuffer(buffer.get(), wanted), at);
+        if (got == 0) break;
+        co_await stream.write(ConstBuffer(buffer.get(), got));
+        done += got;
+    }
+    co_return done;
+}
+#endif
+
+}  // namespace weft
