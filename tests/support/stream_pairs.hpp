@@ -3,6 +3,7 @@
 #pragma once
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -47,6 +48,10 @@ inline StreamPair stream_pair(Transport transport = Transport::unix_pair) {
     weft::Fd client(must(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
     must(::connect(client.get(), address.data(), address.size()), "connect");
     weft::Fd served(must(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC), "accept"));
+    // (As connections of `open_connection` are. Virtual time does not wait for delayed ACKs.)
+    const int on = 1;
+    for (const int socket : {client.get(), served.get()})
+        must(::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), "setsockopt");
     return StreamPair(std::move(client), std::move(served));
 }
 

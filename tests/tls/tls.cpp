@@ -181,7 +181,7 @@ Coro<void> over_wire(Wire& wire, Body body) {
 }
 
 WEFT_TEST_CASE("a cut is an error, between records and within one, and keeps the bytes") {
-    for (const std::size_t part : {0, 3, 20}) {
+    for (const std::size_t part : {0u, 3u, 20u}) {
         CAPTURE(part);
         Wire wire;
         const auto body = [&](Stream& near, Stream& far) -> Coro<void> {

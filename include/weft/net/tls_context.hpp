@@ -203,7 +203,9 @@ namespace detail {
     detail::Callback<std::optional<TlsContext>(std::string_view)> choose) {
     detail::TlsContextState& context = state();
     context.choose = std::move(choose);
-    SSL_CTX_set_tlsext_servername_callback(context.ssl, &detail::tls_choose_by_name);
+    // (Not SSL_CTX_set_tlsext_servername_callback, a macro with a cast of C's.)
+    SSL_CTX_callback_ctrl(context.ssl, SSL_CTRL_SET_TLSEXT_SERVERNAME_CB,
+                          reinterpret_cast<void (*)()>(&detail::tls_choose_by_name));
     SSL_CTX_set_tlsext_servername_arg(context.ssl, &context);
     return *this;
 }

@@ -40,6 +40,13 @@ public:
     /// Lifetime: the stream's user keeps `into` until the coroutine has ended.
     virtual Coro<std::size_t> read_some(MutableBuffer into) = 0;
 
+    /// Waits until `read_some` is likely to find something: asked by who would have to lend memory
+    /// for as long as nothing comes (`Stream::read_chunk`). An empty Coro, as here, says: just
+    /// read.
+    /// Throws:   as above.
+    /// Cancel:   as above.
+    virtual Coro<void> wait_readable() { return Coro<void>(nullptr); }
+
     /// Waits until it has taken at least one byte.
     /// Returns:  bytes taken, of `from.size()`, which is not 0.
     /// Throws:   as above; EPIPE where the peer is gone.

@@ -292,6 +292,10 @@ WEFT_INLINE Coro<std::size_t> carried_chunk(StreamState& stream) {
         co_await yield();
         carrier.require_open("read", true);
     }
+    if (Coro<void> waiting = carrier.transport->wait_readable()) {
+        co_await std::move(waiting);
+        carrier.require_open("read", true);
+    }
     if (!carrier.block) carrier.block = Block::make(nullptr);
     if (!carrier.block) throw std::bad_alloc();
     const std::size_t count = co_await carrier.transport->read_some(

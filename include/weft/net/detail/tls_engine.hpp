@@ -62,6 +62,13 @@ public:
         ERR_clear_error();
         return step_of(SSL_read_ex(ssl_, into.data(), into.size(), &count));
     }
+    /// Is there something to read? `done`: there is.
+    TlsStep look() {
+        ERR_clear_error();
+        char first;
+        std::size_t count = 0;
+        return step_of(SSL_peek_ex(ssl_, &first, 1, &count));
+    }
     /// Takes all of it, or `most_output` of records.
     TlsStep write(ConstBuffer from, std::size_t& count);
     /// Says close_notify.
@@ -153,7 +160,9 @@ private:
     // (A dot at the end tells resolvers that the name is whole; it is no part of it.)
     std::string name = host;
     if (!is_address && name.back() == '.') name.pop_back();
-    if (!is_address) SSL_set_tlsext_host_name(ssl_, name.c_str());
+    // (Not SSL_set_tlsext_host_name, a macro with a cast of C's.)
+    if (!is_address)
+        SSL_ctrl(ssl_, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, name.data());
     if (!checks) return;
     X509_VERIFY_PARAM* const rules = SSL_get0_param(ssl_);
     X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);

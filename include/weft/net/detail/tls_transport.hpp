@@ -206,6 +206,11 @@ public:
         co_return count;
     }
 
+    Coro<void> wait_readable() override {
+        if (SSL_pending(tls_->engine.ssl()) > 0) return Coro<void>(nullptr);
+        return until_readable(*tls_);
+    }
+
     Coro<std::size_t> write_some(ConstBuffer from) override {
         TlsState& tls = *tls_;
         const Lock::Guard turn = co_await tls.sending.scoped();
@@ -299,6 +304,16 @@ public:
     SSL* ssl() const noexcept { return tls_->engine.ssl(); }
 
 private:
+    /// (What is wrong says the read that follows.)
+    static Coro<void> until_readable(TlsState& tls) {
+        while (tls.engine.look() == TlsStep::wants_input && !tls.input_ended && !tls.closing) {
+            if (tls.engine.has_output()) [[unlikely]]
+                tls.flush_behind();
+            Chunk records = co_await tls.below.read_chunk();
+            tls.received(std::move(records));
+        }
+    }
+
     /// When the lock that is held here is free.
     [[gnu::cold]] void flush_later() noexcept {
         try {
@@ -321,15 +336,12 @@ private:
     /// On a socket that has room for it, which is where the end of a program, too, still says it.
     bool said_at_once() noexcept {
         TlsState& tls = *tls_;
-        const int socket = StreamAccess::state(tls.below).fd.get();
-        if (socket < 0 || tls.sending.locked() || tls.engine.has_output()) return false;
+        const bool is_socket = static_cast<bool>(StreamAccess::state(tls.below).fd);
+        if (!is_socket || tls.sending.locked() || tls.engine.has_output()) return false;
         tls.engine.end_output();
-        const std::string_view last = tls.engine.output();
-        const ssize_t count = ::send(socket, last.data(), last.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (count < 0) return errno != EAGAIN && errno != EINTR;
-        tls.engine.sent(static_cast<std::size_t>(count));
+        if (tls.engine.has_output()) return false;
         drop_unread(tls.below);
-        return !tls.engine.has_output();
+        return true;
     }
 
     Ref<TlsState> tls_;
