@@ -40,10 +40,14 @@ namespace weft::detail {
 class StreamReceive : public OperationWait {
 public:
     bool await_suspend(std::coroutine_handle<> handle) {
-        const bool suspends =
-            stream_->reads_plainly ? OperationWait::await_suspend(handle) : wait_otherwise(handle);
-        if (suspends) stream_->filled_by = EventLoop::running();
-        return suspends;
+        if (stream_->reads_plainly) [[likely]] {
+            if (!OperationWait::await_suspend(handle)) return false;
+            stream_->filled_by = task_->loop;
+            return true;
+        }
+        if (!wait_otherwise(handle)) return false;
+        stream_->filled_by = EventLoop::running();
+        return true;
     }
     TaskCore* cancel() noexcept override {
         if (way_ == Way::operation) [[likely]]
