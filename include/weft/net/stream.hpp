@@ -28,6 +28,7 @@
 #include "detail/stream_reads.hpp"
 #include "detail/stream_state.hpp"
 #include "detail/stream_write.hpp"
+#include "detail/transport_carrier.hpp"
 #include "transport.hpp"
 
 namespace weft {
@@ -248,7 +249,7 @@ private:
 template <std::derived_from<Transport> Kind, class... Args>
 Stream make_stream(Args&&... args) {
     detail::Owned<Transport> transport(new Kind(std::forward<Args>(args)...));
-    return Stream(detail::Ref<detail::StreamState>(new detail::StreamState(std::move(transport))));
+    return Stream(detail::carry(std::move(transport)));
 }
 
 namespace detail {

@@ -6,6 +6,7 @@
 #include "../../base/fd.hpp"
 #include "../../base/ref.hpp"
 #include "stream_state.hpp"
+#include "transport_carrier.hpp"
 
 #if WEFT_BODIES
 #include <fcntl.h>
@@ -138,8 +139,8 @@ WEFT_INLINE Ref<StreamState> make_stream_state(Fd file, bool awaits_writer) {
     if (::fstat(file.get(), &status) != 0 || S_ISSOCK(status.st_mode))
         return Ref<StreamState>(new StreamState(std::move(file)));
     if (S_ISCHR(status.st_mode)) unblock_terminal(file);
-    return Ref<StreamState>(new StreamState(
-        Owned<Transport>(new FileTransport(std::move(file), status.st_mode, awaits_writer))));
+    return carry(
+        Owned<Transport>(new FileTransport(std::move(file), status.st_mode, awaits_writer)));
 }
 #endif
 

@@ -89,19 +89,6 @@ public:
 };
 
 #if WEFT_BODIES
-inline Coro<std::size_t> carried_parts(StreamState& stream, const ConstBuffer* first,
-                                       const ConstBuffer* end) {
-    Carrier& carrier = *stream.carrier;
-    carrier.require_open("write");
-    const Lock::Guard turn = co_await carrier.writing.scoped();
-    std::size_t done = 0;
-    for (; first != end; ++first) {
-        if (first->size() == 0) continue;
-        done += co_await carried_write_in_turn(stream, *first);
-    }
-    co_return done;
-}
-
 [[gnu::noinline]] WEFT_INLINE PartsWrite::PartsWrite(StreamState& stream, const ConstBuffer* parts,
                                                      std::size_t count) noexcept
     : OperationWait(OpCode::sendmsg),
@@ -116,7 +103,8 @@ inline Coro<std::size_t> carried_parts(StreamState& stream, const ConstBuffer* f
 
 [[gnu::noinline]] WEFT_INLINE bool PartsWrite::await_suspend(std::coroutine_handle<> handle) {
     if (is_call()) {
-        call_ = &stream_->carrier->begin_write(carried_parts(*stream_, parts_, end_));
+        Carrier& carrier = *stream_->carrier;
+        call_ = &carrier.begin_write(carrier.calls.write(carrier, parts_, end_, stream_->written));
         return call_->await_suspend(handle);
     }
     address = &message_;

@@ -274,13 +274,14 @@ private:
             return false;
         }
     }
-    address = &carrier.begin_read(carried_read(*stream_, into));
+    address = &carrier.begin_read(carrier.calls.read(carrier, into));
     way_ = Way::call;
     return call().await_suspend(handle);
 }
 
 [[gnu::noinline]] WEFT_INLINE bool ChunkRead::begin_call(std::coroutine_handle<> handle) {
-    call_ = &stream_->carrier->begin_read(carried_chunk(*stream_));
+    Carrier& carrier = *stream_->carrier;
+    call_ = &carrier.begin_read(carrier.calls.read_block(carrier));
     return call_->await_suspend(handle);
 }
 [[gnu::noinline]] WEFT_INLINE Chunk ChunkRead::carried() {

@@ -23,10 +23,7 @@
 #include "../../base/std_parts.hpp"
 #include "../../kernel/buffer_pool.hpp"
 #include "../../runtime/loop.hpp"
-#include "../../runtime/ready_await.hpp"
-#include "../../sync/lock.hpp"
 #include "../../task/coro.hpp"
-#include "../../task/sleep.hpp"
 #include "../io.hpp"
 #include "../transport.hpp"
 #include "carried_call.hpp"
@@ -67,8 +64,80 @@ private:
     std::size_t end_ = 0;
 };
 
+class Carrier;
+
+/// What a Carrier does, with coroutines that stand in TransportCarrier alone: a program whose
+/// streams are sockets compiles none of them. (A table and no virtual functions: g++ would see the
+/// one class that has them, guess that it is meant, and compile it all the same.)
+struct CarrierCalls {
+    // Of the stream that has it, for awaiters that hold that.
+    Coro<std::size_t> (*read)(Carrier&, MutableBuffer into);
+    /// Into `block`.
+    Coro<std::size_t> (*read_block)(Carrier&);
+    /// All of the parts, and nobody else's between them; what was taken is counted in `written`.
+    Coro<std::size_t> (*write)(Carrier&, const ConstBuffer* first, const ConstBuffer* end,
+                               std::uint64_t& written);
+    Coro<std::size_t> (*write_one)(Carrier&, ConstBuffer from, std::uint64_t& written);
+    /// At least one byte of it.
+    Coro<std::size_t> (*write_some)(Carrier&, ConstBuffer from, std::uint64_t& written);
+    Coro<void> (*end_writing)(Carrier&);
+    void (*destroy)(Carrier*) noexcept;
+};
+
+/// What a stream has in place of a socket.
+class Carrier {
+public:
+    Carrier(const CarrierCalls& table, Owned<Transport> below) noexcept
+        : calls(table), transport(std::move(below)) {}
+    Carrier(const Carrier&) = delete;
+    Carrier& operator=(const Carrier&) = delete;
+
+    /// The awaiters run what they return.
+    /// Throws:   RuntimeError while another task reads; std::bad_alloc.
+    CarriedCall& begin_read(Coro<std::size_t> reading);
+    CarriedCall& begin_write(Coro<std::size_t> written);
+    bool is_read() const noexcept { return read_call && !read_call->is_over(); }
+
+    /// Throws:   std::system_error once the stream is closed: EBADF; for a call that has begun
+    ///           before that, ECANCELED.
+    void require_open(const char* call, bool has_begun = false) const;
+    /// Before the carrier goes: they hold what it has, and what the transport gave them.
+    void end_calls() noexcept;
+
+    const CarrierCalls& calls;
+    Owned<Transport> transport;
+    Block* block = nullptr;  // what a `read_chunk` reads into
+    bool closed = false;
+    bool is_closing = false;  // `close` waits for the transport's farewell
+    Owned<CarriedCall> read_call;
+    IntrusiveList<CarriedCall> write_calls;  // those that have ended go when the next begins
+
+protected:
+    ~Carrier() {
+        if (block) block->release();
+    }
+};
+
+/// A stream's carrier, or none.
+class OwnedCarrier {
+public:
+    OwnedCarrier() noexcept = default;
+    explicit OwnedCarrier(Carrier* made) noexcept : it_(made) {}
+    OwnedCarrier(OwnedCarrier&& other) noexcept : it_(std::exchange(other.it_, nullptr)) {}
+    OwnedCarrier& operator=(OwnedCarrier&&) = delete;
+    ~OwnedCarrier() {
+        if (it_) [[unlikely]]
+            it_->calls.destroy(it_);
+    }
+    explicit operator bool() const noexcept { return it_ != nullptr; }
+    Carrier& operator*() const noexcept { return *it_; }
+    Carrier* operator->() const noexcept { return it_; }
+
+private:
+    Carrier* it_ = nullptr;
+};
+
 struct ServedTag {};
-struct Carrier;
 
 /// What a stream is made of; on the heap, so that a Stream may move while a read waits, and held by
 /// everybody who waits, so that it may go as well. In the list of the server that has accepted it,
@@ -76,9 +145,9 @@ struct Carrier;
 struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     /// A connected socket.
     explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
-    /// Anything else; takes the transport over.
-    /// Throws:   std::bad_alloc.
-    explicit StreamState(Owned<Transport> transport);
+    /// Anything else.
+    explicit StreamState(OwnedCarrier other) noexcept
+        : carrier(std::move(other)), reads_plainly(false) {}
     StreamState(const StreamState&) = delete;
     StreamState& operator=(const StreamState&) = delete;
     ~StreamState();
@@ -116,7 +185,7 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     // the wait is over.)
     const EventLoop* filled_by = nullptr;
     ChunkSource* chunks = nullptr;  // from the first read_chunk on, all reading goes through it
-    Owned<Carrier> carrier;         // what is there in place of a socket
+    OwnedCarrier carrier;           // what is there in place of a socket
     std::size_t limit = 64 * 1024;
     std::uint64_t written = 0;
     bool drained = false;  // the last receive took all there was
@@ -124,41 +193,6 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     bool reads_plainly = true;
 };
 
-/// What a stream has in place of a socket, and the order in which it is used.
-struct Carrier {
-    explicit Carrier(Owned<Transport> below) noexcept : transport(std::move(below)) {}
-    Carrier(const Carrier&) = delete;
-    Carrier& operator=(const Carrier&) = delete;
-    ~Carrier();
-
-    /// The awaiters run what they return.
-    /// Throws:   RuntimeError while another task reads; std::bad_alloc.
-    CarriedCall& begin_read(Coro<std::size_t> reading);
-    CarriedCall& begin_write(Coro<std::size_t> written);
-    bool is_read() const noexcept { return read_call && !read_call->is_over(); }
-
-    /// Throws:   std::system_error once the stream is closed: EBADF; for a call that has begun
-    ///           before that, ECANCELED.
-    void require_open(const char* call, bool has_begun = false) const;
-
-    Owned<Transport> transport;
-    Lock writing;            // one write goes out whole before the next
-    Block* block = nullptr;  // what a `read_chunk` reads into
-    bool closed = false;
-    bool is_closing = false;  // `close` waits for the transport's farewell
-    // They hold the lock, and what the transport gave them.
-    Owned<CarriedCall> read_call;
-    IntrusiveList<CarriedCall> write_calls;  // those that have ended go when the next begins
-};
-
-// Of a stream with a carrier, for awaiters that hold the stream.
-Coro<std::size_t> carried_read(StreamState& stream, MutableBuffer into);
-/// Into `Carrier::block`.
-Coro<std::size_t> carried_chunk(StreamState& stream);
-/// All of it.
-Coro<std::size_t> carried_write(StreamState& stream, ConstBuffer from);
-/// The same, for who has `Carrier::writing`.
-Coro<std::size_t> carried_write_in_turn(StreamState& stream, ConstBuffer from);
 /// At least one byte of it, as Transport::write_some; of any stream.
 Coro<std::size_t> write_once(Ref<StreamState> stream, ConstBuffer from);
 Coro<void> end_writing(Ref<StreamState> stream);
@@ -167,9 +201,6 @@ Coro<void> close_stream(Ref<StreamState> stream);
 void reset_connection(int socket) noexcept;
 
 #if WEFT_BODIES
-[[gnu::noinline]] WEFT_INLINE StreamState::StreamState(Owned<Transport> transport)
-    : carrier(new Carrier(std::move(transport))), reads_plainly(false) {}
-
 [[gnu::noinline]] WEFT_INLINE StreamState::~StreamState() {
     if (linked()) unlink();
     if (chunks) ChunkSource::let_go(chunks, fd);
@@ -248,10 +279,9 @@ private:
     if (::connect(socket, &nobody, sizeof nobody) != 0) ::shutdown(socket, SHUT_RDWR);
 }
 
-[[gnu::noinline]] WEFT_INLINE Carrier::~Carrier() {
+[[gnu::noinline]] WEFT_INLINE void Carrier::end_calls() noexcept {
     read_call.reset();
     while (!write_calls.empty()) delete &write_calls.pop_front();
-    if (block) block->release();
 }
 
 [[gnu::noinline]] WEFT_INLINE CarriedCall& Carrier::begin_read(Coro<std::size_t> reading) {
@@ -272,84 +302,22 @@ private:
                            concat({call, " ", transport->name(), ", which is closed"}));
 }
 
-// A transport may have everything that it is asked for at hand: whoever has had his share goes
-// round then, or a loop around it would keep the thread.
-
-WEFT_INLINE Coro<std::size_t> carried_read(StreamState& stream, MutableBuffer into) {
-    Carrier& carrier = *stream.carrier;
-    carrier.require_open("read");
-    if (!may_go_on()) {
-        co_await yield();
-        carrier.require_open("read", true);
-    }
-    co_return co_await carrier.transport->read_some(into);
-}
-
-WEFT_INLINE Coro<std::size_t> carried_chunk(StreamState& stream) {
-    Carrier& carrier = *stream.carrier;
-    carrier.require_open("read");
-    if (!may_go_on()) {
-        co_await yield();
-        carrier.require_open("read", true);
-    }
-    if (Coro<void> waiting = carrier.transport->wait_readable()) {
-        co_await std::move(waiting);
-        carrier.require_open("read", true);
-    }
-    if (!carrier.block) carrier.block = Block::make(nullptr);
-    if (!carrier.block) throw std::bad_alloc();
-    const std::size_t count = co_await carrier.transport->read_some(
-        MutableBuffer(carrier.block->memory(), Block::capacity));
-    carrier.block->fill(static_cast<std::uint32_t>(count));
-    co_return count;
-}
-
-WEFT_INLINE Coro<std::size_t> carried_write(StreamState& stream, ConstBuffer from) {
-    Carrier& carrier = *stream.carrier;
-    carrier.require_open("write");
-    if (!may_go_on()) co_await yield();
-    const Lock::Guard turn = co_await carrier.writing.scoped();
-    co_return co_await carried_write_in_turn(stream, from);
-}
-WEFT_INLINE Coro<std::size_t> carried_write_in_turn(StreamState& stream, ConstBuffer from) {
-    Carrier& carrier = *stream.carrier;
-    std::size_t done = 0;
-    while (done < from.size()) {
-        carrier.require_open("write", true);
-        const std::size_t count = co_await carrier.transport->write_some(
-            ConstBuffer(static_cast<const char*>(from.data()) + done, from.size() - done));
-        stream.written += count;
-        done += count;
-    }
-    co_return done;
-}
-
 WEFT_INLINE Coro<std::size_t> write_once(Ref<StreamState> stream, ConstBuffer from) {
-    std::size_t count = 0;
-    if (from.size() == 0) co_return count;
-    if (!stream->carrier) {
-        count = co_await io::send(stream->fd.get(), from);
-    } else {
-        Carrier& carrier = *stream->carrier;
-        carrier.require_open("write");
-        const Lock::Guard turn = co_await carrier.writing.scoped();
-        carrier.require_open("write", true);
-        count = co_await carrier.transport->write_some(from);
-    }
+    if (from.size() == 0) co_return 0;
+    if (stream->carrier)
+        co_return co_await stream->carrier->calls.write_some(*stream->carrier, from,
+                                                             stream->written);
+    const std::size_t count = co_await io::send(stream->fd.get(), from);
     stream->written += count;
     co_return count;
 }
 
 WEFT_INLINE Coro<void> end_writing(Ref<StreamState> stream) {
-    if (!stream->carrier) {
+    if (stream->carrier) {
+        co_await stream->carrier->calls.end_writing(*stream->carrier);
+    } else {
         co_await io::shutdown(stream->fd.get(), SHUT_WR);
-        co_return;
     }
-    Carrier& carrier = *stream->carrier;
-    carrier.require_open("write_eof");
-    const Lock::Guard turn = co_await carrier.writing.scoped();
-    carrier.require_open("write_eof", true);
-    co_await carrier.transport->write_eof();
 }
 
 WEFT_INLINE Coro<void> close_stream(Ref<StreamState> stream) {

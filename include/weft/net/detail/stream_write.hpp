@@ -105,7 +105,9 @@ private:
 /// What is no socket has no number; nor has a socket that was closed.
 [[gnu::noinline]] WEFT_INLINE bool StreamWrite::begin_call(std::coroutine_handle<> handle) {
     if (!is_call()) return OperationWait::await_suspend(handle);
-    address = &stream_->carrier->begin_write(carried_write(*stream_, ConstBuffer(address, left_)));
+    Carrier& carrier = *stream_->carrier;
+    address = &carrier.begin_write(
+        carrier.calls.write_one(carrier, ConstBuffer(address, left_), stream_->written));
     flags = 0;
     return call().await_suspend(handle);
 }
