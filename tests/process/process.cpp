@@ -460,18 +460,18 @@ TEST_CASE("a child whose Process outlives the loop is killed and reaped with it"
 }
 
 TEST_CASE("a forked child leaves its parent's children alone", "[process]") {
-    std::optional<Process> kept;
+    std::vector<Process> kept;
     weft::testing::run(
-        [&]() -> Coro<void> { kept.emplace(co_await create_subprocess_exec("sleep", "1000")); });
+        [&]() -> Coro<void> { kept.push_back(co_await create_subprocess_exec("sleep", "1000")); });
     const pid_t fork_of_us = ::fork();
     REQUIRE(fork_of_us >= 0);
     if (fork_of_us == 0) {
-        kept.reset();
+        kept.clear();
         ::_exit(0);
     }
     REQUIRE(::waitpid(fork_of_us, nullptr, 0) == fork_of_us);
-    CHECK(!kept->status());
-    kept.reset();
+    CHECK(!kept.front().status());
+    kept.clear();
 }
 
 TEST_CASE("how a child ended is told although somebody else has reaped it", "[process]") {

@@ -125,8 +125,8 @@ TEST_CASE("121: debug mode names a handle whose copy dies on another thread", "[
         {
             weft::EventLoop loop(options);
             outlives = loop.create_future<int>();
-            auto moved = loop.create_future<int>();
-            std::thread([there = std::move(moved), remote = loop.remote()]() mutable {
+            auto travels = loop.create_future<int>();
+            std::thread([there = std::move(travels), remote = loop.remote()]() mutable {
                 remote.call_soon_threadsafe(
                     [back = std::move(there)]() mutable { back.set_result(1); });
             }).join();
