@@ -15,16 +15,33 @@ namespace tls_check_stream_test {
 
 namespace {
 
-weft::Coro<weft::StreamPair> make_pair() {
-    support::StreamPair pair = co_await support::tls_pair(support::Transport::unix_pair);
-    co_return weft::StreamPair(std::move(pair.near), std::move(pair.far));
+weft::Coro<weft::StreamPair> over(support::StreamPair plain) {
+    support::StreamPair pair = co_await support::tls_pair(
+        std::move(plain), support::client_options(), weft::TlsOptions(support::server_context()));
+    weft::StreamPair made(std::move(pair.near), std::move(pair.far));
+    co_return made;
+}
+weft::Coro<weft::StreamPair> over_tcp() {
+    return over(support::stream_pair(support::Transport::tcp));
+}
+weft::Coro<weft::StreamPair> over_memory() {
+    weft::StreamPair memory = weft::memory_stream();
+    return over(support::StreamPair(std::move(memory.near), std::move(memory.far)));
 }
 
-TEST_CASE("113: what a Stream promises holds over TLS") {
-    weft::testing::StreamCheckOptions options;
-    options.more_than_fits = 2 << 20;
-    options.abort_is_error = true;
-    weft::testing::check_stream(&make_pair, options);
+weft::testing::StreamCheckOptions options() {
+    weft::testing::StreamCheckOptions what;
+    what.abort_is_error = true;
+    return what;
+}
+
+TEST_CASE("113: what a Stream promises holds over TLS on a socket") {
+    weft::testing::check_stream(&over_tcp, options());
+}
+TEST_CASE("113: what a Stream promises holds over TLS on another transport") {
+    weft::testing::StreamCheckOptions what = options();
+    what.more_than_fits = 1 << 20;
+    weft::testing::check_stream(&over_memory, what);
 }
 
 }  // namespace
