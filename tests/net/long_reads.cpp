@@ -3,6 +3,9 @@
 #include <weft/net/stream.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <sys/socket.h>
+
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <optional>
@@ -173,6 +176,27 @@ WEFT_TEST_CASE("a cancelled read_all loses nothing") {
 }
 
 // --- try_read ---
+
+WEFT_TEST_CASE("try_read in a loop that only yields finds what has arrived, also between chunks") {
+    for (const support::Transport transport : support::every_transport) {
+        support::StreamPair pair = support::stream_pair(transport);
+        const auto none = co_await weft::move_on_after(std::chrono::milliseconds(1), pair.near.read_chunk());
+        CHECK(!none);  // and the receive stands
+        for (const char* text : {"abc", "defg"}) {
+            const std::string_view sent(text);
+            REQUIRE(::send(pair.far.fd(), sent.data(), sent.size(), MSG_NOSIGNAL) ==
+                    static_cast<ssize_t>(sent.size()));
+            char buffer[16];
+            std::optional<std::size_t> count;
+            for (int turn = 0; turn < 100'000 && !count; ++turn) {
+                count = pair.near.try_read(buffer);
+                co_await weft::yield();
+            }
+            REQUIRE(count.has_value());
+            CHECK(std::string_view(buffer, *count) == sent);
+        }
+    }
+}
 
 WEFT_TEST_CASE("try_read gives what there is, nothing, or the end, and never waits") {
     for (const auto transport : every_transport) {

@@ -40,6 +40,8 @@ public:
     bool has_end() const noexcept { return !first_ && has_end_; }
     /// Nothing comes here by itself.
     bool is_idle() const noexcept { return state == State::idle; }
+    /// For one that asks again and again, and never waits.
+    void look_soon() const noexcept { loop_->look_soon(); }
     std::size_t front_size() const noexcept { return first_->size(); }
 
     Block* take() noexcept {

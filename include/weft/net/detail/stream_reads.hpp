@@ -320,7 +320,10 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
             return 0;
         }
         // (The receive stands: what has arrived has come here, or will with the next turn.)
-        if (!chunks.is_idle()) return std::nullopt;
+        if (!chunks.is_idle()) {
+            chunks.look_soon();
+            return std::nullopt;
+        }
     }
     if (stream.carrier) {
         stream.carrier->require_open("read");

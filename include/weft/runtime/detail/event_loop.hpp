@@ -356,6 +356,10 @@ public:
     }
     void discount_waiter() noexcept { backend_->discount_waiter(); }
 
+    /// Somebody who does not wait wants to know what a background operation has brought: the kernel
+    /// is asked at the end of this turn, although nobody waits for anything.
+    void look_soon() noexcept { special_.world = looks_ = true; }
+
     /// Counts steps of tasks and callbacks: the number of the one that runs.
     std::uint64_t step() const noexcept { return step_; }
     /// On virtual time: as if the step that runs had taken that long.
@@ -550,6 +554,7 @@ private:
     bool virtual_time_ = false;
     bool running_ = false;
     bool ending_ = false;
+    bool looks_ = false;  // see `look_soon`
     bool closed_ = false;
     bool eager_tasks_ = false;
     bool is_parents_ = false;  // this process is a child that was forked while the loop existed

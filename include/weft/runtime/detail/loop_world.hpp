@@ -21,7 +21,8 @@ WEFT_INLINE void EventLoop::meet_the_world(bool hurry) {
     // 2. and 3. New operations go to the kernel in one batch, in the same entry that collects
     //    completions and, when nothing else is to do, sleeps until the next deadline.
     if (hurry) {
-        if (backend_->outstanding() > 0 && backend_->has_work()) backend_->turn(0);
+        if ((backend_->outstanding() > 0 && backend_->has_work()) || looks_) backend_->turn(0);
+        looks_ = false;
     } else if (virtual_time_) {
         advance_virtual_time();
     } else {
