@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The same answers from every transport.
+// rungs: all
 // timeout: 300
 #include <weft/testing/catch.hpp>
 

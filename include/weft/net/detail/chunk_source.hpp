@@ -144,7 +144,8 @@ private:
         } else if (result != -ECANCELED || !(pausing_ || (!reader_ && *stream_fd_))) {
             // (An end that nobody asked for: a pause, or a loop that closes before its streams.)
             has_end_ = true;
-            end_ = result;
+            // (An abort ends the connection before it ends who waits.)
+            end_ = *stream_fd_ || result == -EBADF ? result : -ECANCELED;
         }
         if (state == State::idle) pausing_ = false;
     }

@@ -142,8 +142,10 @@ public:
 
 /// Books what was sent. True: the rest is to be sent now.
 [[gnu::noinline]] WEFT_INLINE bool PartsWrite::continues() noexcept {
-    if (result < 0) [[unlikely]]
+    if (result < 0) [[unlikely]] {
+        result = stream_->end_of_wait(result);
         return false;
+    }
     auto sent = static_cast<std::size_t>(result);
     stream_->written += sent;
     left_ -= sent;

@@ -87,6 +87,8 @@ protected:
     void receive() {
         if (way_ == Way::operation) [[likely]] {
             stream_->drained = !more;
+            if (result <= 0) [[unlikely]]
+                result = stream_->end_of_wait(result);
         } else if (way_ == Way::call) {
             result = static_cast<int>(call().await_resume());
         } else if (!asked_) {

@@ -175,6 +175,12 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     }
     [[noreturn, gnu::cold]] static void throw_second_reader();
 
+    /// An abort ends the connection before it ends who waits: the end that they see is not the
+    /// peer's.
+    int end_of_wait(int result) const noexcept {
+        return fd || carrier || result == -EBADF ? result : -ECANCELED;
+    }
+
     // What an error names: "recv fd 7", "read pipe fd 5".
     std::string read_text() const;
     std::string write_text() const;

@@ -77,8 +77,10 @@ private:
 
     /// Books what was sent. True: the rest is to be sent now.
     bool continues() noexcept {
-        if (result < 0) [[unlikely]]
+        if (result < 0) [[unlikely]] {
+            result = stream_->end_of_wait(result);
             return false;
+        }
         const auto sent = static_cast<std::size_t>(result);
         stream_->written += sent;
         left_ -= sent;
