@@ -107,17 +107,20 @@ struct Operation : ListNode<> {
     bool cancelling = false;  // the backend was asked to cancel it and has not answered yet
     bool background = false;  // the loop's own: not what a user waits for
     // In: a read or an accept finds nothing now (the last one drained the socket); or it is the
-    // rest of a send, which finds no room now, and comes before those that wait already.
-    bool expect_wait = false;
+    // rest of a send, which finds no room now, and comes before those that wait already. (A byte,
+    // for reads and writes of files have a number in its place: `pinned`.)
+    std::uint8_t expect_wait = false;
     bool more = false;              // out: the socket held more than was taken
     std::uint8_t backend_bits = 0;  // the backend's own, while it has the operation
-    std::uint8_t pinned = 0;  // in: `address` is in memory that `Backend::pin` gave this number
 
     /// A send that left something over: the socket is full, so its rest waits by itself.
     bool sent_in_part() const noexcept {
         return (code == OpCode::send || code == OpCode::sendmsg) && result >= 0 &&
                static_cast<std::uint32_t>(result) < length;
     }
+    /// Of a read or write of a file: `address` is in memory that `Backend::pin` gave this number.
+    void set_pinned(std::uint8_t number) noexcept { expect_wait = number; }
+    std::uint8_t pinned() const noexcept { return expect_wait; }
     /// With MSG_DONTWAIT a message is tried and does not wait (EAGAIN).
     bool only_tries() const noexcept {
         return (flags & MSG_DONTWAIT) != 0 && (code == OpCode::recv || code == OpCode::send);

@@ -141,7 +141,7 @@ public:
     FileTransfer(OpCode op, FileState& file, const void* data, std::size_t size,
                  std::uint64_t position, std::uint8_t pinned_memory) noexcept
         : FileTransferWait(op, file, position) {
-        pinned = pinned_memory;
+        set_pinned(pinned_memory);
         address = const_cast<void*>(data);  // (of a write the kernel only reads it)
         length = transfer_length(size);
         total_ = size;

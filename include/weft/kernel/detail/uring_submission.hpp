@@ -113,10 +113,10 @@ inline constexpr struct {
 }
 
 inline void use_pinned(io_uring_sqe& entry, const Operation& op, std::uint8_t code) noexcept {
-    if (op.pinned == 0) [[likely]]
+    if (op.pinned() == 0) [[likely]]
         return;
     entry.opcode = code;
-    entry.buf_index = static_cast<std::uint16_t>(op.pinned - 1);
+    entry.buf_index = static_cast<std::uint16_t>(op.pinned() - 1);
 }
 
 /// All but receives into the pool's buffers.
