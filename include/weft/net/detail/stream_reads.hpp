@@ -25,6 +25,7 @@
 #include "../../base/std_parts.hpp"
 #include "../../kernel/buffer_pool.hpp"
 #include "../../runtime/loop.hpp"
+#include "../../runtime/ready_await.hpp"
 #include "../../runtime/task_core.hpp"
 #include "../../task/coro.hpp"
 #include "../chunk.hpp"
