@@ -139,6 +139,22 @@ WEFT_TEST_CASE(
     CHECK(script.taken == "aaabb");
 }
 
+WEFT_TEST_CASE("writes that are given up behind one that waits leave nothing behind") {
+    Script script;
+    Stream stream = weft::make_stream<Scripted>(script);
+    weft::Task<void> first = weft::create_task(write, std::ref(stream), std::string(3000, 'a'));
+    co_await weft::yield();
+    for (int round = 0; round < 100; ++round)
+        co_await weft::move_on_after(1s, stream.write("heartbeat"));
+    std::size_t kept = 0;
+    weft::detail::StreamAccess::state(stream).carrier->write_calls.for_each(
+        [&](weft::detail::CarriedCall&) { ++kept; });
+    CHECK(kept <= 2);
+    first.cancel();
+    co_await first.wait();
+    CHECK(script.taken.find('h') == std::string::npos);
+}
+
 WEFT_TEST_CASE("a loop around reads that are always ready lets others run") {
     Script script;
     script.on_read = [](MutableBuffer into) { return give(into, "x"); };

@@ -297,6 +297,12 @@ private:
 }
 [[gnu::noinline]] WEFT_INLINE CarriedCall& Carrier::begin_write(Coro<std::size_t> written) {
     while (!write_calls.empty() && write_calls.front().is_over()) delete &write_calls.pop_front();
+    // (Behind one that waits for a peer which does not read, others may have been given up.)
+    while (!write_calls.empty() && write_calls.back().is_over()) {
+        CarriedCall& last = write_calls.back();
+        write_calls.erase(last);
+        delete &last;
+    }
     auto* const call = new CarriedCall(std::move(written));
     write_calls.push_back(*call);
     return *call;
