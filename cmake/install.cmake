@@ -22,6 +22,7 @@ install(FILES
     "${PROJECT_BINARY_DIR}/weftConfigVersion.cmake"
     cmake/Findliburing.cmake
     cmake/weftCompiled.cmake
+    cmake/weftAdapters.cmake
     cmake/weftTls.cmake
     DESTINATION "${package_dir}")
 
