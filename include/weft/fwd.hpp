@@ -190,6 +190,11 @@ struct ProcessOptions;
 struct RunProcessOptions;
 struct TerminalSize;
 
+// adapters
+class Alarm;
+class FdWatch;
+enum class FdEvents : unsigned char;
+
 // patterns
 class RateLimiter;
 class RetryCondition;

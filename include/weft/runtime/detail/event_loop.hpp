@@ -46,6 +46,10 @@ class SignalHub;
 class GracefulStop;
 struct LoopExtras;
 struct FdWatches;
+struct EndsWithLoop : ListNode<> {
+    explicit EndsWithLoop(void (*at_close)(EndsWithLoop&) noexcept) noexcept : end(at_close) {}
+    void (*end)(EndsWithLoop&) noexcept;
+};
 inline constinit thread_local EventLoop* running_loop = nullptr;
 inline constinit thread_local EventLoop* live_loops = nullptr;
 /// The loops of all threads that are, or have been, in debug mode.
@@ -349,6 +353,9 @@ public:
     void unpin(std::uint8_t number) noexcept { backend_->unpin(number); }
     std::uint64_t backend_serial() const noexcept { return backend_->serial(); }
     void forget(int fd) noexcept;
+    /// For who has operations under way that no task waits for: `what.end` is called when the loop
+    /// closes, unless it was unlinked before.
+    void tell_at_close(detail::EndsWithLoop& what) noexcept { end_with_us_.push_back(what); }
     /// Somebody waits for an operation that is counted as a background one.
     void count_waiter() noexcept {
         special_.world = true;
@@ -590,6 +597,7 @@ private:
     bool handler_replaced_ = false;
     detail::Owned<detail::FdWatches> watches_;
     detail::Owned<detail::LoopExtras> extras_;  // what few loops have, made when first needed
+    detail::IntrusiveList<detail::EndsWithLoop> end_with_us_;
     pthread_t thread_ = ::pthread_self();
     EventLoop* next_live_ = nullptr;
     EventLoop* next_debugged_ = nullptr;  // in the list of all threads, see DebuggedLoops

@@ -151,6 +151,10 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         drain_cancels();
     }
     watches_.reset();
+    while (!end_with_us_.empty()) {
+        detail::EndsWithLoop& one = end_with_us_.pop_front();
+        one.end(one);
+    }
     end_operations();
     run_last_posts();
     drop_everything();

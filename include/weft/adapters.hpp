@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+// What a C library with descriptors and timers of its own needs to live on the loop.
+#pragma once
+
+#include "adapters/alarm.hpp"
+#include "adapters/fd_watch.hpp"
