@@ -8,3 +8,6 @@
 #include "http/headers.hpp"
 #include "http/protocol_error.hpp"
 #include "http/status.hpp"
+#include "http/websocket.hpp"
+#include "http/websocket_error.hpp"
+#include "http/websocket_options.hpp"
