@@ -14,6 +14,7 @@ ROOMS = [
     "postgres",
     "mysql",
     "sqlite",
+    "sql",
     "curl",
     "adapters",
     "testing",
@@ -37,7 +38,7 @@ ROOMS = [
 # three may include any; this one includes none of ours, and any may include it.
 ABOVE_ALL = {"weft", "src", "tls_src"}
 BELOW_ALL = {"fwd"}
-ADAPTERS = {"http", "redis", "postgres", "mysql", "sqlite", "curl", "adapters"}  # on libraries that not everybody has
+ADAPTERS = {"http", "redis", "postgres", "mysql", "sqlite", "sql", "curl", "adapters"}  # on libraries that not everybody has
 NOT_IN_WEFT = {"testing", "fs", "process"} | ADAPTERS
 # Public headers that need a library which not everybody has, or cost much to include: no umbrella includes them.
 APART = re.compile(r"net/tls|deadline/std_stop_token")

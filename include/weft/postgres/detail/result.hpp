@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// What libpq gives: results as sql::Rows, errors as sql::Error, parameters as its arrays.
+#pragma once
+
+#include <charconv>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../../base/c_text.hpp"
+#include "../../base/owned.hpp"
+#include "../../sql/error.hpp"
+#include "../../sql/parameters.hpp"
+#include "../../sql/rows.hpp"
+#include "libpq.hpp"
+
+namespace weft::postgres::detail {
+
+/// Owns a PGresult.
+class Answer {
+public:
+    Answer() noexcept {}
+    explicit Answer(PGresult* result) noexcept : result_(result) {}
+    Answer(Answer&& other) noexcept : result_(std::exchange(other.result_, nullptr)) {}
+    Answer& operator=(Answer&& other) noexcept {
+        std::swap(result_, other.result_);
+        return *this;
+    }
+    ~Answer() { ::PQclear(result_); }
+
+    explicit operator bool() const noexcept { return result_ != nullptr; }
+    PGresult* get() const noexcept { return result_; }
+    PGresult* release() noexcept { return std::exchange(result_, nullptr); }
+    ExecStatusType status() const noexcept { return ::PQresultStatus(result_); }
+    bool is_error() const noexcept {
+        return status() == PGRES_FATAL_ERROR || status() == PGRES_BAD_RESPONSE;
+    }
+    /// "" where there is none.
+    std::string_view field(int code) const noexcept {
+        const char* const text = ::PQresultErrorField(result_, code);
+        return text ? text : "";
+    }
+    bool was_cancelled() const noexcept { return field(PG_DIAG_SQLSTATE) == "57014"; }
+
+private:
+    PGresult* result_ = nullptr;
+};
+
+class Table final : public sql::Result {
+public:
+    explicit Table(Answer answer) noexcept : answer_(std::move(answer)) {
+        const char* const tuples = ::PQcmdTuples(answer_.get());
+        std::from_chars(tuples, tuples + std::string_view(tuples).size(), affected);
+    }
+    std::size_t rows() const noexcept override {
+        return static_cast<std::size_t>(::PQntuples(answer_.get()));
+    }
+    std::size_t columns() const noexcept override {
+        return static_cast<std::size_t>(::PQnfields(answer_.get()));
+    }
+    std::string_view name(std::size_t column) const noexcept override {
+        return ::PQfname(answer_.get(), static_cast<int>(column));
+    }
+    sql::Cell cell(std::size_t row, std::size_t column) const noexcept override {
+        constexpr Oid bytea = 17;
+        const int r = static_cast<int>(row);
+        const int c = static_cast<int>(column);
+        const PGresult* const result = answer_.get();
+        if (::PQgetisnull(result, r, c)) return sql::Cell();
+        const auto kind =
+            ::PQftype(result, c) == bytea ? sql::Cell::Kind::hex : sql::Cell::Kind::text;
+        return sql::Cell(kind,
+                         std::string_view(::PQgetvalue(result, r, c),
+                                          static_cast<std::size_t>(::PQgetlength(result, r, c))));
+    }
+
+private:
+    Answer answer_;
+};
+
+inline sql::Rows rows_of(Answer answer) {
+    return sql::Rows(sql::detail::ResultRef(new Table(std::move(answer))));
+}
+
+/// The text that libpq ends with a line break.
+inline std::string_view without_break(std::string_view text) noexcept {
+    while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+    return text;
+}
+
+[[gnu::cold]] inline sql::ErrorParts parts_of(const Answer& answer, std::string server,
+                                              std::string statement) {
+    sql::ErrorParts parts;
+    parts.server = std::move(server);
+    parts.statement = std::move(statement);
+    parts.code = answer.field(PG_DIAG_SQLSTATE);
+    parts.message = answer.field(PG_DIAG_MESSAGE_PRIMARY);
+    parts.detail = answer.field(PG_DIAG_MESSAGE_DETAIL);
+    parts.hint = answer.field(PG_DIAG_MESSAGE_HINT);
+    parts.constraint = answer.field(PG_DIAG_CONSTRAINT_NAME);
+    if (parts.message.empty()) parts.message = without_break(::PQresultErrorMessage(answer.get()));
+    return parts;
+}
+
+/// The arrays that libpq takes, for the time of one call. Text travels as text, whose type the
+/// server finds; bytes travel as they are.
+class Values {
+public:
+    /// Throws:   std::system_error (EINVAL) for text with a zero byte, which PostgreSQL has not.
+    explicit Values(const sql::Parameters& from) {
+        const std::size_t count = from.size();
+        if (count == 0) return;
+        values_.resize(count);
+        lengths_.resize(count);
+        formats_.resize(count);
+        digits_.resize(count * digits_each);
+        for (std::size_t index = 0; index < count; ++index) set(from, index);
+    }
+    int count() const noexcept { return static_cast<int>(values_.size()); }
+    const char* const* values() const noexcept { return values_.data(); }
+    const int* lengths() const noexcept { return lengths_.data(); }
+    const int* formats() const noexcept { return formats_.data(); }
+
+private:
+    static constexpr std::size_t digits_each = 32;
+
+    template <class Number>
+    void set_number(std::size_t index, Number number) noexcept {
+        char* const digits = digits_.data() + index * digits_each;
+        *std::to_chars(digits, digits + digits_each - 1, number).ptr = '\0';
+        values_[index] = digits;
+    }
+    void set(const sql::Parameters& from, std::size_t index) {
+        using Kind = sql::Parameter::Kind;
+        const sql::Parameter& value = from[index];
+        switch (value.kind) {
+            case Kind::null:
+                return;
+            case Kind::boolean:
+                values_[index] = value.integer ? "t" : "f";
+                return;
+            case Kind::integer:
+                return set_number(index, value.integer);
+            case Kind::unsigned_integer:
+                return set_number(index, value.unsigned_integer);
+            case Kind::real:
+                return set_number(index, value.real);
+            case Kind::text:
+                weft::detail::refuse_zero_byte("postgres: a parameter", from.text(value));
+                values_[index] = from.text(value).data();
+                return;
+            case Kind::bytes:
+                values_[index] = from.text(value).data();
+                lengths_[index] = static_cast<int>(value.size);
+                formats_[index] = 1;
+                return;
+        }
+    }
+
+    std::vector<const char*> values_;
+    std::vector<int> lengths_;
+    std::vector<int> formats_;
+    std::vector<char> digits_;
+};
+
+}  // namespace weft::postgres::detail

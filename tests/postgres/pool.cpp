@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT
+// postgres: what is more than a query at a time, and servers that go and come back.
+// timeout: 240
+#include <weft/postgres.hpp>
+#include <weft/task/sleep.hpp>
+#include <weft/testing/catch.hpp>
+#include <weft/together/task_group.hpp>
+
+#include <optional>
+
+#include "databases.hpp"
+#include "service.hpp"
+
+namespace pool_test {
+
+using namespace std::chrono_literals;
+using support::error_of;
+using support::one_text;
+using weft::AsyncGenerator;
+using weft::Coro;
+using weft::postgres::Connection;
+using weft::postgres::ConnectionError;
+using weft::postgres::Error;
+using weft::postgres::Pool;
+using weft::postgres::PoolOptions;
+
+namespace {
+
+support::Service& server() { return support::shared_service("postgres"); }
+
+std::string words(const std::string& more = "") {
+    return "host=127.0.0.1 port=" + server().fact("port") + " dbname=weft user=trust " + more;
+}
+
+/// A table of this file's, empty.
+Coro<Connection> with_table() {
+    Connection db = co_await weft::postgres::connect(words());
+    co_await db.script("CREATE TABLE IF NOT EXISTS bulk (id int, name text); TRUNCATE bulk");
+    co_return std::move(db);
+}
+
+AsyncGenerator<std::string> lines(int count, int fails_at = -1) {
+    for (int line = 0; line < count; ++line) {
+        if (line == fails_at) throw std::runtime_error("the source has failed");
+        co_await weft::yield();
+        co_yield std::to_string(line) + "\tname " + std::to_string(line) + "\n";
+    }
+}
+
+}  // namespace
+
+TEST_CASE("COPY takes what a generator gives, and gives what the server has", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await with_table();
+        const auto copied = co_await db.copy_in("COPY bulk FROM STDIN", lines(1000));
+        CHECK(copied == 1000);
+        const auto more = co_await db.copy_in(
+            "COPY bulk FROM STDIN", std::string(3'000'000, '7').replace(0, 2, "1\t") + "\n");
+        CHECK(more == 1);
+
+        int rows = 0;
+        std::size_t bytes = 0;
+        auto out = db.copy_out("COPY (SELECT * FROM bulk ORDER BY id) TO STDOUT");
+        while (auto line = co_await out.next()) {
+            ++rows;
+            bytes += line->size();
+        }
+        CHECK(rows == 1001);
+        CHECK(bytes > 3'000'000);
+
+        // Nothing of one that fails stays.
+        const auto failed = co_await error_of<std::runtime_error>(
+            db.copy_in("COPY bulk FROM STDIN", lines(1000, 500)));
+        REQUIRE(failed);
+        CHECK(failed->what() == std::string("the source has failed"));
+        const auto wrong =
+            co_await error_of<Error>(db.copy_in("COPY bulk FROM STDIN", std::string("x\ty\n")));
+        REQUIRE(wrong);
+        CHECK(wrong->code() == "22P02");
+        const auto other = co_await error_of<weft::RuntimeError>(
+            db.copy_in("COPY bulk TO STDOUT", std::string("1\t2\n")));
+        CHECK(other);
+        const auto count = co_await one_text(db, "SELECT count(*) FROM bulk");
+        CHECK(count == "1001");
+    });
+}
+
+TEST_CASE("rows come one after the other, and a stream that is let go leaves nothing behind",
+          "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await with_table();
+        const int pid = db.backend_pid();
+        for (const bool in_full : {true, false}) {
+            auto numbers = db.stream("SELECT i FROM generate_series(1, $1::int) AS i", 100'000);
+            int seen = 0;
+            std::int64_t sum = 0;
+            while (auto row = co_await numbers.next()) {
+                sum += row->get<int>(0);
+                if (++seen == 10 && !in_full) break;
+            }
+            CHECK(sum == (in_full ? 5'000'050'000 : 55));
+        }
+        const auto after_stream = co_await one_text(db, "SELECT 'after'");
+        CHECK(after_stream == "after");
+        {
+            auto out = db.copy_out("COPY (SELECT generate_series(1, 1000000)) TO STDOUT");
+            const auto first = co_await out.next();
+            REQUIRE(first);
+            CHECK(*first == "1\n");
+        }
+        const auto after_copy = co_await one_text(db, "SELECT 'after'");
+        CHECK(after_copy == "after");
+        auto broken = db.stream("SELECT 1/(3-i) FROM generate_series(1, 5) AS i");
+        int before = 0;
+        const auto read = [&]() -> Coro<void> {
+            while (auto row = co_await broken.next()) ++before;
+        };
+        const auto error = co_await error_of<Error>(read());
+        REQUIRE(error);
+        CHECK(error->code() == "22012");
+        CHECK(before == 2);
+        const auto late = co_await error_of<weft::TimeoutError>(
+            support::within(20ms, db.copy_in("COPY bulk FROM STDIN", lines(100'000'000))));
+        CHECK(late);
+        const auto count = co_await one_text(db, "SELECT count(*) FROM bulk");
+        CHECK(count == "0");
+        CHECK(db.backend_pid() == pid);
+    });
+}
+
+TEST_CASE("what is told on a channel arrives in order, and a deadline loses none of it",
+          "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection hears = co_await weft::postgres::connect(words());
+        Connection tells = co_await weft::postgres::connect(words());
+        {
+            const std::vector<std::string> channels{"a \"channel\"", "b"};
+            auto events = co_await hears.listen(channels);
+            const auto nothing =
+                co_await error_of<weft::TimeoutError>(support::within(5ms, events.next()));
+            CHECK(nothing);
+            CHECK_FALSE(events.try_next());
+            for (int number = 0; number < 5; ++number) {
+                co_await tells.notify("a \"channel\"", std::to_string(number));
+            }
+            for (int number = 0; number < 5; ++number) {
+                const auto event = co_await events.next();
+                CHECK(event.channel == "a \"channel\"");
+                CHECK(event.payload == std::to_string(number));
+                CHECK(event.backend_pid == tells.backend_pid());
+            }
+        }
+        CHECK_FALSE(hears.is_clean());
+        const auto channels =
+            co_await one_text(hears, "SELECT count(*) FROM pg_listening_channels()");
+        CHECK(channels == "0");
+        CHECK(hears.is_clean());
+    });
+}
+
+TEST_CASE("a pipeline is one round trip, and all of it or nothing", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await with_table();
+        auto batch = db.pipeline();
+        for (int number = 0; number < 2000; ++number) {
+            batch.add("INSERT INTO bulk VALUES ($1, $2) RETURNING id", number,
+                      std::string(300, 'x'));
+        }
+        const auto results = co_await batch.run();
+        REQUIRE(results.size() == 2000);
+        CHECK(results[1999].one<int>() == 1999);
+        CHECK(batch.size() == 0);
+
+        batch.add("INSERT INTO bulk VALUES (1, 'lost')");
+        batch.add("INSERT INTO bulk VALUES ($1, 'lost')", "no number");
+        batch.add("INSERT INTO bulk VALUES (3, 'lost')");
+        const auto failed = co_await error_of<Error>(batch.run());
+        REQUIRE(failed);
+        CHECK(failed->code() == "22P02");
+        CHECK(failed->statement() == "INSERT INTO bulk VALUES ($1, 'lost')");
+        const auto lost = co_await one_text(db, "SELECT count(*) FROM bulk WHERE name = 'lost'");
+        CHECK(lost == "0");
+
+        batch.add("INSERT INTO bulk VALUES (1, 'late')");
+        batch.add("SELECT pg_sleep(100)");
+        const auto late = co_await error_of<weft::TimeoutError>(support::within(20ms, batch.run()));
+        CHECK(late);
+        const auto none = co_await one_text(db, "SELECT count(*) FROM bulk WHERE name = 'late'");
+        CHECK(none == "0");
+    });
+}
+
+TEST_CASE("a pool lends clean connections alone, to whoever waits longest", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        { const auto made = co_await with_table(); }
+        Pool pool(words(), PoolOptions(2));
+        int first = 0;
+        {
+            auto lease = co_await pool.acquire();
+            first = lease->backend_pid();
+        }
+        {
+            auto lease = co_await pool.acquire();
+            CHECK(lease->backend_pid() == first);
+            co_await lease->script("BEGIN; INSERT INTO bulk VALUES (1, 'open')");
+        }  // in a transaction: it is closed
+        {
+            auto lease = co_await pool.acquire();
+            CHECK(lease->backend_pid() != first);
+        }
+        const auto open = co_await pool.query("SELECT count(*) FROM bulk");
+        CHECK(open.one<int>() == 0);
+
+        std::vector<int> order;
+        const auto use = [&](int number) -> Coro<void> {
+            auto lease = co_await pool.acquire();
+            const auto rows = co_await lease->query("SELECT $1::int", number);
+            CHECK(rows.one<int>() == number);
+            order.push_back(number);
+        };
+        auto one = co_await pool.acquire();
+        auto two = co_await pool.acquire();
+        co_await weft::task_group([&](weft::TaskGroup& group) -> Coro<void> {
+            for (int number = 0; number < 6; ++number) group.create_task(use, number);
+            co_await weft::yield();
+            CHECK(pool.waiting() == 6);
+            one.release();
+        });
+        CHECK(order == std::vector<int>{0, 1, 2, 3, 4, 5});
+        two.release();
+        const auto tx = [](Connection& db) -> Coro<std::uint64_t> {
+            return db.execute("INSERT INTO bulk VALUES (1, 'done')");
+        };
+        const auto inserted = co_await pool.transaction(tx);
+        CHECK(inserted == 1);
+
+        // Old ones are replaced, and those that were silent are asked.
+        PoolOptions strict(1);
+        strict.max_lifetime = 1ns;
+        Pool young(words(), strict);
+        const auto before = co_await young.query("SELECT pg_backend_pid()");
+        const auto after = co_await young.query("SELECT pg_backend_pid()");
+        CHECK(before.one<int>() != after.one<int>());
+        strict.max_lifetime = 1h;
+        strict.check_after = 0s;
+        Pool asking(words(), strict);
+        const auto asked = co_await asking.query("SELECT pg_backend_pid()");
+        const auto again = co_await asking.query("SELECT pg_backend_pid()");
+        CHECK(asked.one<int>() == again.one<int>());
+        co_await pool.close();
+        const auto closed = co_await error_of<weft::PoolClosed>(pool.query("SELECT 1"));
+        CHECK(closed);
+    });
+}
+
+TEST_CASE("a server that dies is an error that names it, and the pool finds it again",
+          "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Pool pool(words(), PoolOptions(4));
+        const auto warm = co_await pool.query("SELECT 1");
+        auto held = co_await pool.acquire();
+        auto idle = co_await pool.acquire();
+        auto events = co_await held->listen("news");
+        Connection killed = co_await weft::postgres::connect(words());
+
+        // One backend alone.
+        const auto ends = [&]() -> Coro<void> {
+            (void)co_await killed.query("SELECT pg_terminate_backend(pg_backend_pid())");
+        };
+        const auto ended = co_await error_of<ConnectionError>(ends());
+        REQUIRE(ended);
+        CHECK(ended->code() == "57P01");
+        CHECK_FALSE(killed.is_open());
+        const auto after = co_await error_of<ConnectionError>(killed.query("SELECT 1"));
+        REQUIRE(after);
+        CHECK_THAT(after->what(), Catch::Contains("the connection is closed in \"SELECT 1\""));
+
+        // All of it, in the middle of everything.
+        std::optional<ConnectionError> query, event, commit;
+        const auto asks = [&]() -> Coro<void> {
+            query = co_await error_of<ConnectionError>(pool.query("SELECT pg_sleep(100)"));
+        };
+        const auto listens = [&]() -> Coro<void> {
+            event = co_await error_of<ConnectionError>(events.next());
+        };
+        const auto sleeps = [](Connection& tx) -> Coro<void> {
+            (void)co_await tx.query("SELECT pg_sleep(100)");
+        };
+        const auto commits = [&]() -> Coro<void> {
+            commit = co_await error_of<ConnectionError>(pool.transaction(sleeps));
+        };
+        co_await weft::task_group([&](weft::TaskGroup& group) -> Coro<void> {
+            group.create_task(asks);
+            group.create_task(listens);
+            group.create_task(commits);
+            co_await weft::sleep(100ms);
+            server().stop();
+        });
+        REQUIRE(query);
+        CHECK_THAT(query->what(), Catch::Contains("postgres 127.0.0.1:" + server().fact("port")));
+        CHECK_THAT(query->what(), Catch::Contains("SELECT pg_sleep(100)"));
+        CHECK(event);
+        CHECK(commit);
+        const auto refused = co_await error_of<ConnectionError>(pool.query("SELECT 1"));
+        CHECK(refused);
+        idle.release();
+        server().start();
+        const auto back = co_await pool.query("SELECT 'back'");
+        CHECK(back.one<std::string>() == "back");
+    });
+}
+
+TEST_CASE("ten thousand queries of many tasks, some of them cancelled: each gets its own answer",
+          "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Pool pool(words(), PoolOptions(8));
+        int right = 0;
+        int late = 0;
+        const auto work = [&](int worker) -> Coro<void> {
+            for (int number = 0; number < 500; ++number) {
+                const int mine = worker * 1000 + number;
+                if (number % 50 == 49) {
+                    const auto error = co_await error_of<weft::TimeoutError>(
+                        support::within(1ms, pool.query("SELECT $1::int, pg_sleep(0.002)", mine)));
+                    late += error.has_value();
+                    continue;
+                }
+                const auto rows = co_await pool.query("SELECT $1::int", mine);
+                right += rows.one<int>() == mine;
+            }
+        };
+        co_await weft::task_group([&](weft::TaskGroup& group) -> Coro<void> {
+            for (int worker = 0; worker < 20; ++worker) group.create_task(work, worker);
+            co_return;
+        });
+        CHECK(right == 20 * 490);
+        CHECK(late > 0);
+        co_await pool.close();
+    });
+}
+
+}  // namespace pool_test

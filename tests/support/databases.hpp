@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// What the tests of the databases share: loops with real time, errors as values, ends at every
+// step.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <weft/deadline/timeout.hpp>
+#include <weft/runtime/loop.hpp>
+#include <weft/sql.hpp>
+#include <weft/task/coro.hpp>
+#include <weft/task/run.hpp>
+#include <weft/task/task.hpp>
+#include <weft/testing/catch.hpp>
+
+namespace support {
+
+/// A server works in real time, which a virtual clock would jump over.
+inline weft::RunOptions real_time() {
+    weft::RunOptions options;
+    options.hang_limit = std::chrono::seconds(30);
+    return options;
+}
+
+template <class Body>
+void run_in_real_time(Body body) {
+    const weft::testing::DescriptorCensus before;
+    weft::run(std::move(body), real_time());
+    CHECK(before.leaked() == "");
+}
+
+/// What a coroutine throws of the kind; empty when it throws nothing.
+template <class E, class T>
+weft::Coro<std::optional<E>> error_of(weft::Coro<T> work) {
+    try {
+        if constexpr (std::is_void_v<T>) {
+            co_await std::move(work);
+        } else {
+            (void)co_await std::move(work);
+        }
+    } catch (const E& error) {
+        co_return error;
+    }
+    co_return std::nullopt;
+}
+
+template <class T>
+weft::Coro<T> within(weft::Duration limit, weft::Coro<T> work) {
+    co_return co_await weft::timeout(limit, std::move(work));
+}
+
+template <class Connection>
+weft::Coro<std::string> one_text(Connection& db, std::string statement) {
+    const auto rows = co_await db.query(std::move(statement));
+    co_return rows.template one<std::string>();
+}
+
+/// Ends a scenario after k turns of the loop, for every k: by a cancel, or by the end of the loop.
+/// `after(was_cancelled)` looks at the server; how long a scenario runs varies with the server, so
+/// it ends with the first run that came to its end by itself.
+template <class Scenario, class After>
+void end_at_every_step(bool by_cancel, Scenario scenario, After after) {
+    for (std::size_t steps = 0; steps < 1000; ++steps) {
+        {
+            weft::EventLoop loop(real_time());
+            weft::Task<void> task = loop.create_task(scenario());
+            for (std::size_t step = 0; step < steps && !task.done(); ++step)
+                loop.run_once(*task.core());
+            if (task.done()) {
+                std::move(task).result();
+                CHECK(steps > 5);
+                return;
+            }
+            if (by_cancel) {
+                task.cancel();
+                while (!task.done()) loop.run_once(*task.core());
+                if (!task.cancelled()) std::move(task).result();
+            }
+        }
+        after();
+    }
+    FAIL("the scenario did not end");
+}
+
+}  // namespace support
