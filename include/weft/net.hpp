@@ -14,6 +14,7 @@
 #include "net/resolve.hpp"
 #include "net/serve.hpp"
 #include "net/server.hpp"
+#include "net/socket.hpp"
 #include "net/stream.hpp"
 #include "net/stream_halves.hpp"
 #include "net/transport.hpp"

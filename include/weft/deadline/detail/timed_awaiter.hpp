@@ -236,6 +236,10 @@ inline constexpr bool is_single_operation =
 template <class Fn>
 inline constexpr bool is_single_operation<CalledAwaiter<Fn>> =
     is_single_operation<std::remove_reference_t<typename CalledAwaiter<Fn>::Inner>>;
+/// Another awaiter around one may say that it is no more than that.
+template <class Awaiter>
+    requires requires { typename Awaiter::OneOperation; }
+inline constexpr bool is_single_operation<Awaiter> = true;
 template <class Awaiter>
 concept SingleOperation = is_single_operation<std::remove_reference_t<Awaiter>>;
 

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// HTTP/1.1: a server, and what messages are made of. Needs llhttp (weft::http in CMake); no other
+// header of weft knows this room.
+#pragma once
+
+#include "http/body.hpp"
+#include "http/body_reader.hpp"
+#include "http/headers.hpp"
+#include "http/protocol_error.hpp"
+#include "http/status.hpp"
+#include "http/websocket.hpp"
+#include "http/websocket_error.hpp"
+#include "http/websocket_options.hpp"
