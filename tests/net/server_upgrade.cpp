@@ -73,7 +73,8 @@ Coro<void> echo_lines(Stream client) {
 }
 
 Coro<Server> start() {
-    return weft::detail::start_server(&echo_lines, std::string("127.0.0.1"), 0, {}, &shake_hands);
+    return weft::detail::start_server(&echo_lines, std::string("127.0.0.1"), 0, {},
+                                      weft::detail::ConnectionUpgrade(&shake_hands));
 }
 
 Coro<std::string> told(const Fd& client, std::size_t size) {

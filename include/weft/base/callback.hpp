@@ -95,4 +95,24 @@ private:
     alignas(void*) std::byte storage_[inline_bytes];
 };
 
+/// A callable that stays its caller's: two pointers, for as long as the call that it is given to.
+/// A walk that takes one is no template, and so compiled once and not for each of its visitors.
+template <class T>
+class Visitor {
+public:
+    template <class F>
+        requires(std::is_invocable_v<F&, T&>)
+    // NOLINTNEXTLINE(google-explicit-constructor): a callable is a Visitor.
+    Visitor(F&& visit)
+    noexcept
+        : self_(&visit), call_([](void* self, T& item) {
+              (*static_cast<std::remove_reference_t<F>*>(self))(item);
+          }) {}
+    void operator()(T& item) const { call_(self_, item); }
+
+private:
+    void* self_;
+    void (*call_)(void* self, T& item);
+};
+
 }  // namespace weft::detail

@@ -27,7 +27,7 @@ public:
     Backend() = default;
     Backend(const Backend&) = delete;
     Backend& operator=(const Backend&) = delete;
-    virtual ~Backend() = default;
+    [[gnu::cold, gnu::noinline]] virtual ~Backend() = default;
 
     /// Takes the operation. True: it is complete already, `result` is set and `on_complete` is not
     /// called. False: `on_complete` will be called from a later `turn` (or `cancel`).

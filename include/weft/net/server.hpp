@@ -17,6 +17,7 @@
 #include "../base/std_parts.hpp"
 #include "../task/coro.hpp"
 #include "address.hpp"
+#include "detail/connection_upgrade.hpp"
 #include "stream.hpp"
 
 #if WEFT_BODIES
@@ -134,9 +135,6 @@ private:
 namespace detail {
 
 using ConnectionHandler = Callback<Coro<void>(Stream)>;
-/// What an accepted connection goes through in its handler's task, before the handler: it takes the
-/// plain stream and returns the one that the handler is to get. Its failure is the handler's.
-using ConnectionUpgrade = Callback<Coro<Stream>(Stream)>;
 
 // The untyped rest of the functions below.
 Coro<Server> start_server(ConnectionHandler handler, std::string host, std::uint16_t port,

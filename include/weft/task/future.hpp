@@ -193,9 +193,8 @@ private:
     friend class AnyFuture;
     template <class T>
     friend class Future;
-    explicit DoneHandle(detail::DoneCallback& callback) noexcept : callback_(&callback) {
-        ++callback.refs;
-    }
+    /// Takes over a reference.
+    explicit DoneHandle(detail::DoneCallback& callback) noexcept : callback_(&callback) {}
     detail::DoneCallback* callback_;
 };
 
@@ -333,26 +332,11 @@ public:
     ///           until it is done; one that never is, is never freed.
     template <class F>
     DoneHandle add_done_callback(F&& fn) {
-        auto* const callback = new detail::DoneCallback(
+        return DoneHandle(detail::add_done_callback(
             state(), [fn = std::forward<F>(fn)](detail::FutureCore& core) mutable {
                 core.add_ref();
                 fn(Future(&core));
-            });
-        DoneHandle handle(*callback);
-        const EventLoop* const here = EventLoop::running();
-        callback->of_the_end = here && here->is_ending();
-        callback->context = detail::ContextRef(EventLoop::current_context());
-        if (!core_->done()) {
-            core_->waiters.push_back(*callback);
-        } else {
-            core_->add_ref();
-            if (EventLoop::accepts(core_->loop)) {
-                core_->loop->push(*callback);
-            } else {
-                callback->act(*callback, detail::ReadyNode::Verb::drop);
-            }
-        }
-        return handle;
+            }));
     }
 
     auto operator co_await() const& { return detail::FutureAwaiter<T, false>(shared()); }

@@ -23,36 +23,13 @@ namespace weft::detail {
 
 /// A done-callback: in the future's list until the future is done, then in the ready queue.
 struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
-    template <class F>
-    DoneCallback(FutureCore& of, F&& f)
-        : CallbackNode(&run_or_drop), FutureWaiter(this), future(&of), fn(std::forward<F>(f)) {}
+    DoneCallback(FutureCore& of, Callback<void(FutureCore&)> f) noexcept
+        : CallbackNode(&run_or_drop), FutureWaiter(this), future(&of), fn(std::move(f)) {}
 
     void release() noexcept {
         if (--refs == 0) delete this;
     }
-    static void run_or_drop(CallbackNode& node, Verb verb) noexcept {
-        auto& self = static_cast<DoneCallback&>(node);
-        FutureCore& core = *self.future;
-        if (verb == Verb::ended) {
-            core.add_ref();  // the queue's
-            return core.loop->push(self);
-        }
-        const bool comes_too_late = verb == Verb::run && core.loop->is_ending() && !self.of_the_end;
-        if (verb == Verb::run && !self.removed && !comes_too_late) {
-            self.removed = true;
-            const AmbientScope scope(self.context);
-            try {
-                self.fn(core);
-            } catch (...) {
-                core.loop->call_exception_handler(
-                    {"exception in a done-callback", std::current_exception(), {}});
-            }
-        }
-        self.removed = true;
-        self.fn.reset();
-        self.release();
-        core.release();
-    }
+    static void run_or_drop(CallbackNode& node, Verb verb) noexcept;
 
     FutureCore* future;
     std::uint32_t refs = 1;
@@ -62,6 +39,9 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
     Callback<void(FutureCore&)> fn;
 };
 
+/// The rest of `Future::add_done_callback`, without its types.
+DoneCallback& add_done_callback(FutureCore& core, Callback<void(FutureCore&)> fn);
+
 /// Of a future that tasks cannot wait on any more (one that waits holds a reference).
 [[gnu::cold, gnu::noinline]] inline void drop_callbacks(FutureCore& core) noexcept {
     while (FutureWaiter* const waiter = core.waiters.pop_front()) {
@@ -70,6 +50,52 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
         callback.act(callback, ReadyNode::Verb::drop);
     }
 }
+
+#if WEFT_BODIES
+WEFT_INLINE void DoneCallback::run_or_drop(CallbackNode& node, Verb verb) noexcept {
+    auto& self = static_cast<DoneCallback&>(node);
+    FutureCore& core = *self.future;
+    if (verb == Verb::ended) {
+        core.add_ref();  // the queue's
+        return core.loop->push(self);
+    }
+    const bool comes_too_late = verb == Verb::run && core.loop->is_ending() && !self.of_the_end;
+    if (verb == Verb::run && !self.removed && !comes_too_late) {
+        self.removed = true;
+        const AmbientScope scope(self.context);
+        try {
+            self.fn(core);
+        } catch (...) {
+            core.loop->call_exception_handler(
+                {"exception in a done-callback", std::current_exception(), {}});
+        }
+    }
+    self.removed = true;
+    self.fn.reset();
+    self.release();
+    core.release();
+}
+
+[[gnu::noinline]] WEFT_INLINE DoneCallback& add_done_callback(FutureCore& core,
+                                                              Callback<void(FutureCore&)> fn) {
+    auto* const callback = new DoneCallback(core, std::move(fn));
+    const EventLoop* const here = EventLoop::running();
+    callback->of_the_end = here && here->is_ending();
+    callback->context = ContextRef(EventLoop::current_context());
+    ++callback->refs;  // the handle's
+    if (!core.done()) {
+        core.waiters.push_back(*callback);
+    } else {
+        core.add_ref();
+        if (EventLoop::accepts(core.loop)) {
+            core.loop->push(*callback);
+        } else {
+            callback->act(*callback, ReadyNode::Verb::drop);
+        }
+    }
+    return *callback;
+}
+#endif
 
 template <class State>
 [[gnu::cold, gnu::noinline]] void destroy_with_last_words(FutureCore& core) noexcept {

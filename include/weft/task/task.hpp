@@ -97,20 +97,33 @@ public:
 namespace detail {
 
 /// Takes `name` along, where there is one.
-template <class T>
-[[gnu::cold, gnu::noinline]] void give_extras(TaskState<T>* state, ContextCore* context,
-                                              std::string* name, CreatedAt at) {
-    try {
-        TaskExtras& extras = state->make_extras();
-        extras.context = ContextRef(context);
-        extras.created_at = at;
-        if (name) extras.name = std::move(*name);
-    } catch (...) {
-        state->root.destroy();
-        delete state;
-        throw;
+/// What a new task takes over from its maker, and what it is given; the coroutine goes with it when
+/// there is no memory for that.
+void mark_task(EventLoop& loop, TaskCore& task, CreatedAt at, std::string* name);
+#if WEFT_BODIES
+[[gnu::noinline]] WEFT_INLINE void mark_task(EventLoop& loop, TaskCore& task, CreatedAt at,
+                                             std::string* name) {
+    ContextCore* const context = loop.context_here();
+    if (!loop.debug()) at = CreatedAt();
+    if (context || name || at) {
+        try {
+            TaskExtras& extras = task.make_extras();
+            extras.context = ContextRef(context);
+            extras.created_at = at;
+            if (name) extras.name = std::move(*name);
+        } catch (...) {
+            task.root.destroy();
+            task.typed->destroy(task);
+            throw;
+        }
     }
+    if (loop.marks_tasks()) task.hands_on = true;
+    if (loop.debug()) task.watch_handles();
+    // `run` spares a `clean_up` when it cancels what is left, and the tasks that its body starts.
+    const TaskCore* const maker = loop.current_task();
+    if (maker && maker->in_clean_up) task.in_clean_up = task.hands_on = true;
 }
+#endif
 
 template <class T>
 [[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro, CreatedAt at,
@@ -121,16 +134,8 @@ template <class T>
     auto* const state = new TaskState<T>(loop, loop.next_task_id(), frame);
     coro.release();
     const TaskCore* const maker = loop.current_task();
-    if (!maker || maker->hands_on || name) [[unlikely]] {
-        ContextCore* const context = loop.context_here();
-        if (!loop.debug()) at = CreatedAt();
-        if (context || name || at) give_extras(state, context, name, at);
-        if (loop.marks_tasks()) state->hands_on = true;
-        if (loop.debug()) state->watch_handles();
-        // `run` spares a `clean_up` when it cancels what is left, and the tasks that its body
-        // starts.
-        if (maker && maker->in_clean_up) state->in_clean_up = state->hands_on = true;
-    }
+    if (!maker || maker->hands_on || name) [[unlikely]]
+        mark_task(loop, *state, at, name);
     frame.promise().set_root(state->outcome);
     return state;
 }

@@ -29,6 +29,7 @@ public:
     [[gnu::cold]] EpollBackend() : set_(kernel_entries_), files_(set_, busy_, kernel_entries_) {
         info_.name = "epoll";
     }
+    [[gnu::cold, gnu::noinline]] ~EpollBackend() override = default;
 
     bool start(Operation& op) noexcept override {
         Descriptor* const known = set_.find(op.fd);

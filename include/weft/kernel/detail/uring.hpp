@@ -41,6 +41,7 @@ public:
         }
         info_.name = "uring";
     }
+    [[gnu::cold, gnu::noinline]] ~UringBackend() override = default;
 
     bool start(Operation& op) noexcept override {
         // Messages whose way is free go straight into the submission queue; `start_otherwise` knows

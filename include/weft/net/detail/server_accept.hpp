@@ -36,7 +36,7 @@ namespace weft::detail {
     co_return std::move(stream);
 }
 
-[[gnu::cold]] inline Coro<void> upgrade_and_handle(Ref<ServerState> server, Stream plain) {
+[[gnu::cold]] WEFT_INLINE Coro<void> upgrade_and_handle(Ref<ServerState> server, Stream plain) {
     Stream stream = co_await upgraded(server, std::move(plain));
     server->adopt_upgraded(stream);
     co_await server->handler(std::move(stream));
@@ -64,7 +64,7 @@ inline Coro<void> serve_connection(Counting counting, Stream stream) {
     const Ref<ServerState>& server = counting.server();
     if (server->cancels) co_return;
     const Handling here(*server);
-    Coro<void> handling = server->upgrade ? upgrade_and_handle(server, std::move(stream))
+    Coro<void> handling = server->upgrade ? server->upgrade.run()(server, std::move(stream))
                                           : server->handler(std::move(stream));
     co_await std::move(handling);
 }
@@ -119,12 +119,23 @@ inline void serve(const Ref<ServerState>& server, Fd socket) {
 /// Waits for a connection. From whom it is shows the stream.
 class [[nodiscard]] ConnectionAwaiter final : public DescriptorWait {
 public:
-    explicit ConnectionAwaiter(int listener) noexcept : DescriptorWait(OpCode::accept) {
+    /// `leaves_it`: it stays in the kernel's queue, and nothing is taken.
+    ConnectionAwaiter(int listener, bool leaves_it) noexcept
+        : DescriptorWait(leaves_it ? OpCode::poll : OpCode::accept) {
         fd = listener;
         offset = 0;
-        expect_wait = true;
+        flags = leaves_it ? POLLIN : 0;
+        expect_wait = !leaves_it;
     }
-    Fd await_resume() { return taken(); }
+    ~ConnectionAwaiter() {
+        if (code == OpCode::poll) result = -EBADF;  // what held, and no descriptor
+    }
+    Fd await_resume() {
+        if (code == OpCode::accept) [[likely]]
+            return taken();
+        checked();
+        return Fd();
+    }
 };
 
 /// Serves those who wait already, up to a turn's share: with one a turn, the busier the server, the
@@ -156,43 +167,45 @@ inline bool serve_waiting(const Ref<ServerState>& server, int listener, AcceptTr
 
 inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
     constexpr std::chrono::milliseconds pause{50};
+    constexpr int most_turns = 512;
     const int listener = server->listeners[index].socket.get();
-    bool more = false;
     AcceptTrouble trouble;
+    bool short_of = false;  // of descriptors or memory: a pause comes first
+    bool more = false;      // others wait than those who were served
+    int turns = 0;          // to pass before anything else
+    int turns_for_pause = 0;
     for (;;) {
-        bool short_of = false;
+        for (; turns > 0; --turns) co_await yield();
         try {
+            if (short_of) {
+                co_await sleep(pause);
+                short_of = false;
+                turns_for_pause = 0;
+            }
             if (server->is_full()) {
                 Future<void> room = server->next_room();
                 co_await room.wait();
-            } else if (more) {
-                co_await yield();
-            } else if (server->limit != 0) {
-                // An accept in the kernel would take one more than there is room for.
-                co_await io::poll(listener, POLLIN);
-            } else {
-                serve(server, co_await ConnectionAwaiter(listener));
-                trouble.is_over();
+            } else if (!more) {
+                // With a limit, an accept in the kernel would take one more than there is room for.
+                Fd first = co_await ConnectionAwaiter(listener, server->limit != 0);
+                if (first) {
+                    trouble.is_over();
+                    serve(server, std::move(first));
+                }
             }
             more = serve_waiting(server, listener, trouble);
+            turns = more;
         } catch (const std::system_error& error) {
             more = false;
             if (server->closed) co_return;
             short_of = accept_failed(error.code().value(), trouble);
         } catch (const std::bad_alloc&) {
-            // For the connection, which is lost, or for the words of another error.
+            more = false;
             if (server->closed) co_return;
+            // For the connection, which is lost, or for the words of another error; or not even for
+            // a timer: then turns are counted instead, and to ask again gets rarer.
+            if (short_of) turns = turns_for_pause = std::min(2 * turns_for_pause + 1, most_turns);
             short_of = accept_failed(ENOMEM, trouble);
-        }
-        for (int turns = 1; short_of; turns *= 2) {
-            try {
-                co_await sleep(pause);
-                short_of = false;
-            } catch (const std::bad_alloc&) {
-                // Not even for a timer: turns are counted instead, and to ask again gets rarer.
-                if (turns > 512) turns = 512;
-            }
-            for (int turn = 0; short_of && turn < turns; ++turn) co_await yield();
         }
     }
 }

@@ -26,6 +26,7 @@
 #include "../../task/task.hpp"
 #include "../address.hpp"
 #include "../stream.hpp"
+#include "connection_upgrade.hpp"
 #include "unix_path.hpp"
 
 namespace weft::detail {
@@ -119,7 +120,7 @@ struct ServerState : Counted<ServerState> {
     Callback<Coro<void>(Stream)> handler;
     /// What each connection goes through before its handler gets it (a handshake), in the handler's
     /// own task: a slow one keeps nobody waiting. Empty for plain sockets.
-    Callback<Coro<Stream>(Stream)> upgrade;
+    ConnectionUpgrade upgrade;
     std::vector<Listener> listeners;
     std::vector<Fd> held;  // out of the backlog of a server that stops and is full
     IntrusiveList<StreamState, ServedTag> streams;

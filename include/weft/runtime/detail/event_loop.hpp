@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "../../base/callback.hpp"
 #include "../../base/clock.hpp"
 #include "../../base/error.hpp"
 #include "../../base/options.hpp"
@@ -235,16 +236,7 @@ public:
         const detail::TaskExtras* const extras = current_->extras();
         return extras ? extras->context.get() : nullptr;
     }
-    template <class Visit>
-    void for_each_task(Visit&& visit) {
-        tasks_.for_each(visit);
-        groups_.for_each([&](detail::GroupCore& group) {
-            group.members.for_each([&](detail::TaskCore& child) {
-                if (child.listed && !child.done()) visit(child);
-            });
-        });
-        for_each_unlisted(visit);
-    }
+    void for_each_task(detail::Visitor<detail::TaskCore> visit);
 
     /// The running task, or a RuntimeError that says what was awaited outside of one.
     detail::TaskCore& require_task() const {
@@ -443,13 +435,15 @@ private:
                                                   detail::GroupCore* owner) noexcept;
     [[nodiscard]] inline detail::TaskCore* finish(detail::TaskCore& task,
                                                   std::uintptr_t over) noexcept;
+    [[nodiscard]] detail::TaskCore* finish_apart(detail::TaskCore& task,
+                                                 detail::FutureCore::State state,
+                                                 detail::GroupCore* owner) noexcept;
     void end_unfinished(detail::TaskCore& task) noexcept;
     void end_first_step(detail::TaskCore& task, std::uintptr_t over) noexcept;
     void queue(detail::TaskCore* heir) noexcept {
         if (heir) ready_.push(*heir);
     }
-    template <class Visit>
-    void for_each_unlisted(Visit&& visit);
+    void for_each_unlisted(detail::Visitor<detail::TaskCore> visit);
     bool has_tasks() noexcept;
     void tell_all(detail::FutureCore& future) noexcept;
     void tell(detail::FutureWaiter& waiter) noexcept;
@@ -464,7 +458,7 @@ private:
     void fire_due(detail::Nanoseconds now);
     void fire_after_callbacks(detail::Nanoseconds now) noexcept;
     void fire_late() noexcept;
-    void run_late(detail::ReadyNode& callback) noexcept;
+    void run_apart(detail::ReadyNode& node);
     void check_progress();
     void request_cancel(detail::TaskCore& task) noexcept;
     bool strike(detail::TaskCore& task) noexcept;
@@ -644,20 +638,6 @@ detail::TaskCore* EventLoop::strike_each(ForEach&& for_each) noexcept {
     if (strikes_ == Strikes::again) return last;
     if (last) strike_again(*last);
     return nullptr;
-}
-
-/// The tasks that `tasks_` does not have: see there.
-template <class Visit>
-void EventLoop::for_each_unlisted(Visit&& visit) {
-    if (current_ && !current_->listed) visit(*current_);
-    for (const Interrupted* at = interrupted_; at; at = at->outer) {
-        if (at->task && !at->task->listed) visit(*at->task);
-    }
-    for (detail::ReadyNode* node : {rest_, ready_.first()}) {
-        for (; node; node = node->next_ready) {
-            if (node->is_unstarted()) visit(static_cast<detail::TaskCore&>(*node));
-        }
-    }
 }
 
 // (Here, to become part of whoever throws: a frame more to unwind costs 0.4 us.)

@@ -54,7 +54,7 @@ inline void detail::ScheduledCall::run_or_drop(CallbackNode& node, Verb verb) no
 /// Before the tasks that were woken by timers in this turn.
 inline void EventLoop::push_due(detail::ReadyNode& callback) noexcept {
     if (late_timers_.running) [[unlikely]]
-        return run_late(callback);
+        return run_apart(callback);
     ready_.insert_after(before_woken_, callback);
     before_woken_ = &callback;
 }

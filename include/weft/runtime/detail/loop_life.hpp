@@ -107,6 +107,31 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     return other != nullptr;
 }
 
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::for_each_task(
+    detail::Visitor<detail::TaskCore> visit) {
+    tasks_.for_each(visit);
+    groups_.for_each([&](detail::GroupCore& group) {
+        group.members.for_each([&](detail::TaskCore& child) {
+            if (child.listed && !child.done()) visit(child);
+        });
+    });
+    for_each_unlisted(visit);
+}
+
+/// The tasks that `tasks_` does not have: see there.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::for_each_unlisted(
+    detail::Visitor<detail::TaskCore> visit) {
+    if (current_ && !current_->listed) visit(*current_);
+    for (const Interrupted* at = interrupted_; at; at = at->outer) {
+        if (at->task && !at->task->listed) visit(*at->task);
+    }
+    for (detail::ReadyNode* node : {rest_, ready_.first()}) {
+        for (; node; node = node->next_ready) {
+            if (node->is_unstarted()) visit(static_cast<detail::TaskCore&>(*node));
+        }
+    }
+}
+
 [[gnu::cold]] WEFT_INLINE bool EventLoop::run_until_no_tasks(Duration limit) {
     RunScope scope(*this);
     // When nothing could wake any of them, tasks that await each other in a circle are left.

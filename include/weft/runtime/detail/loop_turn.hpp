@@ -172,6 +172,12 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
     return nullptr;
 }
 
+/// The same where it may take its time: what stands in the turn as a part of it is large.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE detail::TaskCore* EventLoop::finish_apart(
+    detail::TaskCore& task, detail::FutureCore::State state, detail::GroupCore* owner) noexcept {
+    return finish(task, state, owner);
+}
+
 /// It never ran, or is destroyed where it stands.
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::end_unfinished(
     detail::TaskCore& task) noexcept {
@@ -184,7 +190,7 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
         task.typed->set_cancelled(
             task, std::make_exception_ptr(CancelledError(std::move(extras->cancel_message))));
     }
-    queue(finish(task, detail::FutureCore::State::cancelled, owner));
+    queue(finish_apart(task, detail::FutureCore::State::cancelled, owner));
 }
 
 /// After a last step, see `run_step`.
@@ -263,9 +269,12 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
     detail::TaskCore& task) {
     task.is_left = false;
     detail::resumes_leftover = task.must_cancel;
-    detail::TaskCore* const heir = run_task(task, task.coroutine);
+    current_ = &task;
+    const std::uintptr_t over = detail::run_step(task.coroutine);
     detail::resumes_leftover = false;
-    return heir;
+    if (!over) return nullptr;
+    return finish_apart(task, static_cast<detail::FutureCore::State>(task.outcome_kind()),
+                        reinterpret_cast<detail::GroupCore*>(over & ~detail::task_is_over));
 }
 
 [[gnu::always_inline]] inline detail::TaskCore* EventLoop::run_node(detail::ReadyNode& node) {
@@ -306,9 +315,9 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
     return found;
 }
 
-[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_late(
-    detail::ReadyNode& callback) noexcept {
-    queue(run_node(callback));
+/// A step outside of the turn's chain.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_apart(detail::ReadyNode& node) {
+    queue(run_node(node));
 }
 
 [[gnu::always_inline]] inline void EventLoop::run_chain(detail::ReadyNode* node) {
@@ -357,7 +366,7 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
             task.is_left = false;
         }
         const detail::Nanoseconds began = debug() ? detail::monotonic_now() : 0;
-        queue(run_node(*node));
+        run_apart(*node);
         detail::resumes_leftover = false;
         current_ = nullptr;
         if (debug()) report_slow(began, who);
