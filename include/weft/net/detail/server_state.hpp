@@ -80,7 +80,7 @@ struct ServerState : Counted<ServerState> {
     /// A new connection is the server's until its socket is closed, whoever has the stream then.
     void adopt(Stream& stream) noexcept {
         streams.push_back(*stream.state_);
-        if (stopping && !upgrade) [[unlikely]]
+        if (stopping && !upgrade && !handlers_know) [[unlikely]]
             end_reads_of_asker(stream.fd());
     }
     static void give_up(Stream& stream) noexcept { stream.state_->unlink(); }
@@ -103,7 +103,9 @@ struct ServerState : Counted<ServerState> {
     void announce_end();
 
     /// Reads of the connections that there are find the end when they have read what there is.
-    void end_reads() noexcept { shut(SHUT_RD); }
+    void end_reads() noexcept {
+        if (!handlers_know) shut(SHUT_RD);
+    }
     void end_upgrades() noexcept;
     /// The same for a connection from the backlog, if what it asks for has arrived already.
     static void end_reads_of_asker(int socket) noexcept;
@@ -134,6 +136,7 @@ struct ServerState : Counted<ServerState> {
     bool started = false;
     bool closed = false;
     bool stopping = false;   // in `shutdown`
+    bool handlers_know = false;  // of a stop: their connections are not told
     bool cancels = false;    // a handler that has not begun does not begin
     Future<void> all_ended;  // closed, and the last connection is gone
     Future<void> room;       // a connection ends; what a server that is full waits for
