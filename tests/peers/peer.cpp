@@ -6,6 +6,7 @@
 //   peer slow HOST         answers each line after 300 ms
 //   peer talk HOST PORT    sends its standard input, and that this was all, and prints what comes
 //   peer ask HOST PORT     the same without saying that this was all
+//   peer postgres PATH SQL asks the server on that Unix socket, and prints the first column
 #include <weft/weft.hpp>
 
 #include <signal.h>
@@ -20,6 +21,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "postgres.hpp"
 
 namespace {
 
@@ -105,6 +108,13 @@ Coro<void> talk(std::string host, std::uint16_t port, bool is_all) {
     co_await sending;
 }
 
+Coro<void> ask_postgres(std::string path, std::string question) {
+    Stream stream = co_await weft::open_unix_connection(std::move(path));
+    const std::string rows = co_await postgres::ask(stream, "trust", "weft", std::move(question));
+    say(rows);
+    co_await stream.close();
+}
+
 Coro<void> run(int count, char** words) {
     const std::string command = count > 1 ? words[1] : "";
     const std::string where = count > 2 ? words[2] : "";
@@ -114,6 +124,7 @@ Coro<void> run(int count, char** words) {
     if ((command == "talk" || command == "ask") && count > 3) {
         return talk(where, static_cast<std::uint16_t>(std::atoi(words[3])), command == "talk");
     }
+    if (command == "postgres" && count > 3) return ask_postgres(where, words[3]);
     throw std::runtime_error("peer: see the comment at the top of peer.cpp");
 }
 

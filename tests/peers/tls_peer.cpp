@@ -2,10 +2,13 @@
 // weft's side of a TLS conversation with somebody else's program (see `run` in this folder); PEM is
 // a file with a certificate, and its key where it is a server's:
 //   tls_peer lines PEM            answers each line with itself, "quit" with the end, until
-//   SIGTERM; prints its port first tls_peer http PEM             the same for HTTP: a megabyte for
-//   whoever asks tls_peer talk HOST PORT PEM   sends its standard input line by line, and prints
-//   the line that answers each tls_peer fetch HOST PORT PEM  sends its standard input, and prints
-//   what comes until the end
+//   SIGTERM;
+//                                 prints its port first
+//   tls_peer http PEM             the same for HTTP: a megabyte for whoever asks
+//   tls_peer talk HOST PORT PEM   sends its standard input line by line, and prints the line that
+//                                 answers each
+//   tls_peer fetch HOST PORT PEM  sends its standard input, and prints what comes until the end
+//   tls_peer postgres HOST PORT PEM SQL   begins in the clear, asks, and prints the first column
 #include <weft/net/tls.hpp>
 #include <weft/weft.hpp>
 
@@ -17,6 +20,8 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "postgres.hpp"
 
 namespace {
 
@@ -86,12 +91,30 @@ Coro<void> talk(std::string host, std::uint16_t port, std::string pem, bool by_l
     co_await stream.close();
 }
 
+Coro<void> ask_postgres(std::string host, std::uint16_t port, std::string pem,
+                        std::string question) {
+    weft::TlsOptions tls(weft::TlsContext::client(weft::TlsRoots::none));
+    tls.context->load_verify_locations(pem);
+    tls.server_hostname = host;
+    Stream plain = co_await weft::open_connection(std::move(host), port);
+    const bool agreed = co_await postgres::asks_for_tls(plain);
+    if (!agreed) throw std::runtime_error("postgres: has no TLS");
+    Stream stream = co_await weft::start_tls(std::move(plain), std::move(tls));
+    const std::string rows = co_await postgres::ask(stream, "trust", "weft", std::move(question));
+    say(rows);
+    co_await stream.close();
+}
+
 Coro<void> run(int count, char** words) {
     const std::string command = count > 2 ? words[1] : "";
     if (command == "lines" || command == "http") return serve(words[2], command == "http");
     if ((command == "talk" || command == "fetch") && count > 4) {
         return talk(words[2], static_cast<std::uint16_t>(std::atoi(words[3])), words[4],
                     command == "talk");
+    }
+    if (command == "postgres" && count > 5) {
+        return ask_postgres(words[2], static_cast<std::uint16_t>(std::atoi(words[3])), words[4],
+                            words[5]);
     }
     throw std::runtime_error("tls_peer: see the comment at the top of tls_peer.cpp");
 }
