@@ -116,8 +116,9 @@ public:
     /// With ServerOptions::grace.
     Coro<void> shutdown();
 
-    /// Ends the connections that were accepted and are still open. What was written still arrives;
-    /// handlers read the end of the stream, and their writes fail (EPIPE).
+    /// Ends the connections that were accepted and are still open. What was written still arrives,
+    /// and with TLS the word that this is the end (close_notify); handlers read the end of the
+    /// stream, and their writes fail (EPIPE).
     void close_clients();
     /// The same at once: what was written and is not sent yet is dropped. TCP clients are told
     /// (connection reset), reads of handlers fail (ECONNRESET or the end).

@@ -2,6 +2,8 @@
 // Transport: what a Stream reads from and writes to where that is not a socket.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cerrno>
 #include <cstddef>
 #include <optional>
@@ -73,6 +75,11 @@ public:
     /// that no server makes its connections into need not care.)
     virtual void end_reads() noexcept {}
 
+    /// That server ends its connections (`Server::close_clients`): reads are to find the end as
+    /// above, what was written and a farewell still go, and then writes fail (EPIPE). As here it is
+    /// shutdown(2) of `fd()`, without a farewell.
+    virtual void end_both() noexcept;
+
     /// Reads what is there already.
     /// Returns:  bytes read; 0: the peer has closed; nothing: nothing has arrived, or the transport
     ///           cannot tell.
@@ -87,5 +94,11 @@ public:
     /// What an error calls it: "pipe fd 5", "memory stream".
     virtual std::string name() const = 0;
 };
+
+inline void Transport::end_both() noexcept {
+    end_reads();
+    const int socket = fd();
+    if (socket >= 0) ::shutdown(socket, SHUT_RDWR);
+}
 
 }  // namespace weft

@@ -206,11 +206,14 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::shut(int how) noexcept {
     streams.for_each([this, how](StreamState& stream) {
         if (stream.is_closed()) return;
-        if (stream.carrier) stream.carrier->transport->end_reads();
-        if ((upgrade || stream.carrier) && how == SHUT_RD) {
-            // It is told; or it has not begun what has to come first: that reads.
-        } else if (const int socket = stream.number(); socket >= 0) {
-            ::shutdown(socket, how);
+        if (stream.carrier && how == SHUT_RD) {
+            stream.carrier->transport->end_reads();
+        } else if (stream.carrier) {
+            stream.carrier->transport->end_both();
+        } else if (upgrade && how == SHUT_RD) {
+            // It has not begun what has to come first: that reads.
+        } else {
+            ::shutdown(stream.fd.get(), how);
         }
     });
 }

@@ -185,6 +185,26 @@ inline Coro<void> TlsState::flush() {
     }
 }
 
+/// For a server that ends its connections. Who has the stream goes on holding it: its reads find
+/// the end, its next write fails.
+[[gnu::cold]] inline Coro<void> end_in_order(Ref<TlsState> tls) {
+    try {
+        const TlsLimit limit(tls, tls->shutdown_timeout);
+        const Lock::Guard turn = co_await tls->sending.scoped();
+        tls->engine.end_output();
+        co_await tls->flush();
+    } catch (const std::exception&) {
+        // The peer is gone, or does not read; or the stream was closed, which says it too.
+    }
+    StreamState& below = StreamAccess::state(tls->below);
+    if (below.is_closed()) co_return;
+    if (below.carrier) {
+        below.carrier->transport->end_both();
+    } else {
+        ::shutdown(below.fd.get(), SHUT_RDWR);
+    }
+}
+
 class TlsTransport final : public Transport {
 public:
     explicit TlsTransport(Ref<TlsState> tls) noexcept : tls_(std::move(tls)) {}
@@ -277,6 +297,16 @@ public:
             below.carrier->transport->end_reads();
         } else if (below.fd) {
             ::shutdown(below.fd.get(), SHUT_RD);
+        }
+    }
+    /// (Not before a handshake is done: there is nobody to say it to.)
+    void end_both() noexcept override {
+        end_reads();
+        if (tls_->closing) return;
+        try {
+            (void)create_task(end_in_order(tls_), TaskOptions("tls end", true));
+        } catch (const std::exception&) {
+            tls_->below.abort();
         }
     }
 
