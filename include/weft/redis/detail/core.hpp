@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// Core: a connection to a Redis server, made anew when it breaks, and who waits for answers on it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "../../adapters/alarm.hpp"
+#include "../../base/config.hpp"
+#include "../../base/intrusive_list.hpp"
+#include "../../base/ref.hpp"
+#include "../../base/ring_buffer.hpp"
+#include "../../net/stream.hpp"
+#include "../../sync/event.hpp"
+#include "../../sync/rw_lock.hpp"
+#include "../../task/coro.hpp"
+#include "../../task/task.hpp"
+#include "../options.hpp"
+#include "parser.hpp"
+#include "request.hpp"
+
+namespace weft::redis::detail {
+
+/// Three tasks serve it, each only while there is something to do: one connects, one writes what is
+/// unsent, all of it at once, and one reads. The writer runs in the turn after the first command,
+/// so that what the tasks of a turn ask goes out in one write. Each of them ends when it is
+/// cancelled (the run ends) and nobody waits; who asks after that, in a clean-up, begins another.
+class Core final : public weft::detail::Counted<Core> {
+public:
+    explicit Core(Options options);
+    ~Core();
+
+    void submit(Pending& request);
+    void cancel(Pending& request) noexcept;
+    /// Commands whose replies nobody wants, before whatever is not sent yet. They are forgotten
+    /// when that connection breaks, or has broken.
+    void tell(std::string_view wire, std::uint32_t replies, std::uint32_t connection);
+    /// Who waits gets a ConnectionError.
+    void end(const char* reason) noexcept;
+    /// Takes no more, and waits until those that wait are served.
+    static Coro<void> close(Ref<Core> core);
+    static Coro<void> connected(Ref<Core> core);
+
+    bool is_up() const noexcept { return state_ == State::up; }
+    bool is_closed() const noexcept { return state_ == State::closed; }
+    /// Nothing is under way, and nobody's answer is outstanding.
+    bool is_quiet() const noexcept { return unsent_.empty() && sent_.empty() && owed_.empty(); }
+    /// Of the connection that there is; another one has another.
+    std::uint32_t connection() const noexcept { return connection_; }
+    const Options& options() const noexcept { return options_; }
+    const std::string& name() const noexcept { return name_; }
+    /// A transaction that watches keys has it alone; others share it.
+    RwLock transactions;
+
+private:
+    struct Entry {
+        Pending* request;  // null: nobody wants it
+        std::uint32_t replies;
+    };
+    enum class State : unsigned char { down, connecting, up, closed };
+
+    void pump();
+    void begin_to_read();
+    void gather(std::string& bytes);
+    static Coro<void> connect(Ref<Core> core);
+    static Coro<void> write(Ref<Core> core);
+    static Coro<void> read(Ref<Core> core);
+    void deliver(std::string_view bytes);
+    void broke(std::string reason) noexcept;
+    void fail_unsent(const Ref<Failure>& failure, bool all) noexcept;
+    static void fail(Pending& request, const Ref<Failure>& failure) noexcept;
+    void set_alarm(weft::detail::Nanoseconds deadline);
+    void look_at_deadlines();
+    bool anybody_waits() noexcept;
+    void look_whether_quiet() noexcept {
+        if (is_closing_ && is_quiet()) quiet_.set();
+    }
+
+    const Options options_;
+    const std::string name_;
+    State state_ = State::down;
+    bool is_closing_ = false;
+    bool writes_ = false;
+    bool reads_ = false;
+    std::uint32_t connection_ = 1;
+    weft::detail::IntrusiveList<Pending> unsent_;
+    weft::detail::RingBuffer<Entry> sent_;
+    std::uint64_t first_sent_ = 0;  // the number of the first one in the row
+    std::string owed_;              // see `tell`
+    std::uint32_t owed_replies_ = 0;
+    std::string spare_;  // the writer's memory, while there is none
+    std::optional<Stream> stream_;
+    std::optional<Parser> parser_;
+    Task<void> connector_;
+    bool alarm_is_made_ = false;
+    Alarm alarm_;
+    Event quiet_;
+};
+
+[[gnu::cold]] inline weft::detail::TaskCore* Request::cancel() noexcept {
+    if (waits()) {
+        leave();
+        end(State::cancelled);
+    }
+    return nullptr;
+}
+[[gnu::cold]] inline void Request::leave() noexcept { core_->cancel(*this); }
+
+}  // namespace weft::redis::detail

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: MIT
+// Core and Request: how commands go out, replies come in, and what becomes of them when neither
+// does.
+#pragma once
+
+#include <exception>
+#include <new>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "../../base/clock.hpp"
+#include "../../base/config.hpp"
+#include "../../base/error.hpp"
+#include "../../net/chunk.hpp"
+#include "../../patterns/retry.hpp"
+#include "../../task/sleep.hpp"
+#include "core.hpp"
+#include "greeting.hpp"
+
+namespace weft::redis::detail {
+
+using weft::detail::concat;
+
+// --- Request -----------------------------------------------------------------
+
+WEFT_INLINE void Request::await_suspend(std::coroutine_handle<> handle) {
+    EventLoop& loop = get_running_loop();
+    task = &loop.suspend(handle, *this);
+    core_->submit(*this);
+    // (Nothing is written before the next turn: it certainly did not happen.)
+    if (task->must_cancel) [[unlikely]]
+        loop.pass_on_cancel(*task);
+}
+
+[[gnu::cold]] WEFT_INLINE std::string Request::await_object() const {
+    return concat({core_->name(), ": ", name_of_command(wire)});
+}
+
+[[gnu::noinline]] WEFT_INLINE void Request::throw_unanswered() const {
+    if (state == State::cancelled) task->loop->throw_cancelled();
+    const std::string what = whence() + failure->reason;
+    switch (failure->kind) {
+        case Failure::Kind::timeout:
+            throw TimeoutError(what);
+        case Failure::Kind::refused:
+            throw ServerError(what, failure->code);
+        default:
+            throw ConnectionError(
+                concat({what, was_sent ? " (the command was sent, and may have happened)" : ""}));
+    }
+}
+
+// --- Core: who asks ----------------------------------------------------------
+
+WEFT_INLINE Core::Core(Options options) : options_(std::move(options)), name_(options_.name()) {}
+WEFT_INLINE Core::~Core() = default;
+
+WEFT_INLINE void Core::submit(Pending& request) {
+    request.state = Pending::State::unsent;
+    unsent_.push_back(request);
+    if (state_ == State::closed || is_closing_) [[unlikely]] {
+        const Ref<Failure> failure(new Failure(Failure::Kind::connection, "the client is closed"));
+        request.unlink();
+        return fail(request, failure);
+    }
+    if (options_.command_timeout > Duration(0)) {
+        request.deadline = weft::detail::deadline_after(
+            request.task->loop->now(), weft::detail::to_nanoseconds(options_.command_timeout));
+        set_alarm(request.deadline);
+    }
+    pump();
+}
+
+[[gnu::cold]] WEFT_INLINE void Core::cancel(Pending& request) noexcept {
+    if (request.state == Pending::State::unsent) {
+        request.unlink();
+    } else {
+        sent_[static_cast<std::size_t>(request.place - first_sent_)].request = nullptr;
+    }
+    look_whether_quiet();
+}
+
+[[gnu::cold]] WEFT_INLINE void Core::tell(std::string_view wire, std::uint32_t replies,
+                                          std::uint32_t connection) {
+    if (state_ != State::up || connection != connection_) return;
+    owed_.append(wire);
+    owed_replies_ += replies;
+    pump();
+}
+
+[[gnu::cold]] WEFT_INLINE void Core::fail(Pending& request, const Ref<Failure>& failure) noexcept {
+    request.failure = failure;
+    request.end(Pending::State::failed);
+}
+
+/// Not `all`: those alone that were for a connection that has gone.
+[[gnu::cold]] WEFT_INLINE void Core::fail_unsent(const Ref<Failure>& failure, bool all) noexcept {
+    unsent_.for_each([&](Pending& request) {
+        if (!all && (request.only_on == 0 || request.only_on == connection_)) return;
+        request.unlink();
+        fail(request, failure);
+    });
+}
+
+WEFT_INLINE bool Core::anybody_waits() noexcept {
+    if (!unsent_.empty()) return true;
+    for (std::size_t index = 0; index < sent_.size(); ++index) {
+        if (sent_[index].request) return true;
+    }
+    return false;
+}
+
+[[gnu::cold]] WEFT_INLINE void Core::end(const char* reason) noexcept {
+    if (state_ == State::closed) return;
+    broke(reason);
+    state_ = State::closed;
+    if (connector_) connector_.cancel();
+    if (!unsent_.empty())
+        fail_unsent(Ref<Failure>(new Failure(Failure::Kind::connection, reason)), true);
+    alarm_.cancel();
+    quiet_.set();
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<void> Core::close(Ref<Core> core) {
+    core->is_closing_ = true;
+    struct End {
+        ~End() { core.end("the client was closed"); }
+        Core& core;
+    };
+    const End at_the_end{*core};
+    while (!core->is_quiet() && !core->is_closed()) {
+        core->quiet_.clear();
+        co_await core->quiet_.wait();
+    }
+}
+
+// --- Core: the connection ----------------------------------------------------
+
+/// Sees to it that whoever has something to do is there.
+WEFT_INLINE void Core::pump() {
+    if (state_ == State::up) {
+        if (writes_) return;
+        writes_ = true;
+        (void)create_task(write(Ref<Core>::to(*this)), TaskOptions("redis writer", false));
+    } else if (state_ == State::down) [[unlikely]] {
+        state_ = State::connecting;
+        connector_ =
+            create_task(connect(Ref<Core>::to(*this)), TaskOptions("redis connect", false));
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<void> Core::connect(Ref<Core> core) {
+    weft::detail::Backoff pauses(core->options_.reconnect);
+    Ref<Failure> failure;
+    for (int attempt = 1; core->state_ == State::connecting; ++attempt) {
+        try {
+            Stream stream = co_await open_and_greet(core->options_);
+            if (core->state_ != State::connecting) co_return;
+            core->parser_.emplace();
+            core->stream_.emplace(std::move(stream));
+            core->state_ = State::up;
+            core->begin_to_read();
+            if (!core->unsent_.empty()) core->pump();
+            co_return;
+        } catch (const CancelledError&) {
+            failure = Ref<Failure>(
+                new Failure(Failure::Kind::connection, "the connecting was cancelled"));
+            if (core->state_ == State::connecting) {
+                core->state_ = State::down;
+                core->fail_unsent(failure, true);
+                core->look_whether_quiet();
+            }
+            throw;
+        } catch (const ServerError& error) {
+            // (One that still reads its data from the disk will serve us.)
+            const bool final = error.code() != "LOADING" && error.code() != "BUSY";
+            failure = Ref<Failure>(new Failure(Failure::Kind::refused, error.what(), error.code()));
+            if (final) break;
+        } catch (const std::exception& error) {
+            failure = Ref<Failure>(new Failure(Failure::Kind::connection, error.what()));
+        }
+        if (attempt >= core->options_.reconnect.attempts) break;
+        co_await sleep(pauses.next());
+    }
+    if (core->state_ != State::connecting) co_return;
+    core->state_ = State::down;
+    core->fail_unsent(failure, true);
+    core->look_whether_quiet();
+}
+
+/// The commands that go out now, and the places where their replies will be awaited.
+WEFT_INLINE void Core::gather(std::string& bytes) {
+    bytes.clear();
+    if (owed_replies_ > 0) [[unlikely]] {
+        sent_.push_back(Entry{nullptr, std::exchange(owed_replies_, 0)});
+        bytes.append(owed_);
+        owed_.clear();
+    }
+    constexpr std::size_t enough = 256 * 1024;
+    while (!unsent_.empty() && bytes.size() < enough) {
+        Pending& request = unsent_.front();
+        // (Before anything is changed: both may find no memory.)
+        bytes.append(request.wire);
+        sent_.push_back(Entry{&request, request.replies});
+        request.unlink();
+        request.state = Pending::State::sent;
+        request.was_sent = true;
+        request.place = first_sent_ + sent_.size() - 1;
+    }
+}
+
+WEFT_INLINE Coro<void> Core::write(Ref<Core> core) {
+    const std::uint32_t mine = core->connection_;
+    std::string bytes = std::move(core->spare_);
+    const auto is_mine = [&] { return core->connection_ == mine && core->state_ == State::up; };
+    std::string why;
+    try {
+        while (is_mine() && (!core->unsent_.empty() || core->owed_replies_ > 0)) {
+            core->gather(bytes);
+            if (!core->reads_) core->begin_to_read();
+            co_await core->stream_->write(bytes);
+        }
+        if (is_mine()) {
+            core->writes_ = false;
+            core->spare_ = std::move(bytes);
+        }
+        co_return;
+    } catch (const CancelledError&) {
+        // How much the server has got nobody knows.
+        if (is_mine()) core->broke("the write was cancelled");
+        throw;
+    } catch (const std::exception& error) {
+        why = error.what();
+    }
+    if (is_mine()) core->broke(std::move(why));
+}
+
+WEFT_INLINE void Core::begin_to_read() {
+    reads_ = true;
+    (void)create_task(read(Ref<Core>::to(*this)), TaskOptions("redis reader", false));
+}
+
+WEFT_INLINE Coro<void> Core::read(Ref<Core> core) {
+    const std::uint32_t mine = core->connection_;
+    const auto is_mine = [&] { return core->connection_ == mine && core->state_ == State::up; };
+    std::string why;
+    bool was_cancelled = false;
+    while (is_mine()) {
+        // The run ends: it reads on for those that wait, in a clean-up perhaps, and for no others.
+        if (was_cancelled && !core->anybody_waits()) {
+            core->reads_ = false;
+            if (!core->sent_.empty()) core->broke("the event loop ends");
+            co_return;
+        }
+        try {
+            const Chunk chunk = co_await core->stream_->read_chunk();
+            if (!is_mine()) co_return;
+            if (chunk.empty()) {
+                core->broke("the server has closed the connection");
+                co_return;
+            }
+            core->deliver(chunk.view());
+        } catch (const CancelledError&) {
+            was_cancelled = true;
+        } catch (const std::exception& error) {
+            why = error.what();
+            break;
+        }
+    }
+    if (is_mine()) core->broke(std::move(why));
+}
+
+WEFT_INLINE void Core::deliver(std::string_view bytes) {
+    parser_->feed(bytes);
+    for (Reply* reply = nullptr; parser_->next(reply);) {
+        if (sent_.empty()) throw ConnectionError("a reply that nobody has asked for");
+        Entry& entry = sent_[0];
+        if (entry.request) entry.request->take(*entry.request, std::move(*reply));
+        if (--entry.replies > 0) continue;
+        Pending* const request = entry.request;
+        sent_.pop_front();
+        ++first_sent_;
+        if (request) request->end(Pending::State::done);
+    }
+    look_whether_quiet();
+}
+
+/// The connection is given up. Who has sent is told; who has not waits for the next one.
+[[gnu::cold]] WEFT_INLINE void Core::broke(std::string reason) noexcept {
+    if (state_ == State::closed) return;
+    const bool was_up = state_ == State::up;
+    if (was_up) {
+        state_ = State::down;
+        if (++connection_ == 0) connection_ = 1;
+        writes_ = reads_ = false;
+        stream_.reset();
+        parser_.reset();
+        owed_.clear();
+        owed_replies_ = 0;
+    }
+    const Ref<Failure> failure(new Failure(Failure::Kind::connection, std::move(reason)));
+    while (!sent_.empty()) {
+        if (Pending* const request = sent_.pop_front().request) fail(*request, failure);
+        ++first_sent_;
+    }
+    fail_unsent(failure, false);
+    look_whether_quiet();
+    if (was_up && !unsent_.empty()) pump();
+}
+
+// --- Core: time --------------------------------------------------------------
+
+WEFT_INLINE void Core::set_alarm(weft::detail::Nanoseconds deadline) {
+    if (alarm_.is_set()) return;  // for an earlier one
+    if (!alarm_is_made_) {
+        alarm_ = Alarm([this] { look_at_deadlines(); });
+        alarm_is_made_ = true;
+    }
+    alarm_.set_after(Duration(deadline - get_running_loop().now()));
+}
+
+/// Deadlines come in the order of the commands, those that were sent before those that were not.
+[[gnu::cold]] WEFT_INLINE void Core::look_at_deadlines() {
+    const Ref<Core> alive = Ref<Core>::to(*this);
+    const weft::detail::Nanoseconds now = get_running_loop().read_clock();
+    const auto is_due = [now](const Pending& request) { return request.deadline <= now; };
+    Ref<Failure> failure;
+    const auto give_up = [&](Pending& request) {
+        if (!failure)
+            failure = Ref<Failure>(new Failure(Failure::Kind::timeout, "no answer in time"));
+        fail(request, failure);
+    };
+    bool silent = false;
+    for (std::size_t index = 0; index < sent_.size(); ++index) {
+        Pending*& place = sent_[index].request;
+        if (!place || !is_due(*place)) continue;
+        give_up(*std::exchange(place, nullptr));
+        silent = true;
+    }
+    unsent_.for_each([&](Pending& request) {
+        if (!is_due(request)) return;
+        request.unlink();
+        give_up(request);
+    });
+    if (silent) broke("the server has not answered another command in time");
+    weft::detail::Nanoseconds next = 0;
+    const auto consider = [&](const Pending& request) {
+        if (next == 0 || request.deadline < next) next = request.deadline;
+    };
+    for (std::size_t index = 0; index < sent_.size(); ++index) {
+        if (sent_[index].request) consider(*sent_[index].request);
+    }
+    unsent_.for_each(consider);
+    if (next != 0) set_alarm(next);
+    look_whether_quiet();
+}
+
+/// Waits for a connection without asking anything.
+[[gnu::cold]] WEFT_INLINE Coro<void> Core::connected(Ref<Core> core) {
+    if (!core->is_up()) co_await Command<void>(core, Wire::command("PING"));
+}
+
+}  // namespace weft::redis::detail

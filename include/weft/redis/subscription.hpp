@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT
+// redis::Subscription: what is published on channels.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../base/config.hpp"
+#include "../base/ref.hpp"
+#include "../base/ring_buffer.hpp"
+#include "../net/stream.hpp"
+#include "../task/async_generator.hpp"
+#include "../task/coro.hpp"
+#include "detail/parser.hpp"
+#include "options.hpp"
+
+namespace weft::redis {
+
+struct Message {
+    // User-provided: g++ 12 destroys aggregate temporaries of awaiting expressions twice.
+    Message(std::string on, std::string what, std::string by)
+        : channel(std::move(on)), payload(std::move(what)), pattern(std::move(by)) {}
+    std::string channel;
+    std::string payload;
+    std::string
+        pattern;  ///< that the channel matches; empty where the channel itself was asked for
+};
+
+namespace detail {
+struct SubscriptionState;
+}  // namespace detail
+
+/// Made by `Client::subscribe`, on a connection of its own.
+///
+///     auto news = co_await redis.subscribe("news");
+///     for (;;) print((co_await news.next()).payload);
+///
+/// When the connection breaks, `next` makes another (see `Options::reconnect`), and subscribes
+/// again. What is published meanwhile is lost, as Redis has it; `connections()` tells.
+/// Thread:   loop thread only. One task reads.
+class [[nodiscard]] Subscription {
+public:
+    Subscription(Subscription&&) noexcept;
+    Subscription& operator=(Subscription&&) noexcept;
+    ~Subscription();
+
+    /// Waits for the next message.
+    /// Throws:   when no connection can be made any more: std::system_error, ConnectionError,
+    ///           ServerError; CancelledError.
+    /// Cancel:   lossless.
+    Coro<Message> next();
+    /// One after the other. (A cancel ends a generator; `next` can be asked again.)
+    AsyncGenerator<Message> messages();
+
+    /// More of them, or less, while it goes on. What is asked for has begun with the server's
+    /// answer, which `next` reads.
+    /// Throws:   std::system_error; CancelledError.
+    Coro<void> subscribe(std::string channel);
+    Coro<void> psubscribe(std::string pattern);
+    Coro<void> unsubscribe(std::string channel);
+    Coro<void> punsubscribe(std::string pattern);
+
+    /// 1 at first, and one more each time that messages may have been missed.
+    unsigned connections() const noexcept;
+
+    /// For `Client::subscribe`.
+    static Coro<Subscription> begin(Options options, std::vector<std::string> channels,
+                                    std::vector<std::string> patterns);
+
+private:
+    using State = detail::SubscriptionState;
+    explicit Subscription(weft::detail::Ref<State> state) noexcept;
+    weft::detail::Ref<State> state_;
+};
+
+namespace detail {
+
+struct SubscriptionState : weft::detail::Counted<SubscriptionState> {
+    SubscriptionState(Options how, std::vector<std::string> names, std::vector<std::string> globs)
+        : options(std::move(how)), channels(std::move(names)), patterns(std::move(globs)) {}
+
+    static Coro<Message> next(weft::detail::Ref<SubscriptionState> self);
+    static AsyncGenerator<Message> all(weft::detail::Ref<SubscriptionState> self);
+    static Coro<void> change(weft::detail::Ref<SubscriptionState> self, std::string command,
+                             std::string name);
+    /// Connects, and waits until the server has confirmed everything.
+    static Coro<void> open(weft::detail::Ref<SubscriptionState> self);
+    static Coro<void> open_patiently(weft::detail::Ref<SubscriptionState> self);
+    void deliver(std::string_view bytes);
+
+    Options options;
+    std::vector<std::string> channels;
+    std::vector<std::string> patterns;
+    std::optional<Stream> stream;
+    std::optional<Parser> parser;
+    weft::detail::RingBuffer<Message> arrived;
+    std::size_t confirmed = 0;  // by the server, on this connection
+    unsigned connections = 0;
+};
+
+}  // namespace detail
+
+inline Subscription::Subscription(weft::detail::Ref<State> state) noexcept
+    : state_(std::move(state)) {}
+inline Subscription::Subscription(Subscription&&) noexcept = default;
+inline Subscription& Subscription::operator=(Subscription&&) noexcept = default;
+inline Subscription::~Subscription() {
+    if (state_ && state_->stream) state_->stream->abort();
+}
+inline Coro<Message> Subscription::next() { return State::next(state_); }
+inline AsyncGenerator<Message> Subscription::messages() { return State::all(state_); }
+inline Coro<void> Subscription::subscribe(std::string channel) {
+    return State::change(state_, "SUBSCRIBE", std::move(channel));
+}
+inline Coro<void> Subscription::psubscribe(std::string pattern) {
+    return State::change(state_, "PSUBSCRIBE", std::move(pattern));
+}
+inline Coro<void> Subscription::unsubscribe(std::string channel) {
+    return State::change(state_, "UNSUBSCRIBE", std::move(channel));
+}
+inline Coro<void> Subscription::punsubscribe(std::string pattern) {
+    return State::change(state_, "PUNSUBSCRIBE", std::move(pattern));
+}
+inline unsigned Subscription::connections() const noexcept { return state_->connections; }
+
+}  // namespace weft::redis
+
+#if WEFT_BODIES || defined(WEFT_REDIS_SOURCE)
+#include <exception>
+#include <system_error>
+
+#include "../net/chunk.hpp"
+#include "../patterns/retry.hpp"
+#include "../task/sleep.hpp"
+#include "detail/greeting.hpp"
+#include "detail/wire.hpp"
+
+namespace weft::redis {
+
+[[gnu::cold]] WEFT_INLINE Coro<Subscription> Subscription::begin(
+    Options options, std::vector<std::string> channels, std::vector<std::string> patterns) {
+    const weft::detail::Ref<State> state(
+        new State(std::move(options), std::move(channels), std::move(patterns)));
+    co_await State::open_patiently(state);
+    co_return Subscription(state);
+}
+
+namespace detail {
+
+[[gnu::cold]] WEFT_INLINE Coro<void> SubscriptionState::open(
+    weft::detail::Ref<SubscriptionState> self) {
+    Stream stream = co_await open_and_greet(self->options);
+    std::string bytes;
+    if (!self->channels.empty()) bytes += Wire::command("SUBSCRIBE", self->channels);
+    if (!self->patterns.empty()) bytes += Wire::command("PSUBSCRIBE", self->patterns);
+    const std::size_t wanted = self->channels.size() + self->patterns.size();
+    co_await stream.write(bytes);
+    self->parser.emplace();
+    self->confirmed = 0;
+    while (self->confirmed < wanted) {
+        const Chunk chunk = co_await stream.read_chunk();
+        if (chunk.empty()) throw ConnectionError("the server has closed the connection");
+        self->deliver(chunk.view());
+    }
+    self->stream.emplace(std::move(stream));
+    ++self->connections;
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<void> SubscriptionState::open_patiently(
+    weft::detail::Ref<SubscriptionState> self) {
+    weft::detail::Backoff pauses(self->options.reconnect);
+    for (int attempt = 1;; ++attempt) {
+        try {
+            co_await open(self);
+            co_return;
+        } catch (const ServerError& error) {
+            throw ServerError(
+                weft::detail::concat({self->options.name(), ": SUBSCRIBE: ", error.what()}),
+                error.code());
+        } catch (const std::exception& error) {
+            if (attempt >= self->options.reconnect.attempts) {
+                throw ConnectionError(
+                    weft::detail::concat({self->options.name(), ": SUBSCRIBE: ", error.what()}));
+            }
+        }
+        co_await sleep(pauses.next());
+    }
+}
+
+/// Throws:   ConnectionError; ServerError.
+WEFT_INLINE void SubscriptionState::deliver(std::string_view bytes) {
+    parser->feed(bytes);
+    for (Reply* reply = nullptr; parser->next(reply);) {
+        if (reply->is_error()) Reply::throw_server_error(*reply, "");
+        std::vector<Reply> parts = std::move(*reply).items();
+        const std::string_view kind = parts.empty() ? "" : std::string_view(parts[0].text());
+        if (kind == "message" && parts.size() == 3) {
+            arrived.push_back(
+                Message(std::move(parts[1]).text(), std::move(parts[2]).text(), std::string()));
+        } else if (kind == "pmessage" && parts.size() == 4) {
+            arrived.push_back(Message(std::move(parts[2]).text(), std::move(parts[3]).text(),
+                                      std::move(parts[1]).text()));
+        } else {
+            ++confirmed;  // a channel more, or one less
+        }
+    }
+}
+
+WEFT_INLINE Coro<Message> SubscriptionState::next(weft::detail::Ref<SubscriptionState> self) {
+    while (self->arrived.empty()) {
+        if (!self->stream) co_await open_patiently(self);
+        if (!self->arrived.empty()) break;
+        try {
+            const Chunk chunk = co_await self->stream->read_chunk();
+            if (chunk.empty()) {
+                self->stream.reset();
+            } else {
+                self->deliver(chunk.view());
+            }
+        } catch (const std::system_error&) {
+            self->stream.reset();
+        } catch (const ConnectionError&) {
+            self->stream.reset();
+        }
+    }
+    co_return self->arrived.pop_front();
+}
+
+WEFT_INLINE AsyncGenerator<Message> SubscriptionState::all(
+    weft::detail::Ref<SubscriptionState> self) {
+    for (;;) {
+        Message message = co_await next(self);
+        co_yield std::move(message);
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<void> SubscriptionState::change(
+    weft::detail::Ref<SubscriptionState> self, std::string command, std::string name) {
+    std::vector<std::string>& all =
+        command.find("PS") == 0 || command.find("PU") == 0 ? self->patterns : self->channels;
+    std::size_t at = 0;
+    while (at < all.size() && all[at] != name) ++at;
+    const bool adds = command.find("UNSUB") == command.npos;
+    if (adds && at == all.size()) all.push_back(name);
+    if (!adds && at < all.size()) all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
+    if (!self->stream) co_return;  // the next connection is told
+    const std::string wire = Wire::command(command, name);
+    co_await self->stream->write(wire);
+}
+
+}  // namespace detail
+}  // namespace weft::redis
+#endif

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+// What goes over the wire to a Redis server and back, with a server that the test plays itself.
+#include <weft/redis.hpp>
+#include <weft/weft.hpp>
+
+#include <hiredis/hiredis.h>
+
+#include <map>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <weft/streams/memory_stream.hpp>
+#include <weft/testing/catch.hpp>
+
+namespace wire_test {
+
+using weft::Coro;
+using weft::Stream;
+using weft::redis::Client;
+using weft::redis::Options;
+using weft::redis::Reply;
+using weft::redis::detail::Parser;
+using weft::redis::detail::Wire;
+
+namespace {
+
+/// The other end of a client's connections, one after the other.
+struct Played {
+    Played() {
+        options.connect_timeout = weft::Duration(0);
+        options.reconnect.attempts = 1;
+        options.connect_with([this] { return accept(); });
+    }
+    Coro<Stream> accept() {
+        weft::StreamPair ends = weft::memory_stream();
+        server.emplace(std::move(ends.far));
+        (void)weft::create_task(greeted(*this));
+        co_return std::move(ends.near);
+    }
+    static Coro<void> greeted(Played& self) {
+        const std::string ping = co_await self.server->read_exactly(14);
+        co_await self.server->write(std::string_view("+PONG\r\n"));
+        ++self.connections;
+    }
+    /// What is there in one piece.
+    Coro<std::string> taken() {
+        const weft::Chunk chunk = co_await server->read_chunk();
+        co_return std::string(chunk.view());
+    }
+    Options options;
+    std::optional<Stream> server;
+    int connections = 0;
+};
+
+/// What a command that fails says. `start` is a lambda with reference captures alone (g++ 12).
+template <class Start>
+Coro<std::string> failure(Start start) {
+    try {
+        (void)co_await start();
+    } catch (const weft::redis::Error& error) {
+        co_return error.what();
+    }
+    co_return "";
+}
+
+}  // namespace
+
+TEST_CASE("commands are written as hiredis writes them", "[redis]") {
+    const std::string with_zero("a\0b\r\n", 5);
+    const std::vector<std::string> keys{"k1", "", "k3"};
+    const std::map<std::string, int> fields{{"f", -7}, {"g", 8}};
+    const std::string ours =
+        Wire::command("SET", with_zero, 0, -1, 18446744073709551615U,
+                      std::int64_t{-9223372036854775807} - 1, 0.5, keys, fields);
+    const std::vector<std::string> words{"SET",
+                                         with_zero,
+                                         "0",
+                                         "-1",
+                                         "18446744073709551615",
+                                         "-9223372036854775808",
+                                         "0.5",
+                                         "k1",
+                                         "",
+                                         "k3",
+                                         "f",
+                                         "-7",
+                                         "g",
+                                         "8"};
+    std::vector<const char*> texts;
+    std::vector<std::size_t> sizes;
+    for (const std::string& word : words) {
+        texts.push_back(word.data());
+        sizes.push_back(word.size());
+    }
+    char* theirs = nullptr;
+    const int size = ::redisFormatCommandArgv(&theirs, static_cast<int>(words.size()), texts.data(),
+                                              sizes.data());
+    CHECK(ours == std::string(theirs, static_cast<std::size_t>(size)));
+    ::redisFreeCommand(theirs);
+    using weft::redis::detail::name_of_command;
+    CHECK(name_of_command(Wire::command("SET", "a\nb", "value")) == "SET a?b");
+    CHECK(name_of_command(Wire::command("AUTH", "secret")) == "AUTH");
+    CHECK(name_of_command(Wire::command("GET", std::string(100, 'x'))) ==
+          "GET " + std::string(60, 'x') + "...");
+}
+
+TEST_CASE("a reply becomes the type that is asked for, or says what it is", "[redis]") {
+    const auto text = [](const char* what) { return Reply(Reply::Kind::text, what); };
+    CHECK(text("12").as<int>() == 12);
+    CHECK(Reply(7).as<std::string>() == "7");
+    CHECK(Reply(1).as<bool>());
+    CHECK(Reply(Reply::Kind::status, "OK").as<bool>());
+    CHECK_FALSE(Reply().as<bool>());
+    CHECK(text("2.5").as<double>() == 2.5);
+    CHECK(text("18446744073709551615").as<std::uint64_t>() == 18446744073709551615U);
+    CHECK(Reply().as<std::optional<std::string>>() == std::nullopt);
+    CHECK(text("x").as<std::optional<std::string>>() == "x");
+    std::vector<Reply> items{text("a"), Reply(1), text("b"), Reply(2)};
+    const Reply list(items);
+    CHECK(list.as<std::map<std::string, int>>() == std::map<std::string, int>{{"a", 1}, {"b", 2}});
+    CHECK(list.as<std::vector<std::string>>() == std::vector<std::string>{"a", "1", "b", "2"});
+    CHECK(list[1].number() == 1);
+    CHECK_THROWS_AS(list[4], weft::redis::Error);
+    using Catch::Matchers::Contains;
+    CHECK_THROWS_WITH(text("12x").as<int>(), Contains("the reply is text"));
+    CHECK_THROWS_WITH(text("300").as<signed char>(), Contains("the reply is text"));
+    CHECK_THROWS_WITH(text("-1").as<unsigned>(), Contains("the reply is text"));
+    CHECK_THROWS_WITH(text("").as<int>(), Contains("the reply is text"));
+    CHECK_THROWS_WITH(list.as<std::string>(), Contains("the reply is a list"));
+    CHECK_THROWS_WITH(Reply().as<std::string>(), Contains("the reply is nil"));
+    CHECK_THROWS_AS(Reply(Reply::Kind::error, "ERR no").as<bool>(), weft::redis::ServerError);
+}
+
+TEST_CASE("replies are the same however the bytes are cut, and garbage is refused", "[redis]") {
+    const std::string bytes =
+        "*3\r\n$3\r\nabc\r\n*2\r\n:5\r\n*-1\r\n*0\r\n+OK\r\n-ERR no\r\n$-1\r\n$0\r\n\r\n:-12\r\n";
+    const auto describe = [](const Reply& reply, auto& self) -> std::string {
+        std::string all = std::to_string(static_cast<int>(reply.kind())) + reply.text() +
+                          std::to_string(reply.number()) + "(";
+        for (const Reply& item : reply.items()) all += self(item, self);
+        return all + ")";
+    };
+    std::string whole;
+    for (std::size_t piece = bytes.size(); piece > 0; --piece) {
+        Parser parser;
+        std::string all;
+        for (std::size_t at = 0; at < bytes.size(); at += piece) {
+            parser.feed(std::string_view(bytes).substr(at, piece));
+            for (Reply* reply = nullptr; parser.next(reply);) all += describe(*reply, describe);
+        }
+        if (whole.empty()) whole = all;
+        CHECK(all == whole);
+    }
+    CHECK(whole == "40(1abc0()40(35()00())40())2OK0()5ERR no0()00()10()3-12()" + std::string());
+    // A bounded look at what a stranger may send: an error, or replies, and nothing else.
+    std::mt19937 random(7);
+    constexpr std::string_view likely = "*$+-:0123456789\r\n\r\nab";
+    for (int round = 0; round < 3000; ++round) {
+        Parser parser;
+        std::string some;
+        for (unsigned length = static_cast<unsigned>(random() % 60); length > 0; --length)
+            some += likely[random() % likely.size()];
+        try {
+            parser.feed(some);
+            for (Reply* reply = nullptr; parser.next(reply);) {
+            }
+        } catch (const weft::redis::ConnectionError&) {
+        } catch (const std::bad_alloc&) {
+        }
+    }
+}
+
+WEFT_TEST_CASE("what the tasks of a turn ask goes out in one write, each gets its own answer",
+               "[redis]") {
+    Played played;
+    Client client(played.options);
+    auto asks = [&](int number) -> Coro<int> {
+        auto got = co_await client.command<int>("ECHO", number);
+        co_return got;
+    };
+    std::vector<weft::Task<int>> tasks;
+    for (int number = 0; number < 50; ++number) tasks.push_back(weft::create_task(asks, number));
+    while (played.connections == 0) co_await weft::yield();
+    std::string expected;
+    std::string answers;
+    for (int number = 0; number < 50; ++number) {
+        expected += Wire::command("ECHO", number);
+        answers += ":" + std::to_string(number) + "\r\n";
+    }
+    const std::string written = co_await played.taken();
+    CHECK(written == expected);
+    CHECK_FALSE(client.is_idle());
+    for (std::size_t at = 0; at < answers.size(); at += 7)
+        co_await played.server->write(std::string_view(answers).substr(at, 7));
+    for (int number = 0; number < 50; ++number) {
+        const int got = co_await tasks[static_cast<std::size_t>(number)];
+        CHECK(got == number);
+    }
+    CHECK(client.is_idle());
+}
+
+WEFT_TEST_CASE(
+    "a command that is cancelled before it is written is not sent, one that is sent leaves "
+    "its answer to nobody",
+    "[redis]") {
+    Played played;
+    Client client(played.options);
+    auto asks = [&](const char* what) -> Coro<std::string> {
+        auto got = co_await client.command<std::string>("ECHO", what);
+        co_return got;
+    };
+    auto never = weft::create_task(asks, "never");
+    co_await weft::yield();
+    never.cancel();
+    auto first = weft::create_task(asks, "first");
+    auto second = weft::create_task(asks, "second");
+    auto third = weft::create_task(asks, "third");
+    while (played.connections == 0) co_await weft::yield();
+    const std::string written = co_await played.taken();
+    CHECK(written == Wire::command("ECHO", "first") + Wire::command("ECHO", "second") +
+                         Wire::command("ECHO", "third"));
+    second.cancel();
+    co_await second.wait();
+    CHECK(second.cancelled());
+    CHECK_FALSE(client.is_idle());
+    co_await played.server->write(std::string_view("+1st\r\n+2nd\r\n+3rd\r\n"));
+    const std::string one = co_await first;
+    const std::string three = co_await third;
+    CHECK(one == "1st");
+    CHECK(three == "3rd");
+    CHECK(client.is_idle());
+    CHECK(never.cancelled());
+    // (An answer that has come wins against the cancel.)
+    auto fourth = weft::create_task(asks, "fourth");
+    (void)co_await played.taken();
+    co_await played.server->write(std::string_view("+4th\r\n"));
+    for (int turn = 0; turn < 10 && !client.is_idle(); ++turn) co_await weft::yield();
+    fourth.cancel();
+    const std::string four = co_await fourth;
+    CHECK(four == "4th");
+}
+
+WEFT_TEST_CASE("an error names server and command, and says whether the command was sent",
+               "[redis]") {
+    Played played;
+    Client client(played.options);
+    auto asks = [&]() -> Coro<std::string> {
+        auto got = co_await failure([&] { return client.incr("n"); });
+        co_return got;
+    };
+    auto told = weft::create_task(asks);
+    while (played.connections == 0) co_await weft::yield();
+    (void)co_await played.taken();
+    co_await played.server->write(std::string_view("-WRONGTYPE not that\r\n"));
+    const std::string refused = co_await told;
+    CHECK(refused == "redis 127.0.0.1:6379: INCRBY n: WRONGTYPE not that");
+    int wanted = 1;  // connections
+    struct Break {
+        const char* bytes;
+        const char* reason;
+    };
+    for (const Break& broken :
+         {Break{"", "the server has closed the connection (the command was sent"},
+          Break{"!garbage\r\n", "not the protocol of Redis: Protocol error"},
+          Break{"+odd\r\n+more\r\n", "the reply is a status, which is not"}}) {
+        CAPTURE(broken.reason);
+        auto cut = weft::create_task(asks);
+        while (played.connections < wanted) co_await weft::yield();
+        ++wanted;
+        (void)co_await played.taken();
+        co_await played.server->write(std::string_view(broken.bytes));
+        if (!*broken.bytes) co_await played.server->close();
+        const std::string why = co_await cut;
+        CAPTURE(why);
+        CHECK(why.find("redis 127.0.0.1:6379: INCRBY n: ") == 0);
+        CHECK(why.find(broken.reason) != why.npos);
+        while (client.is_connected()) co_await weft::yield();
+    }
+}
+
+}  // namespace wire_test
