@@ -10,3 +10,4 @@
 #include "sql/queries.hpp"
 #include "sql/rows.hpp"
 #include "sql/session.hpp"
+#include "sql/table.hpp"

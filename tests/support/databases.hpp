@@ -59,13 +59,15 @@ weft::Coro<std::string> one_text(Connection& db, std::string statement) {
 }
 
 /// Ends a scenario after k turns of the loop, for every k: by a cancel, or by the end of the loop.
-/// `after(was_cancelled)` looks at the server; how long a scenario runs varies with the server, so
-/// it ends with the first run that came to its end by itself.
+/// `after()` looks at the server. How many turns a scenario takes varies with the server, so this
+/// ends with the first run that came to its end by itself.
 template <class Scenario, class After>
 void end_at_every_step(bool by_cancel, Scenario scenario, After after) {
     for (std::size_t steps = 0; steps < 1000; ++steps) {
         {
             weft::EventLoop loop(real_time());
+            // (A loop that is destroyed tells of each task that went with it.)
+            if (!by_cancel) loop.set_exception_handler([](const weft::ExceptionContext&) {});
             weft::Task<void> task = loop.create_task(scenario());
             for (std::size_t step = 0; step < steps && !task.done(); ++step)
                 loop.run_once(*task.core());

@@ -161,7 +161,7 @@ public:
     void release() noexcept {
         if (!lent_) return;
         if (lent_->is_clean()) return lent_.release();
-        lent_->close();
+        lent_->session()->drop();
         lent_.discard();
     }
 

@@ -119,7 +119,8 @@ public:
     ~Block() {
         inner_->over = true;
         outer_->block_of = nullptr;
-        if (open_) session_->drop();  // the frame goes where it stands
+        // The frame goes where it stands; or a leftover's BEGIN was carried out.
+        if (open_ || (depth() == 1 && session_->in_transaction())) session_->drop();
     }
 
     Level& inner() const noexcept { return *inner_; }
