@@ -9,6 +9,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <weft/weft.hpp>
 #include "../support/stream_pairs.hpp"
@@ -78,6 +79,47 @@ WEFT_TEST_CASE("a file that is cut off says how much of it was sent") {
         co_await pair.near.close();
         const std::string got = co_await pair.far.read_all(text.size());
         CHECK(got.size() == sent);
+    }
+}
+
+/// The message of the RuntimeError that a call ends with.
+Coro<std::string> refusal_of(Coro<void> call) {
+    try {
+        co_await std::move(call);
+    } catch (const weft::RuntimeError& error) {
+        co_return error.what();
+    }
+    co_return "";
+}
+
+WEFT_TEST_CASE("nobody writes into the middle of a file: who tries is told, and may afterwards") {
+    const std::string text(12'000'000, 'x');
+    const Fd file = file_of(text);
+    auto write = [](Stream& to) -> Coro<void> { co_await to.write("!"); };
+    auto parts = [](Stream& to) -> Coro<void> { co_await to.write("!", "!"); };
+    auto some = [](Stream& to) -> Coro<void> { (void)co_await to.write_some("!"); };
+    auto eof = [](Stream& to) -> Coro<void> { co_await to.write_eof(); };
+    for (int kind = 0; kind < 3; ++kind) {
+        StreamPair pair = pair_of(kind);
+        auto send = [&]() -> Coro<void> { (void)co_await weft::send_file(pair.near, file.get()); };
+        weft::Task<void> sending = weft::create_task(send);
+        co_await weft::sleep(1ms);
+        REQUIRE_FALSE(sending.done());
+        const std::string expected = "weft: a write to a stream on which send_file is not over";
+        std::vector<std::string> messages(5);
+        messages[0] = co_await refusal_of(write(pair.near));
+        messages[1] = co_await refusal_of(parts(pair.near));
+        messages[2] = co_await refusal_of(some(pair.near));
+        messages[3] = co_await refusal_of(eof(pair.near));
+        messages[4] = co_await refusal_of(send());
+        CHECK(messages == std::vector<std::string>(5, expected));
+        weft::Task<std::string> reading =
+            weft::create_task(read_count, std::ref(pair.far), text.size() + 3);
+        co_await sending;
+        co_await pair.near.write("end");
+        const std::string got = co_await reading;
+        const bool is_whole = got == text + "end";
+        CHECK(is_whole);
     }
 }
 

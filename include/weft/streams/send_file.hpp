@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include <cerrno>
+#include <coroutine>
 #include <cstddef>
 
 #include "../base/buffer.hpp"
@@ -33,9 +34,10 @@ inline constexpr std::uint64_t to_the_end = ~std::uint64_t{0};
 /// so that nobody waits for that; and over what is no socket, TLS for instance, it is read and
 /// written. The file's own position stays.
 /// Returns:  bytes sent.
-/// Throws:   std::system_error (pread, sendfile, send); CancelledError.
+/// Throws:   std::system_error (pread, sendfile, send); CancelledError; RuntimeError while another
+///           file goes out on `stream`. As long as this one does, other writes to it throw that.
 /// Cancel:   what was sent is sent; `stream.written()` tells how much that was.
-/// Lifetime: `stream` and `file` outlive the await; nobody else writes to the stream meanwhile.
+/// Lifetime: `stream` and `file` outlive the await.
 /// Source:   sendfile(2).
 Coro<std::uint64_t> send_file(Stream& stream, int file, std::uint64_t offset = 0,
                               std::uint64_t count = to_the_end);
@@ -68,6 +70,45 @@ inline bool is_in_cache(int file, std::uint64_t offset, std::size_t size) noexce
     return sent;
 }
 
+/// For as long as a file goes out on the stream.
+class FileGoesOut {
+public:
+    explicit FileGoesOut(const Ref<StreamState>& stream) : stream_(stream) {
+        stream_->refuse_write_into_file();
+        stream_->sends_file = true;
+    }
+    FileGoesOut(const FileGoesOut&) = delete;
+    FileGoesOut& operator=(const FileGoesOut&) = delete;
+    ~FileGoesOut() { stream_->sends_file = false; }
+
+private:
+    Ref<StreamState> stream_;
+};
+
+/// The one write that is not refused then: the file's own.
+class [[nodiscard]] FilePieceWrite {
+public:
+    FilePieceWrite(StreamState& stream, ConstBuffer piece) noexcept
+        : stream_(stream), write_(stream, piece) {}
+    bool await_ready() const noexcept { return write_.await_ready(); }
+    bool await_suspend(std::coroutine_handle<> handle) {
+        struct Let {
+            explicit Let(StreamState& stream) noexcept : of(stream) { of.sends_file = false; }
+            Let(const Let&) = delete;
+            Let& operator=(const Let&) = delete;
+            ~Let() { of.sends_file = true; }
+            StreamState& of;
+        };
+        const Let let(stream_);
+        return write_.await_suspend(handle);
+    }
+    void await_resume() const { write_.await_resume(); }
+
+private:
+    StreamState& stream_;
+    StreamWrite write_;
+};
+
 }  // namespace detail
 
 WEFT_INLINE Coro<std::uint64_t> send_file(Stream& stream, int file, std::uint64_t offset,
@@ -76,6 +117,7 @@ WEFT_INLINE Coro<std::uint64_t> send_file(Stream& stream, int file, std::uint64_
     constexpr std::size_t most_at_once = 64 * 1024;
     detail::StreamState& state = detail::StreamAccess::state(stream);
     const auto held = detail::Ref<detail::StreamState>::to(state);
+    const detail::FileGoesOut goes_out(held);
     detail::Owned<char[]> buffer;
     std::uint64_t done = 0;
     bool in_kernel = !state.carrier;
@@ -105,7 +147,7 @@ WEFT_INLINE Coro<std::uint64_t> send_file(Stream& stream, int file, std::uint64_
         const std::size_t wanted = std::min(piece, most_at_once);
         const std::size_t got = co_await io::read_at(file, MutableBuffer(buffer.get(), wanted), at);
         if (got == 0) break;
-        co_await stream.write(ConstBuffer(buffer.get(), got));
+        co_await detail::FilePieceWrite(state, ConstBuffer(buffer.get(), got));
         done += got;
     }
     co_return done;

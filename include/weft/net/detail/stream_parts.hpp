@@ -102,6 +102,7 @@ public:
 }
 
 [[gnu::noinline]] WEFT_INLINE bool PartsWrite::await_suspend(std::coroutine_handle<> handle) {
+    stream_->refuse_write_into_file();
     if (is_call()) {
         Carrier& carrier = *stream_->carrier;
         call_ = &carrier.begin_write(carrier.calls.write(carrier, parts_, end_, stream_->written));

@@ -174,6 +174,12 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
             throw_second_reader();
     }
     [[noreturn, gnu::cold]] static void throw_second_reader();
+    /// A file goes out in many calls, and what others write would stand in the middle of it.
+    void refuse_write_into_file() const {
+        if (sends_file) [[unlikely]]
+            throw_write_into_file();
+    }
+    [[noreturn, gnu::cold]] static void throw_write_into_file();
 
     /// An abort ends the connection before it ends who waits: the end that they see is not the
     /// peer's.
@@ -197,6 +203,7 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     bool drained = false;  // the last receive took all there was
     // A socket that is not read in chunks: each read is an operation of its own.
     bool reads_plainly = true;
+    bool sends_file = false;  // a `send_file` has begun and has not ended
 };
 
 /// At least one byte of it, as Transport::write_some; of any stream.
@@ -228,6 +235,9 @@ void reset_connection(int socket) noexcept;
 }
 [[gnu::cold]] WEFT_INLINE void StreamState::throw_second_reader() {
     throw_runtime_error("weft: two tasks read from one stream");
+}
+[[gnu::cold]] WEFT_INLINE void StreamState::throw_write_into_file() {
+    throw_runtime_error("weft: a write to a stream on which send_file is not over");
 }
 [[gnu::cold, gnu::noinline]] WEFT_INLINE std::string StreamState::read_text() const {
     return carrier ? concat({"read ", carrier->transport->name()}) : fd_text("recv", fd.get());
@@ -316,6 +326,7 @@ private:
 
 WEFT_INLINE Coro<std::size_t> write_once(Ref<StreamState> stream, ConstBuffer from) {
     if (from.size() == 0) co_return 0;
+    stream->refuse_write_into_file();
     if (stream->carrier)
         co_return co_await stream->carrier->calls.write_some(*stream->carrier, from,
                                                              stream->written);
@@ -325,6 +336,7 @@ WEFT_INLINE Coro<std::size_t> write_once(Ref<StreamState> stream, ConstBuffer fr
 }
 
 WEFT_INLINE Coro<void> end_writing(Ref<StreamState> stream) {
+    stream->refuse_write_into_file();
     if (stream->carrier) {
         co_await stream->carrier->calls.end_writing(*stream->carrier);
     } else {

@@ -33,7 +33,7 @@ public:
     }
     bool await_ready() const noexcept { return left_ == 0; }
     bool await_suspend(std::coroutine_handle<> handle) {
-        if (fd < 0) [[unlikely]]
+        if (fd < 0 || stream_->sends_file) [[unlikely]]
             return begin_call(handle);
         if (OperationWait::await_suspend(handle)) return true;
         while (continues()) {
@@ -106,6 +106,7 @@ private:
 #if WEFT_BODIES
 /// What is no socket has no number; nor has a socket that was closed.
 [[gnu::noinline]] WEFT_INLINE bool StreamWrite::begin_call(std::coroutine_handle<> handle) {
+    stream_->refuse_write_into_file();
     if (!is_call()) return OperationWait::await_suspend(handle);
     Carrier& carrier = *stream_->carrier;
     address = &carrier.begin_write(
