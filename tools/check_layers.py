@@ -41,7 +41,7 @@ BELOW_ALL = {"fwd"}
 ADAPTERS = {"http", "redis", "postgres", "mysql", "sqlite", "sql", "curl", "adapters"}  # on libraries that not everybody has
 NOT_IN_WEFT = {"testing", "fs", "process"} | ADAPTERS
 # Public headers that need a library which not everybody has, or cost much to include: no umbrella includes them.
-APART = re.compile(r"net/tls|deadline/std_stop_token")
+APART = re.compile(r"net/tls|http/tls|deadline/std_stop_token")
 
 # System headers that one place alone may include.
 ONLY_IN = {

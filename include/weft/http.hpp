@@ -5,6 +5,7 @@
 
 #include "http/body.hpp"
 #include "http/body_reader.hpp"
+#include "http/files.hpp"
 #include "http/headers.hpp"
 #include "http/http_error.hpp"
 #include "http/protocol_error.hpp"
@@ -13,6 +14,7 @@
 #include "http/router.hpp"
 #include "http/server.hpp"
 #include "http/server_options.hpp"
+#include "http/server_sent_events.hpp"
 #include "http/status.hpp"
 #include "http/websocket.hpp"
 #include "http/websocket_error.hpp"

@@ -60,6 +60,8 @@ protected:
     Coro<void> finish();
     /// Bytes are about to be written: whoever watches over slow peers counts anew.
     virtual void progress() noexcept {}
+    /// They are.
+    virtual void written() noexcept {}
 
 private:
     /// Of what is written; says what is to be done with `size` more bytes.
@@ -206,6 +208,7 @@ WEFT_INLINE Coro<void> BodyWriter::send_head() {
     progress();
     co_await stream_->write(*head_);
     head_->clear();
+    written();
 }
 
 WEFT_INLINE Coro<void> BodyWriter::write(ConstBuffer data) {
@@ -227,6 +230,7 @@ WEFT_INLINE Coro<void> BodyWriter::write(ConstBuffer data) {
         from += size;
         left -= size;
     }
+    written();
 }
 
 WEFT_INLINE Coro<void> BodyWriter::send_file(int file, std::uint64_t offset, std::uint64_t size) {
@@ -244,6 +248,7 @@ WEFT_INLINE Coro<void> BodyWriter::send_file(int file, std::uint64_t offset, std
         offset += sent;
         size -= sent;
     }
+    written();
 }
 
 WEFT_INLINE Coro<void> BodyWriter::finish() {

@@ -91,6 +91,8 @@ private:
             connection_.begun_ = true;
             connection_.set_limit(Phase::writing, connection_.app_->options.write_timeout);
         }
+        // (A stream of events may be silent for long.)
+        void written() noexcept override { connection_.set_limit(Phase::writing, Duration(0)); }
         Connection& connection_;
     };
 
@@ -112,6 +114,7 @@ private:
     bool keeps_alive(const Response& response) const noexcept;
     void append_head(const Response& response, bool keep_alive);
     Response failed() const;
+    void report_failure() const;
 
     App* app_;
     Stream stream_;

@@ -8,6 +8,7 @@
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
 #include <poll.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -97,6 +98,17 @@ inline Coro<bool> Connection::answer(Response response, bool keep_alive) {
     co_return keep_alive;
 }
 
+struct AbortUnlessDone {
+    explicit AbortUnlessDone(Stream& of) noexcept : stream(of) {}
+    AbortUnlessDone(const AbortUnlessDone&) = delete;
+    AbortUnlessDone& operator=(const AbortUnlessDone&) = delete;
+    ~AbortUnlessDone() {
+        if (!done) stream.abort();
+    }
+    Stream& stream;
+    bool done = false;
+};
+
 inline Coro<bool> Connection::answer_streamed(Response response, bool keep_alive) {
     const int status = response.status;
     const std::optional<std::uint64_t> length = response.body.length();
@@ -122,8 +134,20 @@ inline Coro<bool> Connection::answer_streamed(Response response, bool keep_alive
     out_.append("\r\n");
     if (request_.head_.method == "HEAD") framing = Writer::Framing::nothing;
     Writer writer(*this, framing, length.value_or(0));
-    if (framing != Writer::Framing::nothing) co_await response.body.write_to(writer);
-    co_await writer.end();
+    // (Whatever ends it before its end: a close in order would make it look whole.)
+    AbortUnlessDone cut(stream_);
+    try {
+        if (framing != Writer::Framing::nothing) co_await response.body.write_to(writer);
+        co_await writer.end();
+    } catch (const std::system_error& error) {
+        const int code = error.code().value();
+        if (code != EPIPE && code != ECONNRESET && code != ETIMEDOUT) report_failure();
+        throw;
+    } catch (const std::exception&) {
+        report_failure();
+        co_return false;
+    }
+    cut.done = true;
     co_return keep_alive;
 }
 
@@ -156,6 +180,13 @@ inline Coro<void> Connection::linger() {
 
 // --- serving -------------------------------------------------------------------------------------
 
+/// In a catch block.
+inline void Connection::report_failure() const {
+    const std::string line =
+        weft::detail::concat({"weft: HTTP: ", request_.method(), " ", request_.target()});
+    app_->report(line, std::current_exception());
+}
+
 /// In a catch block: what a handler's exception is answered with.
 inline Response Connection::failed() const {
     const auto plain = [](int status, std::string text) {
@@ -170,9 +201,7 @@ inline Response Connection::failed() const {
         response.headers.add("Connection", "close");
         return response;
     } catch (...) {
-        const std::string line =
-            weft::detail::concat({"weft: HTTP: ", request_.method(), " ", request_.target()});
-        app_->report(line, std::current_exception());
+        report_failure();
         return plain(500, std::string(reason_of(500)));
     }
 }
@@ -229,7 +258,7 @@ inline Coro<bool> Connection::answer_request() {
     if (complete && keep) co_return true;
     const bool skipped = keep && co_await skip_body();
     if (skipped) co_return true;
-    if (!complete || reader_.has_rest()) co_await linger();
+    if (!stream_.is_closed() && (!complete || reader_.has_rest())) co_await linger();
     co_return false;
 }
 
