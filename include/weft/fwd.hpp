@@ -213,4 +213,20 @@ struct PoolOptions;
 template <class Job>
 class WorkerPool;
 
+// http
+namespace http {
+class Client;
+class ClientResponse;
+class Headers;
+class Url;
+class WebSocket;
+class WebSocketWriter;
+struct ClientOptions;
+struct ClientRequest;
+struct ConnectWebSocketOptions;
+struct WebSocketFragment;
+struct WebSocketMessage;
+struct WebSocketOptions;
+}  // namespace http
+
 }  // namespace weft

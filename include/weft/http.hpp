@@ -5,6 +5,9 @@
 
 #include "http/body.hpp"
 #include "http/body_reader.hpp"
+#include "http/client.hpp"
+#include "http/client_options.hpp"
+#include "http/connect_websocket.hpp"
 #include "http/files.hpp"
 #include "http/headers.hpp"
 #include "http/http_error.hpp"
@@ -16,6 +19,7 @@
 #include "http/server_options.hpp"
 #include "http/server_sent_events.hpp"
 #include "http/status.hpp"
+#include "http/url.hpp"
 #include "http/websocket.hpp"
 #include "http/websocket_error.hpp"
 #include "http/websocket_options.hpp"

@@ -8,6 +8,11 @@
 #include "websocket_state.hpp"
 
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
 #include <exception>
 #include <string>
 #include <system_error>
@@ -25,9 +30,23 @@ namespace weft::http::detail {
 Coro<void> read_frames(weft::detail::Ref<WebSocketState> ws, std::string ahead);
 
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
+/// Reading has ended although the peer has not closed: our server stops, and has told its handlers
+/// so (shutdown(2) with SHUT_RD). Of a Unix socket one cannot tell that from a peer that has ended
+/// its half alone.
+[[gnu::cold, gnu::noinline]] inline bool is_server_stopping(const WebSocketState& ws) noexcept {
+    if (ws.role != WebSocketRole::server || ws.stream.is_closed()) return false;
+    const int socket = ws.stream.fd();
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+        return info.tcpi_state == TCP_ESTABLISHED;
+    pollfd now{socket, POLLIN, 0};
+    return socket >= 0 && ::poll(&now, 1, 0) >= 0 && !(now.revents & (POLLHUP | POLLERR));
+}
+
 /// The connection has come to its end without a close frame.
 [[gnu::cold, gnu::noinline]] inline void input_was_cut(WebSocketState& ws) {
-    if (ws.is_stopping && ws.is_stopping() && !ws.close_sent) {
+    if (!ws.close_sent && is_server_stopping(ws)) {
         ws.code = WebSocketCode::going_away;
         ws.begin_close(WebSocketCode::going_away, std::string_view());
         return;

@@ -9,7 +9,6 @@
 #include <string_view>
 #include <utility>
 
-#include "../../base/callback.hpp"
 #include "../../base/clock.hpp"
 #include "../../base/config.hpp"
 #include "../../base/error.hpp"
@@ -97,8 +96,6 @@ struct WebSocketState : weft::detail::Counted<WebSocketState> {
     WebSocketOptions options;
     std::string name;
     std::string subprotocol;
-    /// Its server stops: an end that the peer has not made is 1001.
-    weft::detail::Callback<bool()> is_stopping;
 
     std::string out;         // waits to be written
     std::string on_its_way;  // is being written
