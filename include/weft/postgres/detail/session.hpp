@@ -386,7 +386,7 @@ inline bool Session::looks_alive() noexcept {
     for (int looks = 0; looks < 4 && is_open(); ++looks) {
         char byte;
         const ssize_t got = ::recv(::PQsocket(conn()), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK;
+        if (got < 0) return errno == EAGAIN;
         if (got == 0 || !::PQconsumeInput(conn())) return false;
         (void)::PQisBusy(conn());
         if (::PQstatus(conn()) == CONNECTION_BAD) return false;
