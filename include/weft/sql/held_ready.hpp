@@ -36,6 +36,8 @@ public:
         return Held::no;
     }
     bool await_cancelled() const noexcept { return result == -ECANCELED && asked_; }
+    /// Those that hold, after `Held::no`.
+    short events() const noexcept { return static_cast<short>(result); }
 };
 
 /// Before the first byte is sent: a request that is pending strikes here.

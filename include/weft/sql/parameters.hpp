@@ -110,6 +110,7 @@ public:
     std::size_t size() const noexcept { return list_.size(); }
     bool empty() const noexcept { return list_.empty(); }
     const Parameter& operator[](std::size_t index) const noexcept { return list_[index]; }
+    Parameter& operator[](std::size_t index) noexcept { return list_[index]; }
     /// Of a text or of bytes; a zero follows.
     std::string_view text(const Parameter& of) const noexcept {
         return {memory_.data() + of.offset, of.size};
