@@ -196,13 +196,17 @@ Coro<void> other_ways() {
         REQUIRE(kind.count() == 0);
     }
 }
+// (Each kind costs seconds to compile: what a kind that wins takes is seen where it wins against
+// itself.)
 template <class... Kind>
 Coro<void> each_against_a_queue() {
     for (const When when : {When::before, When::together}) {
         (co_await both_granted<OfQueue, Kind>(when), ...);
-        (co_await both_granted<Kind, OfQueue>(when), ...);
         (co_await both_granted<Kind, Kind>(when), ...);
     }
+}
+template <class... Kind>
+Coro<void> each_in_other_ways() {
     (co_await other_ways<Kind>(), ...);
 }
 
@@ -210,12 +214,16 @@ Coro<void> each_against_a_queue() {
 
 WEFT_TEST_CASE("a loser of the same turn gives back an item", "[race]") {
     co_await each_against_a_queue<OfQueue, OfLifo, OfPriority, OfChannel, OfOneshot>();
+    co_await each_in_other_ways<OfQueue, OfChannel, OfOneshot>();
 }
 WEFT_TEST_CASE("a loser of the same turn gives back a permit or a lock", "[race]") {
     co_await each_against_a_queue<OfSemaphore, OfBounded, OfLimiter, OfLock, OfReaders, OfWriter>();
+    // The bounded semaphore's awaiter is the semaphore's, the reader's is the writer's.
+    co_await each_in_other_ways<OfSemaphore, OfLimiter, OfLock, OfWriter>();
 }
 WEFT_TEST_CASE("a loser of the same turn leaves news to whoever looks next", "[race]") {
     co_await each_against_a_queue<OfNotify, OfWatch, OfBroadcast>();
+    co_await each_in_other_ways<OfNotify, OfWatch, OfBroadcast>();
 }
 
 WEFT_TEST_CASE("a loser of the same turn gives back the tokens of a rate limiter", "[race]") {
