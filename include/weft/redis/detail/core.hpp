@@ -63,6 +63,14 @@ private:
     };
     enum class State : unsigned char { down, connecting, up, closed };
 
+    struct EndAtLast {
+        ~EndAtLast() { core.end("the client was closed"); }
+        Core& core;
+    };
+
+    bool is_on(std::uint32_t connection) const noexcept {
+        return connection_ == connection && state_ == State::up;
+    }
     void pump();
     void begin_to_read();
     void gather(std::string& bytes);

@@ -124,11 +124,7 @@ WEFT_INLINE bool Core::anybody_waits() noexcept {
 
 [[gnu::cold]] WEFT_INLINE Coro<void> Core::close(Ref<Core> core) {
     core->is_closing_ = true;
-    struct End {
-        ~End() { core.end("the client was closed"); }
-        Core& core;
-    };
-    const End at_the_end{*core};
+    const EndAtLast at_last{*core};
     while (!core->is_quiet() && !core->is_closed()) {
         core->quiet_.clear();
         co_await core->quiet_.wait();
@@ -213,27 +209,26 @@ WEFT_INLINE void Core::gather(std::string& bytes) {
 WEFT_INLINE Coro<void> Core::write(Ref<Core> core) {
     const std::uint32_t mine = core->connection_;
     std::string bytes = std::move(core->spare_);
-    const auto is_mine = [&] { return core->connection_ == mine && core->state_ == State::up; };
     std::string why;
     try {
-        while (is_mine() && (!core->unsent_.empty() || core->owed_replies_ > 0)) {
+        while (core->is_on(mine) && (!core->unsent_.empty() || core->owed_replies_ > 0)) {
             core->gather(bytes);
             if (!core->reads_) core->begin_to_read();
             co_await core->stream_->write(bytes);
         }
-        if (is_mine()) {
+        if (core->is_on(mine)) {
             core->writes_ = false;
             core->spare_ = std::move(bytes);
         }
         co_return;
     } catch (const CancelledError&) {
         // How much the server has got nobody knows.
-        if (is_mine()) core->broke("the write was cancelled");
+        if (core->is_on(mine)) core->broke("the write was cancelled");
         throw;
     } catch (const std::exception& error) {
         why = error.what();
     }
-    if (is_mine()) core->broke(std::move(why));
+    if (core->is_on(mine)) core->broke(std::move(why));
 }
 
 WEFT_INLINE void Core::begin_to_read() {
@@ -243,10 +238,9 @@ WEFT_INLINE void Core::begin_to_read() {
 
 WEFT_INLINE Coro<void> Core::read(Ref<Core> core) {
     const std::uint32_t mine = core->connection_;
-    const auto is_mine = [&] { return core->connection_ == mine && core->state_ == State::up; };
     std::string why;
     bool was_cancelled = false;
-    while (is_mine()) {
+    while (core->is_on(mine)) {
         // The run ends: it reads on for those that wait, in a clean-up perhaps, and for no others.
         if (was_cancelled && !core->anybody_waits()) {
             core->reads_ = false;
@@ -255,7 +249,7 @@ WEFT_INLINE Coro<void> Core::read(Ref<Core> core) {
         }
         try {
             const Chunk chunk = co_await core->stream_->read_chunk();
-            if (!is_mine()) co_return;
+            if (!core->is_on(mine)) co_return;
             if (chunk.empty()) {
                 core->broke("the server has closed the connection");
                 co_return;
@@ -268,7 +262,7 @@ WEFT_INLINE Coro<void> Core::read(Ref<Core> core) {
             break;
         }
     }
-    if (is_mine()) core->broke(std::move(why));
+    if (core->is_on(mine)) core->broke(std::move(why));
 }
 
 WEFT_INLINE void Core::deliver(std::string_view bytes) {
