@@ -22,7 +22,7 @@ struct ParserState;
 
 /// Takes one message after the other out of bytes as they come. What RFC 9112 lets a recipient
 /// repair or ignore, and what messages have been smuggled with for that reason, is refused
-/// (docs/decisions/0030).
+/// (docs/decisions/0031).
 class Parser {
 public:
     explicit Parser(MessageType type, const ParserLimits& limits = {});
