@@ -221,6 +221,7 @@ class Headers;
 class Url;
 class WebSocket;
 class WebSocketWriter;
+struct AcceptWebSocketOptions;
 struct ClientOptions;
 struct ClientRequest;
 struct ConnectWebSocketOptions;

@@ -3,6 +3,7 @@
 // header of weft knows this room.
 #pragma once
 
+#include "http/accept_websocket.hpp"
 #include "http/body.hpp"
 #include "http/body_reader.hpp"
 #include "http/client.hpp"

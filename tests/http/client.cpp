@@ -94,7 +94,7 @@ WEFT_TEST_CASE("requests go out as they should, and connections are used again")
     CHECK(two_text == "two");
     const std::string again = co_await two.text();
     CHECK(again.empty());
-    const ClientResponse three = co_await client.del(server.url("/d"));
+    const ClientResponse three = co_await client.remove(server.url("/d"));
     CHECK(three.status() == 204);
     const ClientResponse four = co_await client.head(server.url("/h"));
     CHECK(four.headers().value("content-length") == "1000");

@@ -9,7 +9,10 @@
 #include <string>
 #include <utility>
 
+#include <weft/http/accept_websocket.hpp>
 #include <weft/http/connect_websocket.hpp>
+#include <weft/http/router.hpp>
+#include <weft/http/server.hpp>
 #include <weft/process/process.hpp>
 #include <weft/process/run_process.hpp>
 #include <weft/task/run.hpp>
@@ -107,6 +110,65 @@ TEST_CASE("a client and Python's websockets as the server understand each other"
         co_await other.close(1001, "enough");
         CHECK(other.close_code() == 1001);
         co_await python.close();
+    });
+}
+
+constexpr char python_client[] = R"(
+import asyncio, sys, websockets
+async def main():
+    async with websockets.connect(sys.argv[1], max_size=None, subprotocols=["b", "a"]) as socket:
+        assert socket.subprotocol == "a", socket.subprotocol
+        for size in 0, 1, 125, 126, 65535, 65536, 1000000:
+            for message in "t" * size, b"\xfe" * size:
+                await socket.send(message)
+                assert await socket.recv() == message, size
+        await socket.send(iter(["frag", "men", "ts"]))
+        assert await socket.recv() == "fragments"
+        await (await socket.ping())
+        await asyncio.gather(*(socket.send(str(number)) for number in range(100)))
+        for number in range(100):
+            assert await socket.recv() == str(number)
+        await socket.close(4321, "as you like")
+        assert socket.close_code == 4321, socket.close_code
+    try:
+        async with websockets.connect(sys.argv[1]) as socket:
+            await socket.send("x" * 2000001)
+            await socket.recv()
+    except websockets.ConnectionClosedError as error:
+        assert error.code == 1009, error
+    print("understood")
+asyncio.run(main())
+)";
+
+Coro<void> echo(WebSocket& socket) {
+    while (auto message = co_await socket.recv()) {
+        if (message->is_text) {
+            co_await socket.send(message->data);
+        } else {
+            co_await socket.send_binary(message->data);
+        }
+    }
+}
+Coro<weft::http::Response> at_root(weft::http::Request& request) {
+    weft::http::AcceptWebSocketOptions options;
+    options.subprotocols.push_back("a");
+    options.max_message = 2'000'000;
+    co_return weft::http::accept_websocket(request, &echo, options);
+}
+
+TEST_CASE("a server and Python's websockets as the client understand each other") {
+    weft::run([]() -> Coro<void> {
+        const std::string program = co_await python_with_websockets();
+        if (program.empty()) co_return;
+        weft::http::Router router;
+        router.get("/", &at_root);
+        weft::http::Server server =
+            co_await weft::http::start_server(std::move(router), "127.0.0.1", 0);
+        const std::string url = "ws://127.0.0.1:" + std::to_string(server.port()) + "/";
+        const auto python =
+            co_await weft::run_process(weft::Command(program, "-c", python_client, url));
+        CHECK(python.out == "understood\n");
+        co_await server.shutdown();
     });
 }
 

@@ -134,8 +134,8 @@ public:
     Coro<ClientResponse> head(std::string url, Headers headers = {});
     Coro<ClientResponse> post(std::string url, Body body, Headers headers = {});
     Coro<ClientResponse> put(std::string url, Body body, Headers headers = {});
-    /// (`delete` is a word of C++'s.)
-    Coro<ClientResponse> del(std::string url, Headers headers = {});
+    /// DELETE, which C++ has taken.
+    Coro<ClientResponse> remove(std::string url, Headers headers = {});
 
     /// No more requests; waits until the responses that are being read have given their connections
     /// back. Idempotent.
@@ -202,7 +202,7 @@ WEFT_INLINE Coro<ClientResponse> Client::post(std::string url, Body body, Header
 WEFT_INLINE Coro<ClientResponse> Client::put(std::string url, Body body, Headers headers) {
     return send("PUT", std::move(url), std::move(body), std::move(headers));
 }
-WEFT_INLINE Coro<ClientResponse> Client::del(std::string url, Headers headers) {
+WEFT_INLINE Coro<ClientResponse> Client::remove(std::string url, Headers headers) {
     return send("DELETE", std::move(url), Body(), std::move(headers));
 }
 WEFT_INLINE Coro<void> Client::close() { return detail::close_client(state_); }
