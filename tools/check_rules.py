@@ -93,7 +93,7 @@ def directives_have_lines_of_their_own(name, lines):
 def tests_have_a_namespace_of_their_own(name, lines):
     """Files of tests are compiled together, so what they define must not meet."""
     path = pathlib.PurePath(name)
-    if not re.fullmatch(r"tests/(?!support|compile_fail|consumer|peers)\w+/\w+\.cpp", name):
+    if not re.fullmatch(r"tests/(?!support|compile_fail|consumer|peers|fuzz)\w+/\w+\.cpp", name):
         return
     program = next((line for line in lines[:10] if line.startswith("// program: ")), "")
     if program.startswith("// program: own"):
