@@ -63,9 +63,12 @@ public:
     void set_after(Duration delay) {
         if (!EventLoop::accepts(loop_))
             throw_runtime_error("weft: Alarm: the event loop is closed");
-        cancel();
-        loop_->arm(*this, deadline_after(loop_->read_clock(), to_nanoseconds(delay)));
-        add_ref();
+        const Nanoseconds when = deadline_after(loop_->read_clock(), to_nanoseconds(delay));
+        // (The heap has room for one that leaves it and comes again.)
+        const bool is_held = armed();
+        if (is_held) loop_->disarm(*this);
+        loop_->arm(*this, when);
+        if (!is_held) add_ref();
         is_set_ = true;
     }
     void cancel() noexcept {

@@ -73,7 +73,7 @@ struct Request {
                     std::optional<std::uint64_t> size = std::nullopt) {
         return upload(FromGenerator(std::move(pieces)), size);
     }
-    /// Called with news of the transfer, about once a second and at its end, inside of libcurl: it
+    /// Called with news of the transfer, often, and with the same ones again, inside of libcurl: it
     /// must not use the client. What it throws ends the transfer.
     template <class F>
     Request& on_progress(F&& fn) {
