@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Ten thousand races of completion against cancel for each kind: no byte lost, nothing leaked.
+#include <weft/net/datagram.hpp>
 #include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
@@ -252,6 +253,80 @@ WEFT_TEST_CASE("file writes that race cancels happened or did not", "[storm]") {
     CHECK(content == expected);
     CHECK(tally.failed == 0);
     CHECK(tally.completed + tally.cancelled == rounds);
+}
+
+namespace {
+
+/// Numbers are sent and received by tasks that are cancelled now and then. What a send that ended
+/// well has sent is received once, and what a cancelled one would have sent is not.
+weft::Coro<void> datagrams_against_cancel(weft::Datagram& from, weft::Datagram& to,
+                                          bool senders_wait) {
+    using weft::Datagram;
+    Dice dice;
+    Tally sends;
+    Tally receives;
+    std::vector<int> expected;
+    std::vector<int> got;
+    auto send = [](Datagram& out, int number) -> weft::Coro<void> {
+        co_await out.send(weft::ConstBuffer(&number, sizeof number));
+    };
+    auto receive = [](Datagram& in) -> weft::Coro<int> {
+        int number = -1;
+        const weft::ReceivedDatagram received =
+            co_await in.receive_from(weft::MutableBuffer(&number, sizeof number));
+        co_return received.size == sizeof number ? number : -1;
+    };
+    weft::Task<int> reader = create_task(receive, std::ref(to));
+    for (int round = 0; round < rounds; ++round) {
+        weft::Task<void> sending = create_task(send, std::ref(from), round);
+        // (For a while nobody receives: Unix sockets make their senders wait then.)
+        const bool reads = round % 64 > 24;
+        co_await turns(dice.below(3));
+        if (reads && dice.below(2) == 0) reader.cancel();
+        co_await turns(dice.below(2));
+        sending.cancel();
+        const End end = co_await ending(sending);
+        sends.count(end);
+        if (end == End::value) expected.push_back(round);
+        while (reads && (reader.done() || expected.size() > got.size() + 8)) {
+            const End last = co_await ending(reader);
+            receives.count(last);
+            if (last == End::value) got.push_back(reader.result());
+            reader = create_task(receive, std::ref(to));
+            co_await turns(2);
+        }
+    }
+    while (got.size() < expected.size()) {
+        const End last = co_await ending(reader);
+        if (last == End::value) got.push_back(reader.result());
+        reader = create_task(receive, std::ref(to));
+    }
+    co_await turns(3);
+    CHECK_FALSE(reader.done());
+    reader.cancel();
+    co_await reader.wait();
+    CHECK((got == expected));
+    CHECK(sends.failed + receives.failed == 0);
+    CHECK((senders_wait ? sends.both() : sends.completed > 0));
+    CHECK(receives.both());
+}
+
+}  // namespace
+
+WEFT_TEST_CASE("UDP datagrams that race cancels are received once and in order, or were not sent",
+               "[storm]") {
+    weft::Datagram to = weft::Datagram::bind(Address::ip("127.0.0.1", 0));
+    weft::Datagram from = weft::Datagram::connect(to.local_address());
+    co_await datagrams_against_cancel(from, to, false);
+}
+
+WEFT_TEST_CASE("Unix datagrams that race cancels are received once and in order, or were not sent",
+               "[storm]") {
+    auto [from, to] = weft::Datagram::pair();
+    // So that a few fill it.
+    const int small = 4096;
+    checked(::setsockopt(from.fd(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small), "setsockopt");
+    co_await datagrams_against_cancel(from, to, true);
 }
 
 }  // namespace storm_test

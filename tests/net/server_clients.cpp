@@ -6,7 +6,6 @@
 #include <weft/task/run.hpp>
 #include <weft/testing/catch.hpp>
 
-#include <malloc.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -21,6 +20,7 @@
 
 #include "../support/awaiting.hpp"
 #include "../support/descriptors.hpp"
+#include "../support/heap.hpp"
 #include "../support/interleave.hpp"
 #include "../support/stream_pairs.hpp"
 
@@ -29,8 +29,10 @@ namespace server_clients_test {
 namespace {
 
 using namespace std::chrono_literals;
+using support::bytes_in_use;
 using support::connected_to;
 using support::Fd;
+using support::has_sanitizer;
 using support::stream_pair;
 using support::StreamPair;
 using support::turns;
@@ -38,15 +40,6 @@ using weft::Coro;
 using weft::EventLoop;
 using weft::Server;
 using weft::Stream;
-
-#if defined(__SANITIZE_THREAD__)
-constexpr bool has_sanitizer = true;
-#else
-constexpr bool has_sanitizer = WEFT_ASAN != 0;
-#endif
-
-/// Of the heap, by everybody. (Sanitizers have a heap of their own.)
-std::size_t bytes_in_use() { return ::mallinfo2().uordblks; }
 
 Coro<void> echo_lines(Stream client) {
     for (;;) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include <weft/testing/catch.hpp>
+#include <weft/testing/step_kill.hpp>
 
 #include <cerrno>
 #include <chrono>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -112,6 +114,34 @@ WEFT_TEST_CASE("where an end cannot be told it is that of both directions") {
     const CopiedBytes copied = co_await copying;
     CHECK(typed == "typed");
     CHECK(copied.there == 5);
+}
+
+Coro<void> ask_through(Stream& client) {
+    co_await write_and_end(client, "question");
+    const std::string answer = co_await read_all(client);
+    if (answer != "the answer") throw std::runtime_error("the answer is wrong");
+}
+Coro<void> answer_through(Stream& server) {
+    (void)co_await read_all(server);
+    co_await write_and_end(server, "the answer");
+}
+
+TEST_CASE("a proxy whose task is cancelled, or whose loop goes, at any step leaves nothing open") {
+    for (int kind = 0; kind < 2; ++kind) {
+        const auto scenario = [kind]() -> Coro<void> {
+            StreamPair client = pair_of(kind);
+            StreamPair server = pair_of(kind);
+            auto asking = ask_through(client.near);
+            auto answering = answer_through(server.far);
+            auto copying = weft::copy_bidirectional(client.far, server.near);
+            auto all = weft::all(std::move(asking), std::move(answering), std::move(copying));
+            co_await all;
+        };
+        const weft::testing::DescriptorCensus before;
+        weft::testing::kill_at_every_step(scenario);
+        weft::testing::cancel_at_every_step(scenario, [](const weft::Task<void>&) {});
+        CHECK(before.leaked() == "");
+    }
 }
 
 }  // namespace

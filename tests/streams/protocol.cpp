@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <weft/testing/catch.hpp>
+#include <weft/testing/step_kill.hpp>
 
 #include <cerrno>
 #include <chrono>
@@ -154,6 +155,28 @@ WEFT_TEST_CASE("create_connection and create_server: a protocol at each end") {
     CHECK(client.log == "made data:hello eof lost");
     server.close();
     co_await server.wait_closed();
+}
+
+Coro<void> talk_to_protocol(Stream stream) {
+    co_await stream.write("one");
+    (void)co_await stream.read_exactly(3);
+    co_await stream.write_eof();
+    (void)co_await stream.read_all(10);
+}
+
+TEST_CASE("a protocol that runs may be cancelled, or lose its loop, at every step") {
+    const auto scenario = []() -> Coro<void> {
+        StreamPair pair = weft::memory_stream();
+        Recorder recorder;
+        auto running = weft::run_protocol(std::move(pair.near), recorder);
+        auto talking = talk_to_protocol(std::move(pair.far));
+        auto both = weft::all(std::move(running), std::move(talking));
+        co_await both;
+    };
+    const weft::testing::DescriptorCensus before;
+    weft::testing::kill_at_every_step(scenario);
+    weft::testing::cancel_at_every_step(scenario, [](const weft::Task<void>&) {});
+    CHECK(before.leaked() == "");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <weft/testing/catch.hpp>
+#include <weft/testing/step_kill.hpp>
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -120,6 +121,29 @@ WEFT_TEST_CASE("nobody writes into the middle of a file: who tries is told, and 
         const std::string got = co_await reading;
         const bool is_whole = got == text + "end";
         CHECK(is_whole);
+    }
+}
+
+Coro<void> send_and_end(Stream& to, int file) {
+    (void)co_await weft::send_file(to, file);
+    co_await to.write_eof();
+}
+
+TEST_CASE("a file that goes out may be cancelled, or lose its loop, at every step") {
+    const std::string text(700'000, 'x');
+    const Fd file = file_of(text);
+    for (int kind = 0; kind < 3; ++kind) {
+        const auto scenario = [&text, &file, kind]() -> Coro<void> {
+            StreamPair pair = pair_of(kind);
+            auto sending = send_and_end(pair.near, file.get());
+            auto reading = read_count(pair.far, text.size());
+            auto both = weft::all(std::move(sending), std::move(reading));
+            co_await both;
+        };
+        const weft::testing::DescriptorCensus before;
+        weft::testing::kill_at_every_step(scenario);
+        weft::testing::cancel_at_every_step(scenario, [](const weft::Task<void>&) {});
+        CHECK(before.leaked() == "");
     }
 }
 

@@ -479,6 +479,37 @@ WEFT_TEST_CASE("close_clients says the end, behind what was written, and no clie
     CHECK(late_writes == 2);
 }
 
+TEST_CASE("a TLS server that ends its clients may be cancelled, or lose its loop, at every step") {
+    const auto talk = [](std::uint16_t port, bool reads) -> Coro<void> {
+        Stream stream = co_await weft::open_connection("127.0.0.1", port, client_options());
+        const std::string answer = co_await ask(stream, "hello\n");
+        if (!reads) co_return;
+        (void)co_await end_of(stream);
+    };
+    const auto end = [](weft::Server& server) -> Coro<void> {
+        while (server.connections() < 2) co_await weft::yield();
+        for (int turn = 0; turn < 12; ++turn) co_await weft::yield();
+        server.close();
+        server.close_clients();
+        co_await server.wait_closed();
+    };
+    const auto scenario = [&talk, &end]() -> Coro<void> {
+        weft::get_running_loop().set_exception_handler([](const weft::ExceptionContext&) {});
+        weft::Server server = co_await weft::start_server(&answer_lines, "127.0.0.1", 0,
+                                                          TlsOptions(server_context()));
+        auto first = talk(server.port(), true);
+        auto second = talk(server.port(), false);
+        auto ending = end(server);
+        auto all = weft::gather(weft::return_exceptions, std::move(first), std::move(second),
+                                std::move(ending));
+        co_await all;
+    };
+    const weft::testing::DescriptorCensus before;
+    weft::testing::kill_at_every_step(scenario);
+    weft::testing::cancel_at_every_step(scenario, [](const weft::Task<void>&) {});
+    CHECK(before.leaked() == "");
+}
+
 TEST_CASE("a conversation that is cancelled, or whose loop goes, at any step leaves nothing open") {
     const auto scenario = []() -> Coro<void> {
         StreamPair pair = co_await tls_pair(Transport::unix_pair);
