@@ -255,6 +255,7 @@ inline Coro<bool> Connection::answer_request() {
     const bool complete = reader_.is_complete();
     if (keep && !complete && request_.head_.expects_continue && !continued_) keep = false;
     keep = co_await answer(*std::move(response), keep);
+    if (app_->stopping && !reader_.has_rest()) keep = false;  // although it may have said otherwise
     if (complete && keep) co_return true;
     const bool skipped = keep && co_await skip_body();
     if (skipped) co_return true;
