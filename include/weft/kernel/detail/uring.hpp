@@ -16,6 +16,7 @@
 #include "attempt.hpp"
 #include "file_helper.hpp"
 #include "uring_cancels.hpp"
+#include "uring_direct.hpp"
 #include "uring_lanes.hpp"
 #include "uring_lent_buffers.hpp"
 #include "uring_pinned.hpp"
@@ -39,9 +40,10 @@ public:
             UringRing::grant(info_, true, "buffer_ring");
             if (UringRing::grant(info_, ring_.linux_6_0(), "multishot")) lent_.allow_multishot();
         }
+        if (!UringRing::grant(info_, direct_.allow(*ring_.get()), "direct")) direct_.forbid();
         info_.name = "uring";
     }
-    [[gnu::cold, gnu::noinline]] ~UringBackend() override = default;
+    [[gnu::cold, gnu::noinline]] ~UringBackend() override { direct_.end(ring_.get()); }
 
     bool start(Operation& op) noexcept override {
         // Messages whose way is free go straight into the submission queue; `start_otherwise` knows
@@ -66,6 +68,7 @@ public:
         op.backend_bits = UringLanes::bit_of(direction);
         op.state = Operation::State::in_flight;
         prepare_message(*entry, op, ring_.poll_first());
+        entry->flags = lanes->entry_flags;
         return false;
     }
 
@@ -106,7 +109,10 @@ public:
         }
         finished_.push_back(op);
     }
-    void forget(int) noexcept override {}
+    void forget(int fd) noexcept override {
+        if (UringLanes::Lanes* const lanes = lanes_.find(fd))
+            UringDirect::leave(ring_.get(), *lanes, fd);
+    }
 
     [[gnu::cold]] std::uint8_t pin(void* memory, std::size_t size) noexcept override {
         return pinned_.pin(ring_.get(), memory, size);
@@ -197,9 +203,10 @@ private:
     /// once, also the first ones of the next rows. (One call more for each message is too much for
     /// those who wait for an answer in between.) False: it is to be submitted.
     [[gnu::noinline]] bool send_at_once(Operation& op, UringLanes::Lanes& lanes) noexcept {
-        constexpr std::uint32_t most_alone = 16;
+        constexpr std::uint16_t most_alone = 16;
         if (op.expect_wait) return false;
-        lanes.at_once = lanes.sent_in == turns_ ? most_alone : lanes.at_once - 1;
+        lanes.at_once =
+            lanes.sent_in == turns_ ? most_alone : static_cast<std::uint16_t>(lanes.at_once - 1);
         ++kernel_entries_;
         const ssize_t sent = ::send(op.fd, op.address, op.length,
                                     static_cast<int>(op.flags) | MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -244,6 +251,7 @@ private:
     [[gnu::noinline]] bool put_in_line(Operation& op) noexcept {
         op.backend_bits = as_itself;
         if (is_file_call(op.code) && !ring_.has_call(op.code)) return hand_over(op);
+        if (op.code == OpCode::close) forget(op.fd);
         if (op.code == OpCode::close && helper_.count() > 0 && end_helped(op.fd)) {
             end_users(op);
             return hand_over(op, true);
@@ -443,7 +451,7 @@ private:
                 UringLanes::Lanes& lanes = lanes_.at(op);
                 assert(*lanes_.of(op) == &op);
                 lanes.of[op.backend_bits >> 3] = nullptr;
-                if (op.backend_bits == lane_out) lanes.sent_in = turns_;
+                if (op.backend_bits == lane_out) count_send(op, lanes);
                 op.more = (cqe->flags & uring_cqe_sock_nonempty) != 0;
                 op.complete(cqe->res);
             } else if (op.backend_bits == (lane_in | pooled) && cqe->res > 0 &&
@@ -454,6 +462,13 @@ private:
             }
         }
         ::io_uring_cq_advance(ring_.get(), end - first);
+    }
+
+    void count_send(const Operation& op, UringLanes::Lanes& lanes) noexcept {
+        lanes.sent_in = turns_;
+        // (A Stream's ask for the whole. Of all others nobody knows whether their close is told.)
+        if (op.flags == MSG_WAITALL && ++lanes.sends == UringDirect::worth_it) [[unlikely]]
+            direct_.enter(ring_.get(), lanes, op.fd);
     }
 
     [[gnu::noinline]] void arrived(Operation& op, int result, unsigned flags) noexcept {
@@ -648,6 +663,7 @@ private:
     LentBuffers lent_;  // before the ring, whose end it survives
     UringRing ring_;
     UringLanes lanes_;
+    UringDirect direct_;
     OperationList queued_;
     UringCancels cancels_;
     OperationList others_;    // in flight without a lane

@@ -24,9 +24,9 @@ inline constexpr unsigned uring_recv_multishot = 1U << 1;        // 6.0
 inline constexpr int uring_op_ftruncate = 55;                    // 6.9
 
 inline constexpr std::string_view uring_features[] = {
-    "single_issuer", "defer_taskrun",   "coop_taskrun",      "poll_first", "cqe_skip",
-    "ext_arg",       "registered_ring", "buffer_ring",       "multishot",  "unix_multishot",
-    "nosignal",      "file_calls",      "registered_buffers"};
+    "single_issuer", "defer_taskrun",   "coop_taskrun",       "poll_first", "cqe_skip",
+    "ext_arg",       "registered_ring", "buffer_ring",        "multishot",  "unix_multishot",
+    "nosignal",      "file_calls",      "registered_buffers", "direct"};
 
 /// Takes the first name off a list with commas.
 inline std::string_view next_name(std::string_view& list) noexcept {

@@ -43,7 +43,9 @@ public:
         Operation* of[2] = {nullptr, nullptr};  // in, out
         std::uint64_t sent_in = 0;              // the turn in which a send was completed last
         // Sends to be tried at once although they do not follow another: it has sent in a row.
-        std::uint32_t at_once = 0;
+        std::uint16_t at_once = 0;
+        std::uint16_t sends = 0;       // of a stream's, see UringDirect
+        std::uint8_t entry_flags = 0;  // IOSQE_FIXED_FILE: the ring holds it
     };
     enum : unsigned { in, out };
 
