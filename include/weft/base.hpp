@@ -3,6 +3,7 @@
 // memory behind them.
 #pragma once
 
+#include "base/broken_pipe.hpp"
 #include "base/buffer.hpp"
 #include "base/c_text.hpp"
 #include "base/callback.hpp"

@@ -45,6 +45,9 @@ public:
     /// `close` does so itself, after asking every other operation on the number to end.)
     virtual void forget(int fd) noexcept = 0;
 
+    /// Is a send on `fd` under way, or does one wait? Who sends by other means would come between.
+    virtual bool is_sending(int fd) noexcept = 0;
+
     /// Cancels every operation that stands on its own (recv_pooled), whoever it belongs to.
     virtual void end_standing() noexcept = 0;
 

@@ -28,6 +28,7 @@ public:
         if (op.state != Operation::State::idle) op.complete(-ECANCELED);
     }
     [[gnu::cold]] void forget(int) noexcept override {}
+    [[gnu::cold]] bool is_sending(int) noexcept override { return false; }
     [[gnu::cold]] void end_standing() noexcept override {}
     [[gnu::cold]] void turn(Nanoseconds) override {
         throw_runtime_error("weft: a forked child cannot go on with the event loop of its parent");

@@ -17,6 +17,7 @@
 #include <coroutine>
 #include <cstddef>
 
+#include "../base/broken_pipe.hpp"
 #include "../base/buffer.hpp"
 #include "../base/error.hpp"
 #include "../base/owned.hpp"
@@ -64,7 +65,7 @@ inline bool is_in_cache(int file, std::uint64_t offset, std::size_t size) noexce
     const bool blocks = (flags & O_NONBLOCK) == 0;
     if (blocks && ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0) return -errno;
     auto from = static_cast<off_t>(offset);
-    ssize_t sent = ::sendfile(socket, file, &from, size);
+    ssize_t sent = with_signal_held([&] { return ::sendfile(socket, file, &from, size); });
     if (sent < 0) sent = -errno;
     if (blocks) ::fcntl(socket, F_SETFL, flags);
     return sent;

@@ -102,6 +102,11 @@ public:
         forget_registration(fd);
     }
 
+    [[gnu::cold]] bool is_sending(int fd) noexcept override {
+        Descriptor* const descriptor = set_.find(fd);
+        return descriptor && has_queued(*descriptor, EPOLLOUT);
+    }
+
     [[gnu::cold]] void end_standing() noexcept override {
         set_.for_each([this](Descriptor& descriptor) {
             descriptor.waiters.for_each([this](Operation& op) {

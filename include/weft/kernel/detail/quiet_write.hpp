@@ -3,14 +3,13 @@
 #pragma once
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
 
+#include "../../base/broken_pipe.hpp"
 #include "../operation.hpp"
 
 namespace weft::detail {
@@ -33,34 +32,6 @@ inline constexpr int write_without_signal = 0x100;
     return quiet;
 }
 
-/// Before Linux 6.18: the signal is for the thread that writes, so it is held back there, and taken
-/// if it came of this write.
-[[gnu::cold, gnu::noinline]] inline ssize_t write_with_signal_held(int fd, const void* data,
-                                                                   std::size_t size) noexcept {
-    struct sigaction action {};
-    if (::sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) {
-        return ::write(fd, data, size);
-    }
-    sigset_t pending;
-    sigset_t broken_pipe;
-    sigset_t before;
-    ::sigemptyset(&broken_pipe);
-    ::sigaddset(&broken_pipe, SIGPIPE);
-    ::sigemptyset(&pending);
-    ::sigpending(&pending);
-    ::pthread_sigmask(SIG_BLOCK, &broken_pipe, &before);
-    const ssize_t written = ::write(fd, data, size);
-    const int error = errno;
-    if (written < 0 && error == EPIPE && ::sigismember(&pending, SIGPIPE) == 0) {
-        const timespec none{0, 0};
-        while (::sigtimedwait(&broken_pipe, nullptr, &none) < 0 && errno == EINTR) {
-        }
-    }
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    errno = error;
-    return written;
-}
-
 /// write(2) that never raises SIGPIPE.
 inline ssize_t write_quietly(int fd, const void* data, std::size_t size) noexcept {
     if (kernel_writes_quietly()) [[likely]] {
@@ -70,7 +41,8 @@ inline ssize_t write_quietly(int fd, const void* data, std::size_t size) noexcep
         if (written >= 0 || errno == EAGAIN || errno == EPIPE || is_interruption(errno))
             return written;
     }
-    return write_with_signal_held(fd, data, size);
+    // Before Linux 6.18.
+    return with_signal_held([&] { return ::write(fd, data, size); });
 }
 
 }  // namespace weft::detail

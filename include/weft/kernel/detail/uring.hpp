@@ -114,6 +114,11 @@ public:
             UringDirect::leave(ring_.get(), *lanes, fd);
     }
 
+    [[gnu::cold]] bool is_sending(int fd) noexcept override {
+        const UringLanes::Lanes* const lanes = lanes_.find(fd);
+        return lanes && lanes->of[UringLanes::out];
+    }
+
     [[gnu::cold]] std::uint8_t pin(void* memory, std::size_t size) noexcept override {
         return pinned_.pin(ring_.get(), memory, size);
     }

@@ -42,6 +42,12 @@ public:
     bool is_idle() const noexcept { return state == State::idle; }
     /// For one that asks again and again, and never waits.
     void look_soon() const noexcept { loop_->look_soon(); }
+    /// Nothing more is to come by itself; what is under way still does, until it is idle.
+    void pause() noexcept {
+        if (state == State::idle || pausing_) return;
+        pausing_ = true;
+        loop_->cancel(static_cast<Operation&>(*this));
+    }
     std::size_t front_size() const noexcept { return first_->size(); }
 
     Block* take() noexcept {

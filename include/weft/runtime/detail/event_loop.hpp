@@ -348,6 +348,8 @@ public:
     /// For who has operations under way that no task waits for: `what.end` is called when the loop
     /// closes, unless it was unlinked before.
     void tell_at_close(detail::EndsWithLoop& what) noexcept { end_with_us_.push_back(what); }
+    /// See Backend.
+    bool is_sending(int fd) noexcept { return backend_->is_sending(fd); }
     /// Somebody waits for an operation that is counted as a background one.
     void count_waiter() noexcept {
         special_.world = true;
