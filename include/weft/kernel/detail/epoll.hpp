@@ -237,6 +237,8 @@ private:
                 return true;
             case OpCode::read:
                 return descriptor.file.never_blocks() && !descriptor.drained;
+            case OpCode::recvmsg:
+                return descriptor.file.never_blocks() && !op.expect_wait;
             default:
                 return descriptor.file.never_blocks();
         }

@@ -139,6 +139,7 @@ inline void prepare_plain(io_uring_sqe& entry, Operation& op, std::uint16_t poll
             break;
         case OpCode::recvmsg:
             ::io_uring_prep_recvmsg(&entry, op.fd, static_cast<msghdr*>(op.address), op.flags);
+            if (op.expect_wait) entry.ioprio = poll_first;
             break;
         case OpCode::sendmsg:
             ::io_uring_prep_sendmsg(&entry, op.fd, static_cast<const msghdr*>(op.address),

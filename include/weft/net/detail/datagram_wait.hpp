@@ -36,7 +36,8 @@ struct DatagramState : Counted<DatagramState> {
     void end_waits() noexcept;
 
     Fd socket;
-    int refusal = 0;  // errno that a send has met and that belongs to an earlier datagram
+    int refusal = 0;     // errno that a send has met and that belongs to an earlier datagram
+    bool asked = false;  // something was sent to the connected peer since the last receive
     IntrusiveList<DatagramWait, DatagramState> waiting;
 };
 
@@ -71,6 +72,8 @@ public:
         : DatagramWait(OpCode::recvmsg, of, into.data(), into.size(), MSG_TRUNC) {
         message_.msg_name = from_.data();
         message_.msg_namelen = *from_.size_for_filling();
+        // (The answer takes a while: a try now would be a call for nothing.)
+        expect_wait = std::exchange(of.asked, false);
     }
     bool await_ready() noexcept {
         if (state_->refusal == 0) [[likely]]
@@ -89,6 +92,7 @@ public:
     DatagramSend(DatagramState& of, ConstBuffer data, const Address* to) noexcept
         : DatagramWait(OpCode::sendmsg, of, const_cast<void*>(data.data()), data.size(), 0) {
         on_complete = &sent;
+        of.asked = !to;
         if (!to) return;
         to_ = *to;
         message_.msg_name = to_.data();
