@@ -2,6 +2,8 @@
 // WebSocket with Python's `websockets` at the other end, on either side.
 #include <weft/testing/catch.hpp>
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -9,17 +11,21 @@
 #include <string>
 #include <utility>
 
+#include <weft/deadline/move_on_after.hpp>
+#include <weft/fs/temporary.hpp>
 #include <weft/http/accept_websocket.hpp>
 #include <weft/http/connect_websocket.hpp>
 #include <weft/http/router.hpp>
 #include <weft/http/server.hpp>
 #include <weft/process/process.hpp>
 #include <weft/process/run_process.hpp>
+#include <weft/sync/event.hpp>
 #include <weft/task/run.hpp>
 
 namespace websocket_peers_test {
 namespace {
 
+using namespace std::chrono_literals;
 using weft::Coro;
 using weft::http::ConnectWebSocketOptions;
 using weft::http::WebSocket;
@@ -169,6 +175,81 @@ TEST_CASE("a server and Python's websockets as the client understand each other"
             co_await weft::run_process(weft::Command(program, "-c", python_client, url));
         CHECK(python.out == "understood\n");
         co_await server.shutdown();
+    });
+}
+
+constexpr char page[] = R"page(<!doctype html><title>test</title><script>
+const socket = new WebSocket(location.href.replace("http", "ws") + "talk", ["one", "weft"])
+socket.binaryType = "arraybuffer"
+socket.onopen = () => socket.send("open " + socket.protocol + "|" + socket.extensions)
+socket.onmessage = event => {
+    if (typeof event.data === "string") socket.send("text " + event.data.length)
+    else socket.send(new Uint8Array(event.data).reverse())
+}
+socket.onclose = event => fetch("/closed?" + event.code + "," + event.reason + "," + event.wasClean)
+</script>)page";
+
+struct Seen {
+    std::string log;
+    weft::Event closed;
+};
+
+Coro<void> talk(WebSocket& socket, Seen& seen) {
+    const auto hear = [&socket]() -> Coro<std::string> {
+        auto message = co_await socket.recv();
+        co_return message ? message->data : std::string("(end)");
+    };
+    seen.log += co_await hear() + "\n";
+    co_await socket.send(std::string(70'000, 'x'));
+    seen.log += co_await hear() + "\n";
+    auto writer = co_await socket.start_text();
+    for (const char* part : {"\xe2\x82", "\xac and ", "more"}) co_await writer.write(part);
+    co_await writer.finish();
+    seen.log += co_await hear() + "\n";
+    co_await socket.send_binary("\x01\x02\xff");
+    seen.log += co_await hear() == "\xff\x02\x01" ? "reversed\n" : "wrong\n";
+    co_await socket.ping();
+    co_await socket.close(4000, "enough");
+}
+
+TEST_CASE("a page in a browser talks with the server") {
+    if (::access("/usr/bin/chromium", X_OK) != 0) {
+        std::printf("skipped: there is no chromium here\n");
+        return;
+    }
+    weft::run([]() -> Coro<void> {
+        Seen seen;
+        weft::http::Router router;
+        router.get("/", [](weft::http::Request&) -> Coro<weft::http::Response> {
+            co_return weft::http::Response::html(page);
+        });
+        router.get("/talk", [&seen](weft::http::Request& request) -> Coro<weft::http::Response> {
+            weft::http::AcceptWebSocketOptions options;
+            options.subprotocols.push_back("weft");
+            auto with = [&seen](WebSocket& socket) { return talk(socket, seen); };
+            co_return weft::http::accept_websocket(request, with, options);
+        });
+        router.get("/closed", [&seen](weft::http::Request& request) -> Coro<weft::http::Response> {
+            seen.log += std::string(request.query_string()) + "\n";
+            seen.closed.set();
+            co_return weft::http::Response(204);
+        });
+        weft::http::Server server =
+            co_await weft::http::start_server(std::move(router), "127.0.0.1", 0);
+        const weft::TemporaryDirectory profile = co_await weft::temporary_directory();
+        weft::ProcessOptions options;
+        options.out = options.err = weft::Stdio::null();
+        options.process_group = 0;
+        weft::Command command("/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu",
+                              "--remote-debugging-port=0", "--user-data-dir=" + profile.path(),
+                              "http://127.0.0.1:" + std::to_string(server.port()) + "/");
+        weft::Process chromium = co_await weft::create_subprocess_exec(std::move(command), options);
+        const bool has_closed = co_await weft::move_on_after(60s, seen.closed.wait());
+        chromium.kill();
+        co_await chromium.wait();
+        CHECK(has_closed);
+        CHECK(seen.log == "open weft|\ntext 70000\ntext 10\nreversed\n4000,enough,true\n");
+        co_await server.shutdown(0s);
     });
 }
 
