@@ -165,6 +165,18 @@ WEFT_TEST_CASE(
     }
 }
 
+WEFT_TEST_CASE("a half knows who is at the other end") {
+    StreamPair pair = pair_of(1);
+    const weft::Address near = pair.near.local_address();
+    const weft::Address far = pair.near.peer_address();
+    const weft::StreamHalves halves = weft::split(std::move(pair.near));
+    CHECK(halves.reader.peer_address() == far);
+    CHECK(halves.writer.peer_address() == far);
+    CHECK(halves.reader.local_address() == near);
+    CHECK(halves.writer.local_address() == near);
+    co_return;
+}
+
 WEFT_TEST_CASE("options of the socket are set and read, and refused by name where there is none") {
     StreamPair pair = pair_of(1);
     pair.near.set_no_delay();

@@ -56,6 +56,8 @@ public:
     void abort() noexcept {
         if (split_) split_->stream.abort();
     }
+    Address local_address() const { return whole().local_address(); }
+    Address peer_address() const { return whole().peer_address(); }
     int fd() const { return whole().fd(); }
 
 private:
@@ -97,6 +99,8 @@ public:
     void abort() noexcept {
         if (split_) split_->stream.abort();
     }
+    Address local_address() const { return whole().local_address(); }
+    Address peer_address() const { return whole().peer_address(); }
     int fd() const { return whole().fd(); }
 
 private:
