@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "../../base/c_text.hpp"
 #include "../../base/owned.hpp"
@@ -109,60 +108,71 @@ inline std::string_view without_break(std::string_view text) noexcept {
 class Values {
 public:
     /// Throws:   std::system_error (EINVAL) for text with a zero byte, which PostgreSQL has not.
-    explicit Values(const sql::Parameters& from) {
-        const std::size_t count = from.size();
-        if (count == 0) return;
-        values_.resize(count);
-        lengths_.resize(count);
-        formats_.resize(count);
-        digits_.resize(count * digits_each);
-        for (std::size_t index = 0; index < count; ++index) set(from, index);
+    explicit Values(const sql::Parameters& from) : count_(from.size()) {
+        if (count_ > few) {
+            values_.reset(new const char*[count_]);
+            sizes_.reset(new int[2 * count_]);
+            digits_.reset(new char[count_ * digits_each]);
+        }
+        for (std::size_t index = 0; index < count_; ++index) set(from, index);
     }
-    int count() const noexcept { return static_cast<int>(values_.size()); }
-    const char* const* values() const noexcept { return values_.data(); }
-    const int* lengths() const noexcept { return lengths_.data(); }
-    const int* formats() const noexcept { return formats_.data(); }
+    int count() const noexcept { return static_cast<int>(count_); }
+    const char* const* values() const noexcept { return values_ ? values_.get() : few_values_; }
+    const int* lengths() const noexcept { return sizes_ ? sizes_.get() : few_sizes_; }
+    const int* formats() const noexcept { return lengths() + count_; }
 
 private:
     static constexpr std::size_t digits_each = 32;
+    static constexpr std::size_t few = 8;  // so many need no memory
 
     template <class Number>
-    void set_number(std::size_t index, Number number) noexcept {
-        char* const digits = digits_.data() + index * digits_each;
+    const char* digits_of(std::size_t index, Number number) noexcept {
+        char* const digits = (digits_ ? digits_.get() : few_digits_) + index * digits_each;
         *std::to_chars(digits, digits + digits_each - 1, number).ptr = '\0';
-        values_[index] = digits;
+        return digits;
     }
     void set(const sql::Parameters& from, std::size_t index) {
         using Kind = sql::Parameter::Kind;
         const sql::Parameter& value = from[index];
+        const char* text = nullptr;
+        bool is_binary = false;
         switch (value.kind) {
             case Kind::null:
-                return;
+                break;
             case Kind::boolean:
-                values_[index] = value.integer ? "t" : "f";
-                return;
+                text = value.integer ? "t" : "f";
+                break;
             case Kind::integer:
-                return set_number(index, value.integer);
+                text = digits_of(index, value.integer);
+                break;
             case Kind::unsigned_integer:
-                return set_number(index, value.unsigned_integer);
+                text = digits_of(index, value.unsigned_integer);
+                break;
             case Kind::real:
-                return set_number(index, value.real);
+                text = digits_of(index, value.real);
+                break;
             case Kind::text:
                 weft::detail::refuse_zero_byte("postgres: a parameter", from.text(value));
-                values_[index] = from.text(value).data();
-                return;
+                text = from.text(value).data();
+                break;
             case Kind::bytes:
-                values_[index] = from.text(value).data();
-                lengths_[index] = static_cast<int>(value.size);
-                formats_[index] = 1;
-                return;
+                text = from.text(value).data();
+                is_binary = true;
+                break;
         }
+        int* const sizes = sizes_ ? sizes_.get() : few_sizes_;
+        (values_ ? values_.get() : few_values_)[index] = text;
+        sizes[index] = static_cast<int>(value.size);
+        sizes[count_ + index] = is_binary;
     }
 
-    std::vector<const char*> values_;
-    std::vector<int> lengths_;
-    std::vector<int> formats_;
-    std::vector<char> digits_;
+    std::size_t count_;
+    const char* few_values_[few];
+    int few_sizes_[2 * few];  // lengths, and behind them formats
+    char few_digits_[few * digits_each];
+    weft::detail::Owned<const char*[]> values_;
+    weft::detail::Owned<int[]> sizes_;
+    weft::detail::Owned<char[]> digits_;
 };
 
 }  // namespace weft::postgres::detail

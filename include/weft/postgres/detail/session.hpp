@@ -322,8 +322,8 @@ inline Coro<void> Session::recover() {
 }
 
 inline Coro<void> Session::forget_statements() {
-    for (const std::uint64_t id : statements.take_forgotten()) {
-        const std::string text = weft::detail::concat({"DEALLOCATE ", Statements::name(id)});
+    for (const std::string& name : statements.take_forgotten()) {
+        const std::string text = weft::detail::concat({"DEALLOCATE ", name});
         sent(::PQsendQuery(conn(), text.c_str()), text);
         const Answer done = co_await finish(text);
     }
@@ -344,18 +344,16 @@ inline Coro<sql::Rows> Session::run(std::string statement, sql::Parameters param
                                      values.values(), values.lengths(), values.formats(), 0),
                  statement);
         } else {
-            std::uint64_t id = entry->id;
-            if (id == 0) {
-                id = statements.next_id();
-                sent(::PQsendPrepare(conn(), Statements::name(id).c_str(), statement.c_str(), 0,
-                                     nullptr),
+            if (entry->name.empty()) {
+                std::string name = statements.next_name();
+                sent(::PQsendPrepare(conn(), name.c_str(), statement.c_str(), 0, nullptr),
                      statement);
                 const Answer prepared = co_await finish(statement);
-                entry->id = id;
+                entry->name = std::move(name);
                 sql::detail::strike_before_start();
             }
-            sent(::PQsendQueryPrepared(conn(), Statements::name(id).c_str(), values.count(),
-                                       values.values(), values.lengths(), values.formats(), 0),
+            sent(::PQsendQueryPrepared(conn(), entry->name.c_str(), values.count(), values.values(),
+                                       values.lengths(), values.formats(), 0),
                  statement);
         }
         const bool was_prepared = entry != nullptr;

@@ -18,7 +18,7 @@ namespace weft::postgres::detail {
 class Statements {
 public:
     struct Entry {
-        std::uint64_t id = 0;  // its name's number; 0 while it is not prepared
+        std::string name;  // at the server; empty while it is not prepared
         std::uint64_t used = 0;
     };
 
@@ -36,15 +36,13 @@ public:
         known_[text].used = clock_;
         return nullptr;
     }
-    std::uint64_t next_id() noexcept { return ++last_id_; }
+    std::string next_name() {
+        return weft::detail::concat({"weft_", weft::detail::decimal(++last_id_)});
+    }
     void forget(const std::string& text) { known_.erase(text); }
     /// Names that the server is to be told of; empties the list.
-    std::vector<std::uint64_t> take_forgotten() { return std::exchange(forgotten_, {}); }
+    std::vector<std::string> take_forgotten() { return std::exchange(forgotten_, {}); }
     bool has_forgotten() const noexcept { return !forgotten_.empty(); }
-
-    static std::string name(std::uint64_t id) {
-        return weft::detail::concat({"weft_", weft::detail::decimal(static_cast<long long>(id))});
-    }
 
 private:
     void forget_oldest() {
@@ -52,15 +50,15 @@ private:
         for (auto at = known_.begin(); at != known_.end(); ++at) {
             if (at->second.used < oldest->second.used) oldest = at;
         }
-        if (oldest->second.id != 0) forgotten_.push_back(oldest->second.id);
+        if (!oldest->second.name.empty()) forgotten_.push_back(std::move(oldest->second.name));
         known_.erase(oldest);
     }
 
     std::unordered_map<std::string, Entry> known_;
-    std::vector<std::uint64_t> forgotten_;
+    std::vector<std::string> forgotten_;
     std::size_t most_;
     std::uint64_t clock_ = 0;
-    std::uint64_t last_id_ = 0;
+    long long last_id_ = 0;
 };
 
 }  // namespace weft::postgres::detail
