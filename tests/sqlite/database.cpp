@@ -70,6 +70,9 @@ TEST_CASE("values go to the database and come back as what they are", "[sqlite]"
         const auto none = co_await db.query("SELECT 1 WHERE 0");
         CHECK(none.empty());
         CHECK_THROWS_WITH(none.one(), Catch::Contains("one row was expected, not 0"));
+        const auto turned = co_await db.query("SELECT $2, $1, $2", 1, 2);
+        const auto [second, first, again] = turned.one<int, int, int>();
+        CHECK((second == 2 && first == 1 && again == 2));
         co_await db.script("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2)");
         const auto changed = co_await db.execute("UPDATE t SET a = a + ?", 1);
         CHECK(changed == 2);
@@ -92,7 +95,7 @@ TEST_CASE("an error has SQLite's code and words, the file and the statement", "[
             twice->what() ==
             std::string("sqlite :memory:: SQLITE_CONSTRAINT_PRIMARYKEY: UNIQUE constraint failed: "
                         "kept.id in \"INSERT INTO kept VALUES (?, ?)\""));
-        for (const char* wrong : {"SELEC 1", "SELECT ?", "SELECT 1; SELECT 2", ""}) {
+        for (const char* wrong : {"SELEC 1", "SELECT ?", "SELECT $7", "SELECT 1; SELECT 2", ""}) {
             const auto error = co_await error_of<Error>(db.query(wrong));
             CHECK(error);
         }

@@ -62,7 +62,7 @@ weft::Coro<std::string> one_text(Connection& db, std::string statement) {
 /// loop. `after()` looks at the server. (How far a turn gets depends on how fast the server
 /// answers: it is never the same, so that a repetition tries other places.)
 template <class Scenario, class After>
-void end_at_every_step(bool by_cancel, Scenario scenario, After after, std::size_t most = 25) {
+void end_at_every_step(bool by_cancel, Scenario scenario, After after, std::size_t most = 18) {
     std::size_t ended_early = 0;
     for (std::size_t steps = 0; steps < most; ++steps) {
         {

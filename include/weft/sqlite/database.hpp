@@ -19,7 +19,7 @@ using sql::Row;
 using sql::Rows;
 
 /// A database, or a transaction on it. `query`, `execute` and `transaction` are those of
-/// sql::Queries; parameters are `?` (or ?1, :name, in the order of their numbers).
+/// sql::Queries; parameters are `?` or, as in PostgreSQL, $1, $2, ...
 ///
 ///     auto db = co_await weft::sqlite::open("shop.db");
 ///     co_await db.execute("INSERT INTO users (name) VALUES (?)", name);

@@ -4,6 +4,7 @@
 
 #include <sqlite3.h>
 
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -14,6 +15,7 @@
 #include "../../base/c_text.hpp"
 #include "../../base/clock.hpp"
 #include "../../base/error.hpp"
+#include "../../base/std_parts.hpp"
 #include "../../sql/error.hpp"
 #include "../../sql/parameters.hpp"
 #include "../../sql/table.hpp"
@@ -182,18 +184,36 @@ private:
     }
 
     void bind(sqlite3_stmt* statement, const std::string& text, const sql::Parameters& parameters) {
-        const int wanted = ::sqlite3_bind_parameter_count(statement);
-        if (static_cast<std::size_t>(wanted) != parameters.size())
+        const int places = ::sqlite3_bind_parameter_count(statement);
+        std::size_t wanted = 0;
+        for (int place = 1; place <= places; ++place) {
+            const std::size_t index = value_of(statement, place);
+            wanted = std::max(wanted, index + 1);
+            if (index >= parameters.size()) continue;
+            if (bind_one(statement, place, parameters[index], parameters) != SQLITE_OK)
+                fail<sql::Error>(text);
+        }
+        if (wanted != parameters.size())
             refuse(weft::detail::concat(
-                       {weft::detail::decimal(wanted), " parameters, and ",
+                       {weft::detail::decimal(static_cast<long long>(wanted)), " parameters, and ",
                         weft::detail::decimal(static_cast<long long>(parameters.size())),
                         " values for them"}),
                    text);
-        for (int index = 0; index < wanted; ++index) {
-            const sql::Parameter& value = parameters[static_cast<std::size_t>(index)];
-            if (bind_one(statement, index + 1, value, parameters) != SQLITE_OK)
-                fail<sql::Error>(text);
+    }
+    /// For SQLite `$2` is a name, and gets the next number. Who writes it means the second value,
+    /// as in PostgreSQL.
+    static std::size_t value_of(sqlite3_stmt* statement, int place) noexcept {
+        const char* const name = ::sqlite3_bind_parameter_name(statement, place);
+        std::size_t number = static_cast<std::size_t>(place);
+        if (name && name[0] == '$') {
+            const std::string_view digits(name + 1);
+            std::size_t written = 0;
+            const auto [end, error] =
+                std::from_chars(digits.data(), digits.data() + digits.size(), written);
+            const bool is_number = error == std::errc() && end == digits.data() + digits.size();
+            if (is_number && written > 0) number = written;
         }
+        return number - 1;
     }
     int bind_one(sqlite3_stmt* statement, int at, const sql::Parameter& value,
                  const sql::Parameters& of) {
