@@ -92,6 +92,7 @@ public:
     Iterator end() const noexcept { return {*this, size()}; }
 
 private:
+    friend class Response;
     friend struct detail::ParserState;
 
     struct Place {
@@ -106,6 +107,8 @@ private:
                 {text_.data() + place.value, place.value_size}};
     }
     std::uint32_t keep(std::string_view text);
+    /// As `add`, of what is known to be good.
+    void append(std::string_view name, std::string_view value);
 
     std::string text_;
     std::vector<Place> fields_;
@@ -138,11 +141,16 @@ WEFT_INLINE std::uint32_t Headers::keep(std::string_view text) {
 
 WEFT_INLINE Headers& Headers::add(std::string_view name, std::string_view value) {
     detail::check_field(name, value);
+    append(name, value);
+    return *this;
+}
+
+WEFT_INLINE void Headers::append(std::string_view name, std::string_view value) {
+    if (text_.empty()) text_.reserve(name.size() + value.size());
     const std::uint32_t at = keep(name);
     const std::uint32_t value_at = keep(value);
     fields_.push_back({at, static_cast<std::uint32_t>(name.size()), value_at,
                        static_cast<std::uint32_t>(value.size())});
-    return *this;
 }
 
 WEFT_INLINE Headers& Headers::set(std::string_view name, std::string_view value) {

@@ -32,8 +32,9 @@ class Response {
 public:
     explicit Response(int with_status = 200) noexcept : status(with_status) {}
     // NOLINTNEXTLINE(google-explicit-constructor): text is an answer.
-    Response(std::string text, int with_status = 200)
-        : Response(std::move(text), "text/plain; charset=utf-8", with_status) {}
+    Response(std::string text, int with_status = 200) : status(with_status), body(std::move(text)) {
+        headers.append("Content-Type", "text/plain; charset=utf-8");
+    }
     // NOLINTNEXTLINE(google-explicit-constructor): as above.
     Response(const char* text, int with_status = 200) : Response(std::string(text), with_status) {}
     Response(Body with_body, std::string_view content_type, int with_status = 200)

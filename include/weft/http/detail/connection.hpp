@@ -102,10 +102,12 @@ private:
     void take_back_strike() noexcept;
 
     Coro<void> serve_requests();
-    Coro<bool> read_head();
+    void begin_request();
+    bool waits_for_head();
     Coro<bool> answer_request();
-    Coro<bool> answer(Response response, bool keep_alive);
-    Coro<bool> answer_streamed(Response response, bool keep_alive);
+    bool compose(const Response& response, bool keep_alive);
+    Coro<bool> answer_large(Response& response, bool keep_alive);
+    Coro<bool> answer_streamed(Response& response, bool keep_alive);
     Coro<void> take_over(Response response);
     Coro<bool> skip_body();
     Coro<void> refuse(int status);
@@ -134,6 +136,7 @@ private:
     bool begun_ = false;      // to write the answer
     bool continued_ = false;  // 100 was sent
     bool first_ = true;
+    bool stops_late_ = false;  // the server was stopping when this request was begun
 };
 
 // --- time ----------------------------------------------------------------------------------------
@@ -214,23 +217,23 @@ inline void Connection::stop() noexcept {
 
 // --- reading -------------------------------------------------------------------------------------
 
-inline Coro<bool> Connection::read_head() {
+/// Gets ready for the next request.
+inline void Connection::begin_request() {
     reader_.begin(request_.head_);
-    const bool stopping = app_->stopping;
     const ServerOptions& options = app_->options;
-    set_limit(Phase::idle, stopping ? options.grace / 2
-                           : first_ ? options.head_timeout
-                                    : options.idle_timeout);
-    while (!reader_.parse_head()) {
-        if (reader_.at_end()) co_return false;
-        if (app_->stopping && !stopping && !reader_.has_begun()) co_return false;
-        if (phase_ == Phase::idle && reader_.has_begun())
-            set_limit(Phase::head, options.head_timeout);
-        Chunk chunk = co_await stream_.read_chunk();
-        reader_.received(std::move(chunk));
-    }
-    first_ = false;
-    co_return true;
+    stops_late_ = app_->stopping;
+    set_limit(Phase::idle, stops_late_ ? options.grace / 2
+                           : first_    ? options.head_timeout
+                                       : options.idle_timeout);
+}
+/// More of the head has to come.
+/// Returns:  false: none will.
+inline bool Connection::waits_for_head() {
+    if (reader_.at_end()) return false;
+    const bool has_begun = reader_.has_begun();
+    if (app_->stopping && !stops_late_ && !has_begun) return false;
+    if (phase_ == Phase::idle && has_begun) set_limit(Phase::head, app_->options.head_timeout);
+    return true;
 }
 
 /// While more of the body is waited for; where that is given up, the handler goes on.

@@ -66,13 +66,11 @@ inline void Connection::append_head(const Response& response, bool keep_alive) {
     }
 }
 
-/// Returns:  whether the connection is kept.
-inline Coro<bool> Connection::answer(Response response, bool keep_alive) {
-    if (response.body.is_streamed()) {
-        const bool kept = co_await answer_streamed(std::move(response), keep_alive);
-        co_return kept;
-    }
+/// Puts the answer into `out_`, all of it if that is small.
+/// Returns:  whether there is more of it.
+inline bool Connection::compose(const Response& response, bool keep_alive) {
     constexpr std::size_t small = 16 * 1024;
+    if (response.body.is_streamed()) return true;
     out_.clear();
     append_head(response, keep_alive);
     const int status = response.status;
@@ -85,16 +83,21 @@ inline Coro<bool> Connection::answer(Response response, bool keep_alive) {
     }
     out_.append("\r\n");
     begun_ = true;
-    const bool sends_body = !no_body && request_.head_.method != "HEAD";
-    if (!sends_body || bytes.size() <= small) {
-        if (sends_body) out_.append(bytes);
-        set_limit(Phase::writing, app_->options.write_timeout);
-        co_await stream_.write(out_);
-    } else {
-        Writer writer(*this, Writer::Framing::known, bytes.size());
-        co_await writer.write(bytes);
+    if (no_body || request_.head_.method == "HEAD") return false;
+    if (bytes.size() > small) return true;
+    out_.append(bytes);
+    return false;
+}
+
+/// Returns:  whether the connection is kept.
+inline Coro<bool> Connection::answer_large(Response& response, bool keep_alive) {
+    if (response.body.is_streamed()) {
+        const bool kept = co_await answer_streamed(response, keep_alive);
+        co_return kept;
     }
-    if (out_.capacity() > 2 * small) std::string().swap(out_);
+    const std::string& bytes = response.body.bytes();
+    Writer writer(*this, Writer::Framing::known, bytes.size());
+    co_await writer.write(bytes);
     co_return keep_alive;
 }
 
@@ -109,7 +112,7 @@ struct AbortUnlessDone {
     bool done = false;
 };
 
-inline Coro<bool> Connection::answer_streamed(Response response, bool keep_alive) {
+inline Coro<bool> Connection::answer_streamed(Response& response, bool keep_alive) {
     const int status = response.status;
     const std::optional<std::uint64_t> length = response.body.length();
     auto framing = Writer::Framing::nothing;
@@ -156,7 +159,9 @@ inline Coro<void> Connection::refuse(int status) {
     if (begun_) co_return;  // there is half an answer already
     Response response(std::string(reason_of(status)), status);
     try {
-        co_await answer(std::move(response), false);
+        compose(response, false);
+        set_limit(Phase::writing, app_->options.write_timeout);
+        co_await stream_.write(out_);
         co_await linger();
     } catch (const std::system_error&) {  // the client has gone
     }
@@ -254,7 +259,12 @@ inline Coro<bool> Connection::answer_request() {
     bool keep = keeps_alive(*response);
     const bool complete = reader_.is_complete();
     if (keep && !complete && request_.head_.expects_continue && !continued_) keep = false;
-    keep = co_await answer(*std::move(response), keep);
+    if (!compose(*response, keep)) [[likely]] {
+        set_limit(Phase::writing, app_->options.write_timeout);
+        co_await stream_.write(out_);
+    } else {
+        keep = co_await answer_large(*response, keep);
+    }
     if (app_->stopping && !reader_.has_rest()) keep = false;  // although it may have said otherwise
     if (complete && keep) co_return true;
     const bool skipped = keep && co_await skip_body();
@@ -283,8 +293,13 @@ inline Coro<void> Connection::serve_requests() {
     int refused = 0;
     try {
         for (;;) {
-            const bool there = co_await read_head();
-            if (!there) co_return;
+            begin_request();
+            while (!reader_.parse_head()) {
+                if (!waits_for_head()) co_return;
+                Chunk chunk = co_await stream_.read_chunk();
+                reader_.received(std::move(chunk));
+            }
+            first_ = false;
             const bool kept = co_await answer_request();
             if (!kept) co_return;
         }

@@ -96,9 +96,16 @@ struct ParserState {
     static int on_end(llhttp_t* http) noexcept;
     static const llhttp_settings_t& settings() noexcept;
 
+    /// Those that say where a message ends, and who it is for.
+    struct HeadFields {
+        unsigned hosts = 0;
+        unsigned lengths = 0;
+        unsigned encodings = 0;
+        bool expects = false;
+    };
     int check_head() noexcept;
-    int check_body_length() noexcept;
-    bool has_good_host() const noexcept;
+    int check_field_of_head(const Headers::Field& field, HeadFields& fields) noexcept;
+    int check_body_length(const HeadFields& fields) noexcept;
     bool check_lines(const char* from, const char* to) noexcept;
     [[noreturn, gnu::cold]] void throw_error(llhttp_errno_t code);
 };
@@ -213,7 +220,11 @@ WEFT_INLINE int ParserState::check_head() noexcept {
     head->minor_version = http.http_minor;
     if (http.http_major != 1 || http.http_minor > 1)
         return fail(505, "a version of HTTP that is neither 1.0 nor 1.1");
-    if (const int failed = check_body_length(); failed != 0) return failed;
+    HeadFields fields;
+    for (const Headers::Field field : head->headers) {
+        if (const int failed = check_field_of_head(field, fields); failed != 0) return failed;
+    }
+    if (const int failed = check_body_length(fields); failed != 0) return failed;
     if (http.type == HTTP_RESPONSE) {
         head->status = http.status_code;
         if (head->status < 100 || head->status > 599)
@@ -221,62 +232,67 @@ WEFT_INLINE int ParserState::check_head() noexcept {
         return 0;
     }
     if (http.method > HTTP_UNLINK) return fail(501, "a method that is none of HTTP's");
-    if (!has_good_host()) return fail(400, "not exactly one good Host field");
-    const std::string_view expect = head->headers.value("expect");
-    if (!expect.empty() && head->minor_version == 1) {
-        if (!same_name(expect, "100-continue")) return fail(417, "an unknown expectation");
-        head->expects_continue = head->body != BodyLength::none;
-    }
+    // RFC 9112, 3.2: a server must refuse what has none, more than one, or a bad one.
+    const bool good_host = fields.hosts == 1 || (fields.hosts == 0 && head->minor_version == 0);
+    if (!good_host) return fail(400, "not exactly one Host field");
+    head->expects_continue =
+        fields.expects && head->minor_version == 1 && head->body != BodyLength::none;
     return 0;
 }
 
-WEFT_INLINE int ParserState::check_body_length() noexcept {
-    std::size_t lengths = 0;
-    std::size_t encodings = 0;
-    for (const Headers::Field field : head->headers) {
-        if (field.name.size() == 14 && same_name(field.name, "content-length")) {
-            const std::optional<std::uint64_t> number = number_of(field.value);
-            if (!number || ++lengths > 1) return fail(400, "a bad Content-Length");
-            head->length = *number;
-        } else if (field.name.size() == 17 && same_name(field.name, "transfer-encoding")) {
-            if (++encodings > 1 || !list_has(field.value, "chunked"))
+WEFT_INLINE int ParserState::check_field_of_head(const Headers::Field& field,
+                                                 HeadFields& fields) noexcept {
+    const bool is_request = http.type == HTTP_REQUEST;
+    switch (field.name.size()) {
+        case 4:
+            if (!is_request || !same_name(field.name, "host")) return 0;
+            ++fields.hosts;
+            for (const char c : field.value) {
+                if (!host_chars[c]) return fail(400, "a bad Host field");
+            }
+            return 0;
+        case 6:
+            if (!is_request || !same_name(field.name, "expect")) return 0;
+            fields.expects = same_name(field.value, "100-continue");
+            return fields.expects || head->minor_version == 0 ? 0
+                                                              : fail(417, "an unknown expectation");
+        case 14:
+            if (!same_name(field.name, "content-length")) return 0;
+            if (const std::optional<std::uint64_t> number = number_of(field.value)) {
+                head->length = *number;
+                return ++fields.lengths == 1 ? 0 : fail(400, "more than one Content-Length");
+            }
+            return fail(400, "a bad Content-Length");
+        case 17:
+            if (!same_name(field.name, "transfer-encoding")) return 0;
+            if (++fields.encodings > 1 || !list_has(field.value, "chunked"))
                 return fail(400, "a bad Transfer-Encoding");
-            if (!same_name(field.value, "chunked"))
-                return fail(501, "a Transfer-Encoding other than chunked");
-        }
+            return same_name(field.value, "chunked")
+                       ? 0
+                       : fail(501, "a Transfer-Encoding other than chunked");
+        default:
+            return 0;
     }
-    if (encodings > 0 && (lengths > 0 || head->minor_version == 0))
+}
+
+WEFT_INLINE int ParserState::check_body_length(const HeadFields& fields) noexcept {
+    if (fields.encodings > 0 && (fields.lengths > 0 || head->minor_version == 0))
         return fail(400, "Transfer-Encoding where there must be none");
-    if (encodings > 0) {
+    if (fields.encodings > 0) {
         head->body = BodyLength::chunked;
-    } else if (lengths > 0) {
+    } else if (fields.lengths > 0) {
         head->body = head->length > 0 ? BodyLength::known : BodyLength::none;
     } else if (llhttp_message_needs_eof(&http)) {
         head->body = BodyLength::to_end;
     }
     if (http.type == HTTP_RESPONSE) {
         const int status = http.status_code;
-        if ((status / 100 == 1 || status == 204) && encodings > 0)
+        if ((status / 100 == 1 || status == 204) && fields.encodings > 0)
             return fail(400, "a Transfer-Encoding where there is no body");
     } else if (http.method == HTTP_CONNECT && head->body != BodyLength::none) {
         return fail(400, "a CONNECT with a body");
     }
     return 0;
-}
-
-/// RFC 9112, 3.2: a server must refuse what has none, more than one, or a bad one.
-WEFT_INLINE bool ParserState::has_good_host() const noexcept {
-    std::size_t hosts = 0;
-    for (const Headers::Field field : head->headers) {
-        if (field.name.size() != 4 || !same_name(field.name, "host")) continue;
-        ++hosts;
-        for (const char c : field.value) {
-            const bool good = is_token_char(c) || c == ':' || c == '[' || c == ']' || c == '(' ||
-                              c == ')' || c == ',' || c == ';' || c == '=';
-            if (!good) return false;
-        }
-    }
-    return hosts == 1 || (hosts == 0 && head->minor_version == 0);
 }
 
 WEFT_INLINE int ParserState::on_body(llhttp_t* http, const char* at, std::size_t size) noexcept {

@@ -22,12 +22,25 @@ constexpr int hex_value(char c) noexcept {
     const char small = lower(c);
     return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
 }
-/// RFC 9110, 5.6.2: tchar.
-constexpr bool is_token_char(char c) noexcept {
-    const char small = lower(c);
-    return (small >= 'a' && small <= 'z') || is_digit(c) ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+struct CharTable {
+    bool has[256];
+    constexpr bool operator[](char c) const noexcept { return has[static_cast<unsigned char>(c)]; }
+};
+constexpr CharTable letters_digits_and(std::string_view more) noexcept {
+    CharTable table{};
+    for (int c = 0; c < 256; ++c) {
+        const char small = lower(static_cast<char>(c));
+        table.has[c] = (small >= 'a' && small <= 'z') || is_digit(static_cast<char>(c)) ||
+                       more.find(static_cast<char>(c)) != std::string_view::npos;
+    }
+    return table;
 }
+/// RFC 9110, 5.6.2: tchar.
+inline constexpr CharTable token_chars = letters_digits_and("!#$%&'*+-.^_`|~");
+/// RFC 3986, 3.2.2 and 3.2.3, without percent signs' meaning.
+inline constexpr CharTable host_chars = letters_digits_and("!$&'()*+,;=-._~%:[]");
+
+constexpr bool is_token_char(char c) noexcept { return token_chars[c]; }
 constexpr bool is_token(std::string_view text) noexcept {
     for (const char c : text) {
         if (!is_token_char(c)) return false;
