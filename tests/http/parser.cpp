@@ -2,12 +2,16 @@
 #include <weft/testing/catch.hpp>
 
 #include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <weft/http/detail/parser.hpp>
 #include <weft/http/protocol_error.hpp>
+#include "../support/fuzz_http_request.hpp"
 
 namespace parser_test {
 namespace {
@@ -402,6 +406,39 @@ TEST_CASE("a response ends where its status, its fields and its request say") {
     const Parsed tunnel =
         parse("HTTP/1.1 200 OK\r\n\r\nbytes", 3, MessageType::response, "CONNECT");
     CHECK(tunnel.rest == "bytes");
+}
+
+TEST_CASE("random requests are the same in whatever pieces they come") {
+    static const char* const words[] = {"GET ",
+                                        "POST ",
+                                        "/ ",
+                                        "HTTP/1.1",
+                                        "HTTP/1.0",
+                                        "\r\n",
+                                        "\n",
+                                        "\r",
+                                        "Host: a\r\n",
+                                        "Content-Length: 3\r\n",
+                                        "Transfer-Encoding: chunked\r\n",
+                                        "0\r\n\r\n",
+                                        "3\r\nabc\r\n",
+                                        ";x=y",
+                                        ": ",
+                                        " ",
+                                        "\t",
+                                        "Expect: 100-continue\r\n",
+                                        "abc",
+                                        "\xff",
+                                        "GET / HTTP/1.1\r\nHost: a\r\n",
+                                        "\r\n\r\n"};
+    for (unsigned seed = 0; seed < 3000; ++seed) {
+        std::mt19937 random(seed);
+        std::string text;
+        for (auto count = random() % 24; count > 0; --count)
+            text += words[random() % std::size(words)];
+        INFO("seed " << seed);
+        support::fuzz_http_request(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+    }
 }
 
 }  // namespace
