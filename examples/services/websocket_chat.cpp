@@ -29,14 +29,16 @@ socket.onopen = () => {
     at("state").textContent = "connected"
     if (location.search) socket.send(decodeURIComponent(location.search.slice(1)))
 }
-socket.onclose = event => at("state").textContent = "closed (" + event.code + ")" socket.onmessage =
-    event = > {const line = document.createElement("p") line.textContent =
-                   event
-                       .data  // as text: nobody's message becomes part of the page
-                           at("log")
-                       .append(line)} document.querySelector("form")
-                  .onsubmit = event = > {
-    event.preventDefault() if (at("text").value) socket.send(at("text").value) at("text").value = ""
+socket.onclose = event => at("state").textContent = "closed (" + event.code + ")"
+socket.onmessage = event => {
+    const line = document.createElement("p")
+    line.textContent = event.data  // as text: nobody's message becomes part of the page
+    at("log").append(line)
+}
+document.querySelector("form").onsubmit = event => {
+    event.preventDefault()
+    if (at("text").value) socket.send(at("text").value)
+    at("text").value = ""
 }
 </script>
 )page";

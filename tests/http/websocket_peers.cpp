@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <fstream>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -212,13 +214,48 @@ Coro<void> talk(WebSocket& socket, Seen& seen) {
     co_await socket.close(4000, "enough");
 }
 
-TEST_CASE("a page in a browser talks with the server") {
+/// Opens the page, and waits until it has done what it is there for.
+Coro<bool> browse(std::string url, weft::Event& done) {
+    const weft::TemporaryDirectory profile = co_await weft::temporary_directory();
+    weft::ProcessOptions options;
+    options.out = options.err = weft::Stdio::null();
+    options.process_group = 0;
+    weft::Command command("/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu",
+                          "--remote-debugging-port=0", "--user-data-dir=" + profile.path(),
+                          std::move(url));
+    weft::Process chromium = co_await weft::create_subprocess_exec(std::move(command), options);
+    const bool is_done = co_await weft::move_on_after(60s, done.wait());
+    chromium.kill();
+    co_await chromium.wait();
+    co_return is_done;
+}
+
+/// What examples/services/websocket_chat.cpp shows.
+std::string page_of_chat() {
+    const std::string here = __FILE__;
+    std::ifstream file(here.substr(0, here.rfind("tests/")) +
+                       "examples/services/websocket_chat.cpp");
+    const std::string source((std::istreambuf_iterator<char>(file)), {});
+    const std::size_t begin = source.find("R\"page(") + 7;
+    return source.substr(begin, source.find(")page\"") - begin);
+}
+
+Coro<void> chat(WebSocket& socket, Seen& seen) {
+    auto message = co_await socket.recv();
+    if (message) seen.log += message->data;
+    co_await socket.send("welcome");
+    seen.closed.set();
+    (void)co_await socket.recv();
+}
+
+TEST_CASE("pages in a browser talk with the server, that of the chat as well") {
     if (::access("/usr/bin/chromium", X_OK) != 0) {
         std::printf("skipped: there is no chromium here\n");
         return;
     }
     weft::run([]() -> Coro<void> {
         Seen seen;
+        Seen in_chat;
         weft::http::Router router;
         router.get("/", [](weft::http::Request&) -> Coro<weft::http::Response> {
             co_return weft::http::Response::html(page);
@@ -234,21 +271,23 @@ TEST_CASE("a page in a browser talks with the server") {
             seen.closed.set();
             co_return weft::http::Response(204);
         });
+        router.get("/room/", [](weft::http::Request&) -> Coro<weft::http::Response> {
+            co_return weft::http::Response::html(page_of_chat());
+        });
+        router.get("/room/chat",
+                   [&in_chat](weft::http::Request& request) -> Coro<weft::http::Response> {
+                       auto with = [&in_chat](WebSocket& socket) { return chat(socket, in_chat); };
+                       co_return weft::http::accept_websocket(request, with);
+                   });
         weft::http::Server server =
             co_await weft::http::start_server(std::move(router), "127.0.0.1", 0);
-        const weft::TemporaryDirectory profile = co_await weft::temporary_directory();
-        weft::ProcessOptions options;
-        options.out = options.err = weft::Stdio::null();
-        options.process_group = 0;
-        weft::Command command("/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu",
-                              "--remote-debugging-port=0", "--user-data-dir=" + profile.path(),
-                              "http://127.0.0.1:" + std::to_string(server.port()) + "/");
-        weft::Process chromium = co_await weft::create_subprocess_exec(std::move(command), options);
-        const bool has_closed = co_await weft::move_on_after(60s, seen.closed.wait());
-        chromium.kill();
-        co_await chromium.wait();
+        const std::string url = "http://127.0.0.1:" + std::to_string(server.port());
+        const bool has_closed = co_await browse(url + "/", seen.closed);
         CHECK(has_closed);
         CHECK(seen.log == "open weft|\ntext 70000\ntext 10\nreversed\n4000,enough,true\n");
+        const bool has_chatted = co_await browse(url + "/room/?hello%20there", in_chat.closed);
+        CHECK(has_chatted);
+        CHECK(in_chat.log == "hello there");
         co_await server.shutdown(0s);
     });
 }
