@@ -27,7 +27,12 @@ using weft::detail::concat;
 WEFT_INLINE void Request::await_suspend(std::coroutine_handle<> handle) {
     EventLoop& loop = get_running_loop();
     task = &loop.suspend(handle, *this);
-    core_->submit(*this);
+    try {
+        core_->submit(*this);
+    } catch (...) {  // no memory
+        task->waiting_on = nullptr;
+        throw;
+    }
     // (Nothing is written before the next turn: it certainly did not happen.)
     if (task->must_cancel) [[unlikely]]
         loop.pass_on_cancel(*task);
@@ -137,12 +142,12 @@ WEFT_INLINE bool Core::anybody_waits() noexcept {
 WEFT_INLINE void Core::pump() {
     if (state_ == State::up) {
         if (writes_) return;
-        writes_ = true;
         (void)create_task(write(Ref<Core>::to(*this)), TaskOptions("redis writer", false));
+        writes_ = true;
     } else if (state_ == State::down) [[unlikely]] {
-        state_ = State::connecting;
         connector_ =
             create_task(connect(Ref<Core>::to(*this)), TaskOptions("redis connect", false));
+        state_ = State::connecting;
     }
 }
 
@@ -232,8 +237,8 @@ WEFT_INLINE Coro<void> Core::write(Ref<Core> core) {
 }
 
 WEFT_INLINE void Core::begin_to_read() {
-    reads_ = true;
     (void)create_task(read(Ref<Core>::to(*this)), TaskOptions("redis reader", false));
+    reads_ = true;
 }
 
 WEFT_INLINE Coro<void> Core::read(Ref<Core> core) {
