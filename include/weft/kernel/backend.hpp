@@ -92,6 +92,8 @@ public:
     void count_waiter() noexcept { ++counts_[0]; }
     void discount_waiter() noexcept { --counts_[0]; }
     std::uint64_t kernel_entries() const noexcept { return kernel_entries_; }
+    /// A pooled receive that waits has no buffer.
+    bool lends_buffers() const noexcept { return lends_buffers_; }
     const BackendInfo& info() const noexcept { return info_; }
     void explain(const std::string& reason) { info_.reason = reason; }
 
@@ -109,6 +111,7 @@ protected:
     std::uint32_t busy_ = 0;
     std::uint32_t cancelling_ = 0;
     std::uint64_t kernel_entries_ = 0;  // system calls made
+    bool lends_buffers_ = false;
     BackendInfo info_;
     OwnedBufferPool buffers_;
 };

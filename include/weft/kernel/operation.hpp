@@ -68,6 +68,10 @@ inline constexpr std::uint32_t read_cached_first = 1;  // what is in the page ca
 inline constexpr std::uint32_t read_cached_only = 3;   // -EAGAIN: it is not there
 inline constexpr std::uint32_t read_past_cache = 2;    // it probably is not there: not even tried
 
+// How often a pooled receive completes, in Operation::flags: as often as the kernel can, or once.
+inline constexpr std::uint32_t pooled_again_and_again = 0;
+inline constexpr std::uint32_t pooled_once = 1;
+
 /// "The file's own position", for reads and writes on pipes, terminals and sockets too.
 inline constexpr std::uint64_t current_position = ~std::uint64_t{0};
 
@@ -118,6 +122,9 @@ struct Operation : ListNode<> {
         return (code == OpCode::send || code == OpCode::sendmsg) && result >= 0 &&
                static_cast<std::uint32_t>(result) < length;
     }
+    /// A pooled receive that belongs to a stream and not to a reader of it: it ends with the
+    /// connection.
+    bool stands() const noexcept { return code == OpCode::recv_pooled && background; }
     /// Of a read or write of a file: `address` is in memory that `Backend::pin` gave this number.
     void set_pinned(std::uint8_t number) noexcept { expect_wait = number; }
     std::uint8_t pinned() const noexcept { return expect_wait; }

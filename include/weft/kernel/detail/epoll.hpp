@@ -28,6 +28,7 @@ public:
     /// Throws:   std::system_error (epoll_create1).
     [[gnu::cold]] EpollBackend() : set_(kernel_entries_), files_(set_, busy_, kernel_entries_) {
         info_.name = "epoll";
+        lends_buffers_ = true;
     }
     [[gnu::cold, gnu::noinline]] ~EpollBackend() override = default;
 
@@ -207,8 +208,7 @@ private:
             op.code != OpCode::recv_pooled)
             return false;
         bool chunks = false;
-        of.waiters.for_each(
-            [&](const Operation& other) { chunks = chunks || other.code == OpCode::recv_pooled; });
+        of.waiters.for_each([&](const Operation& other) { chunks = chunks || other.stands(); });
         return chunks;
     }
 

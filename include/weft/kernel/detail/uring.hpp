@@ -37,6 +37,7 @@ public:
         : lent_(buffers_), ring_(entries, pollable, info_, kernel_entries_) {
         if (!uring_feature_disabled("buffer_ring") && ring_.linux_5_19() &&
             lent_.set_up(*ring_.get())) {
+            lends_buffers_ = true;
             UringRing::grant(info_, true, "buffer_ring");
             if (UringRing::grant(info_, ring_.linux_6_0(), "multishot")) lent_.allow_multishot();
         }
@@ -309,13 +310,13 @@ private:
     /// Behind a receive that stands on its own: it ends with the connection, and takes all there
     /// is.
     [[gnu::cold]] bool would_wait_for_ever(const Operation& op, const Operation& first) noexcept {
-        bool stands = first.code == OpCode::recv_pooled && !first.cancelling;
+        bool stands = first.stands() && !first.cancelling;
         if (!stands && held_standing_) {
             held_.for_each([&](const Operation& other) {
-                stands = stands || (other.fd == op.fd && other.code == OpCode::recv_pooled);
+                stands = stands || (other.fd == op.fd && other.stands());
             });
         }
-        if (op.code == OpCode::recv_pooled) held_standing_ = true;
+        if (op.stands()) held_standing_ = true;
         return stands;
     }
 
@@ -680,7 +681,7 @@ private:
     FileHelper helper_;
     int helper_event_ = -1;
     bool watching_helper_ = false;
-    bool held_standing_ = false;  // there was a recv_pooled in `held_`
+    bool held_standing_ = false;  // there was one that stands in `held_`
 };
 
 }  // namespace weft::detail

@@ -100,7 +100,7 @@ public:
         std::memset(&entry, 0, sizeof entry);
         entry.opcode = IORING_OP_RECV;
         entry.fd = op.fd;
-        if (op.flags == 0) op.flags = kind_of_receive(op.fd);
+        if (op.flags == pooled_again_and_again) op.flags = kind_of_receive(op.fd);
         const bool stands = op.flags == receives_again;
         if (op.expect_wait && !stands) entry.ioprio = poll_first;
         if (!ring_) {
@@ -148,7 +148,7 @@ private:
     }
 
     // Operation::flags of a pooled receive, asked for once: is it multishot?
-    static constexpr std::uint32_t receives_once = 1;
+    static constexpr std::uint32_t receives_once = pooled_once;
     static constexpr std::uint32_t receives_again = 2;
 
     /// TCP tells its end in any case; on Unix sockets the kernel is tried first.

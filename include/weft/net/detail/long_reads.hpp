@@ -49,9 +49,10 @@ inline void go_on(const StreamState& stream) {
                                                                     std::size_t count) {
     throw IncompleteReadError(stream.take(stream.buffer.size()), count, stream.read_text());
 }
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_overrun(const StreamState& stream,
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_overrun(StreamState& stream,
                                                                  std::size_t limit,
                                                                  std::string_view wanted) {
+    stream.buffer.settle();
     throw LimitOverrunError(limit, stream.read_text(), wanted);
 }
 

@@ -96,6 +96,8 @@ protected:
             take_chunk();
         }
     }
+    /// What arrives comes in a buffer of the loop's.
+    bool is_pooled() const noexcept { return code == OpCode::recv_pooled; }
     bool chunk_is_there() const noexcept {
         return stream_->chunks && (stream_->chunks->has_data() || stream_->chunks->has_end());
     }
@@ -119,18 +121,9 @@ public:
     StreamRead(StreamState& stream, MutableBuffer into) noexcept : StreamReceive(stream, into) {}
     bool await_ready() {
         stream_->refuse_second_reader();
-        const std::size_t count = std::min<std::size_t>(stream_->buffer.size(), length);
-        if (count == 0 && length > 0) {
-            if (!chunk_is_there()) [[likely]]
-                return false;
-            take_chunk();
-            more = !stream_->drained;
-            return true;
-        }
-        if (count > 0) std::memcpy(address, stream_->buffer.view().data(), count);
-        stream_->buffer.consume(count);
-        result = static_cast<int>(count);
-        more = !stream_->drained;
+        if (length > 0 && stream_->buffer.size() == 0 && !chunk_is_there()) [[likely]]
+            return false;
+        take_what_is_there();
         return true;
     }
     std::size_t await_resume() {
@@ -138,14 +131,29 @@ public:
         receive();
         return transferred();
     }
+
+private:
+    void take_what_is_there();
 };
 
 /// Receives once into the stream's own buffer; false at the end. What arrives belongs to the
 /// stream at once, so a cancel of whoever asked loses nothing.
+///
+/// Where the loop lends buffers the wait has none: the memory comes with what arrives. (What goes
+/// on with bytes that are there, or is known to be much, is received into memory of the stream's.)
+/// It may turn out that nothing has arrived: the caller then asks again.
 class [[nodiscard]] StreamFill final : public StreamReceive {
 public:
     StreamFill(StreamState& stream, std::size_t at_least)
-        : StreamReceive(stream, room(stream, at_least)) {}
+        : StreamReceive(stream, room(stream, at_least)) {
+        if (address) return;
+        code = OpCode::recv_pooled;
+        flags = pooled_once;
+    }
+    ~StreamFill() {
+        if (has_block()) [[unlikely]]
+            static_cast<Block*>(address)->release();  // the frame goes, and nobody has looked
+    }
     bool await_ready() {
         if (!chunk_is_there()) [[likely]]
             return false;
@@ -157,18 +165,38 @@ public:
         stream_->filled_by = nullptr;
         const bool is_leftover = take_leftover();
         receive();
-        const std::size_t count = transferred();
-        stream_->buffer.received(count);
-        if (is_leftover) [[unlikely]]
+        bool alive = true;
+        if (has_block()) [[likely]] {
+            stream_->buffer.take(static_cast<Block*>(std::exchange(address, nullptr)));
+        } else if (is_pooled() && (result == -EAGAIN || result == -ENOMEM)) {
+            alive = receive_by_hand();
+        } else {
+            const std::size_t count = transferred();
+            alive = count > 0;
+            if (!is_pooled()) stream_->buffer.received(count);
+        }
+        if (is_leftover) [[unlikely]] {
+            stream_->buffer.settle();
             task_->loop->throw_cancelled();
-        return count > 0;
+        }
+        return alive;
     }
 
 private:
     static MutableBuffer room(StreamState& stream, std::size_t at_least) {
         stream.refuse_second_reader();
-        return stream.buffer.room(at_least);
+        const bool many = at_least > Block::capacity;
+        if (stream.buffer.size() > 0 || many || !lends_buffers(stream))
+            return stream.buffer.room(at_least);
+        stream.buffer.rest();
+        return {nullptr, 0};
     }
+    static bool lends_buffers(const StreamState& stream) noexcept {
+        const EventLoop* const loop = EventLoop::running();
+        return !stream.carrier && (stream.chunks || (loop && loop->lends_buffers()));
+    }
+    bool has_block() const noexcept { return is_pooled() && result > 0 && address; }
+    bool receive_by_hand();
 };
 
 /// Waits for the stream's next chunk.
@@ -245,12 +273,29 @@ private:
 [[gnu::noinline]] WEFT_INLINE void StreamReceive::take_chunk() {
     ChunkSource& chunks = *stream_->chunks;
     if (chunks.has_data()) {
-        result = static_cast<int>(chunks.take(address, length));
+        if (is_pooled()) {
+            result = static_cast<int>(chunks.front_size());
+            address = chunks.take();
+        } else {
+            result = static_cast<int>(chunks.take(address, length));
+        }
     } else if (chunks.has_end()) {
         result = chunks.take_end();
     } else {
         StreamState::throw_second_reader();
     }
+}
+
+[[gnu::noinline]] WEFT_INLINE void StreamRead::take_what_is_there() {
+    const std::size_t count = std::min<std::size_t>(stream_->buffer.size(), length);
+    if (count > 0) {
+        std::memcpy(address, stream_->buffer.view().data(), count);
+        stream_->buffer.consume(count);
+        result = static_cast<int>(count);
+    } else if (length > 0) {
+        take_chunk();
+    }
+    more = !stream_->drained;
 }
 
 [[gnu::noinline]] WEFT_INLINE bool StreamReceive::wait_otherwise(std::coroutine_handle<> handle) {
@@ -280,6 +325,27 @@ private:
     address = &carrier.begin_read(carrier.calls.read(carrier, into));
     way_ = Way::call;
     return call().await_suspend(handle);
+}
+
+/// The loop could not receive it itself: several wait on that descriptor, or others had their share
+/// first.
+[[gnu::noinline]] WEFT_INLINE bool StreamFill::receive_by_hand() {
+    constexpr std::size_t least = 4096;
+    if (stream_->is_closed()) {
+        result = -ECANCELED;
+        return transferred() > 0;
+    }
+    const MutableBuffer into = stream_->buffer.room(least);
+    ssize_t count = 0;
+    do {
+        count = ::recv(stream_->fd.get(), into.data(), into.size(), MSG_DONTWAIT);
+    } while (count < 0 && errno == EINTR);
+    const int error = count < 0 ? errno : 0;
+    stream_->buffer.received(count < 0 ? 0 : static_cast<std::size_t>(count));
+    stream_->drained = static_cast<std::size_t>(count) != into.size();
+    if (error == EAGAIN) return true;
+    result = stream_->end_of_wait(error != 0 ? -error : static_cast<int>(count));
+    return transferred() > 0;
 }
 
 [[gnu::noinline]] WEFT_INLINE bool ChunkRead::begin_call(std::coroutine_handle<> handle) {

@@ -31,37 +31,71 @@
 
 namespace weft::detail {
 
-/// Bytes received and not read yet. The memory comes with the first read that needs it.
+/// Bytes received and not read yet, in memory that is there as long as they are. (One pointer: an
+/// idle stream has no more of it. Large memory stays until somebody waits who needs less: who reads
+/// much at a time does so again.)
+///
+/// What arrived in a buffer that the loop has lent is read where it is. What is left of it when the
+/// reader goes on is moved (`settle`): those buffers are few, and they are of the loop's thread.
 class ReadBuffer {
 public:
-    std::size_t size() const noexcept { return end_ - begin_; }
-    std::string_view view() const noexcept { return {data_.get() + begin_, size()}; }
+    ReadBuffer() noexcept = default;
+    ReadBuffer(const ReadBuffer&) = delete;
+    ReadBuffer& operator=(const ReadBuffer&) = delete;
+    ~ReadBuffer() {
+        if (memory_) [[unlikely]]
+            let_go();
+    }
+
+    std::size_t size() const noexcept { return memory_ ? memory_->end - memory_->begin : 0; }
+    std::string_view view() const noexcept {
+        return memory_ ? std::string_view(memory_->bytes() + memory_->begin, size())
+                       : std::string_view();
+    }
     void consume(std::size_t count) noexcept {
-        begin_ += count;
-        if (begin_ == end_) begin_ = end_ = 0;
+        if (!memory_) return;
+        memory_->begin += count;
+        if (size() == 0) return emptied();
+        settle();
     }
     /// Free memory behind the data, at least `wanted` bytes of it.
-    MutableBuffer room(std::size_t wanted) {
-        if (capacity_ - end_ < wanted && begin_ > 0) {
-            std::memmove(data_.get(), data_.get() + begin_, size());
-            end_ -= std::exchange(begin_, 0);
-        }
-        if (capacity_ - end_ < wanted) {
-            const std::size_t larger = std::max(end_ + wanted, 2 * capacity_);
-            Owned<char[]> memory(new char[larger]);
-            if (end_ > 0) std::memcpy(memory.get(), data_.get(), end_);
-            data_ = std::move(memory);
-            capacity_ = larger;
-        }
-        return {data_.get() + end_, capacity_ - end_};
+    /// Throws:   std::bad_alloc.
+    MutableBuffer room(std::size_t wanted);
+    void received(std::size_t count) noexcept {
+        memory_->end += count;
+        if (size() == 0) emptied();
     }
-    void received(std::size_t count) noexcept { end_ += count; }
+    /// There is nothing in it, and nobody will use what memory it has.
+    void rest() noexcept {
+        if (memory_) [[unlikely]]
+            let_go();
+    }
+    /// Takes over what has arrived in a buffer of the loop's.
+    /// Throws:   std::bad_alloc, when there was something already: what has arrived is lost.
+    void take(Block* arrived);
+    /// No buffer of the loop's any more, if there is memory for that.
+    void settle() noexcept {
+        if (memory_ && memory_->lent) move_out();
+    }
 
 private:
-    Owned<char[]> data_;
-    std::size_t capacity_ = 0;
-    std::size_t begin_ = 0;
-    std::size_t end_ = 0;
+    /// Right before the bytes: in front of the memory, or at the end of a block's own header.
+    struct Memory {
+        char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
+        Block* lent;
+        std::size_t capacity;
+        std::size_t begin;
+        std::size_t end;
+    };
+    static Memory* make(std::size_t capacity);
+    void emptied() noexcept {
+        if (memory_->capacity <= Block::capacity) return let_go();
+        memory_->begin = memory_->end = 0;
+    }
+    void let_go() noexcept;
+    void move_out() noexcept;
+
+    Memory* memory_ = nullptr;
 };
 
 class Carrier;
@@ -147,7 +181,7 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
     /// Anything else.
     explicit StreamState(OwnedCarrier other) noexcept
-        : carrier(std::move(other)), reads_plainly(false) {}
+        : reads_plainly(false), carrier(std::move(other)) {}
     StreamState(const StreamState&) = delete;
     StreamState& operator=(const StreamState&) = delete;
     ~StreamState();
@@ -191,7 +225,11 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     std::string read_text() const;
     std::string write_text() const;
 
-    Fd fd;  // empty once it is closed, and where it is no socket
+    Fd fd;                 // empty once it is closed, and where it is no socket
+    bool drained = false;  // the last receive took all there was
+    // A socket that is not read in chunks: each read is an operation of its own.
+    bool reads_plainly = true;
+    bool sends_file = false;  // a `send_file` has begun and has not ended
     ReadBuffer buffer;
     // The loop of a read that waits to fill the buffer. (If it is closed, nobody comes to say that
     // the wait is over.)
@@ -200,10 +238,6 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     OwnedCarrier carrier;           // what is there in place of a socket
     std::size_t limit = 64 * 1024;
     std::uint64_t written = 0;
-    bool drained = false;  // the last receive took all there was
-    // A socket that is not read in chunks: each read is an operation of its own.
-    bool reads_plainly = true;
-    bool sends_file = false;  // a `send_file` has begun and has not ended
 };
 
 /// At least one byte of it, as Transport::write_some; of any stream.
@@ -214,6 +248,66 @@ Coro<void> close_stream(Ref<StreamState> stream);
 void reset_connection(int socket) noexcept;
 
 #if WEFT_BODIES
+WEFT_INLINE ReadBuffer::Memory* ReadBuffer::make(std::size_t capacity) {
+    return ::new (::operator new(sizeof(Memory) + capacity)) Memory{nullptr, capacity, 0, 0};
+}
+
+[[gnu::noinline]] WEFT_INLINE void ReadBuffer::let_go() noexcept {
+    Memory* const old = std::exchange(memory_, nullptr);
+    if (old->lent) {
+        old->lent->release();
+    } else {
+        ::operator delete(old);
+    }
+}
+
+[[gnu::noinline]] WEFT_INLINE MutableBuffer ReadBuffer::room(std::size_t wanted) {
+    const std::size_t there = size();
+    const bool is_own = memory_ && !memory_->lent;
+    if (is_own && memory_->capacity - memory_->end < wanted && memory_->begin > 0) {
+        std::memmove(memory_->bytes(), view().data(), there);
+        memory_->begin = 0;
+        memory_->end = there;
+    }
+    if (!is_own || memory_->capacity - memory_->end < wanted) {
+        const std::size_t twice = is_own ? 2 * memory_->capacity : 0;
+        Memory* const larger = make(std::max(there + wanted, twice));
+        if (there > 0) std::memcpy(larger->bytes(), view().data(), there);
+        larger->end = there;
+        if (memory_) let_go();
+        memory_ = larger;
+    }
+    return {memory_->bytes() + memory_->end, memory_->capacity - memory_->end};
+}
+
+[[gnu::noinline]] WEFT_INLINE void ReadBuffer::take(Block* arrived) {
+    static_assert(sizeof(Block) - offsetof(Block, end) - sizeof arrived->end >= sizeof(Memory));
+    const std::size_t count = arrived->size();
+    if (!memory_) [[likely]] {
+        memory_ = ::new (arrived->memory() - sizeof(Memory))
+            Memory{arrived, Block::capacity, arrived->begin, arrived->end};
+        return;
+    }
+    const struct Release {
+        ~Release() { block->release(); }
+        Block* block;
+    } release{arrived};
+    std::memcpy(room(count).data(), arrived->data(), count);
+    received(count);
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ReadBuffer::move_out() noexcept {
+    try {
+        Memory* const own = make(size());
+        std::memcpy(own->bytes(), view().data(), size());
+        own->end = size();
+        let_go();
+        memory_ = own;
+    } catch (const std::bad_alloc&) {
+        // Then it is kept until it was read.
+    }
+}
+
 [[gnu::noinline]] WEFT_INLINE StreamState::~StreamState() {
     if (linked()) unlink();
     if (chunks) ChunkSource::let_go(chunks, fd);

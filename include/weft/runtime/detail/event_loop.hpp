@@ -343,6 +343,7 @@ public:
         return backend_->pin(memory, size);
     }
     void unpin(std::uint8_t number) noexcept { backend_->unpin(number); }
+    bool lends_buffers() const noexcept { return backend_->lends_buffers(); }
     std::uint64_t backend_serial() const noexcept { return backend_->serial(); }
     void forget(int fd) noexcept;
     /// For who has operations under way that no task waits for: `what.end` is called when the loop
