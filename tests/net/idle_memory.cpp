@@ -24,6 +24,10 @@ using support::StreamPair;
 using weft::Coro;
 using weft::Stream;
 
+// One of each for a connection; docs/performance.md has the rest of what it takes.
+static_assert(sizeof(weft::detail::StreamState) <= 72);
+static_assert(sizeof(weft::detail::ChunkSource) <= 136);
+
 std::size_t heap() { return ::mallinfo2().uordblks; }
 
 Coro<void> echo_lines(Stream& stream) {

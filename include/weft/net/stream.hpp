@@ -16,6 +16,7 @@
 #include "../base/error.hpp"
 #include "../base/fd.hpp"
 #include "../base/ref.hpp"
+#include "../base/std_parts.hpp"
 #include "../task/async_generator.hpp"
 #include "../task/coro.hpp"
 #include "address.hpp"
@@ -191,8 +192,11 @@ public:
     /// Bytes sent by the writes that have ended. (A write that waits is counted when the kernel
     /// gives it back.)
     std::uint64_t written() const { return state().written; }
-    /// Bytes a line (or the search for a separator) may have; 64 KiB at first.
-    void set_limit(std::size_t bytes) { state().limit = bytes; }
+    /// Bytes a line (or the search for a separator) may have; 64 KiB at first, 4 GiB at most.
+    void set_limit(std::size_t bytes) {
+        constexpr std::size_t most = UINT32_MAX;
+        state().limit = static_cast<std::uint32_t>(std::min(bytes, most));
+    }
     /// Throws:   std::system_error (getsockname; ENOTSOCK where there is no socket below).
     Address local_address() const { return Address::of_socket(fd()); }
     /// Throws:   std::system_error (getpeername; ENOTCONN once the connection is gone).

@@ -115,7 +115,8 @@ public:
             if (!source->in_queue_) delete source;
             return;
         }
-        source->fd_ = std::move(fd);
+        source->has_fd_ = static_cast<bool>(fd);
+        if (fd) source->fd = fd.release();
         source->orphaned_ = true;
         source->loop_->count_waiter();  // the peer, for the end: a busy loop must not forget it
     }
@@ -127,6 +128,7 @@ private:
 
     ~ChunkSource() {
         while (first_) take()->release();
+        if (has_fd_) Fd(fd).reset();
     }
 
     /// True: complete at once, and booked.
@@ -221,14 +223,14 @@ private:
     TaskCore* reader_ = nullptr;  // waits
     Block* first_ = nullptr;      // arrived and not read, oldest first
     Block* last_ = nullptr;       // valid while first_ is
-    std::uint32_t queued_ = 0;
-    int end_ = 0;  // valid with has_end_: 0 or -errno
-    bool has_end_ = false;
-    bool drained_ = false;   // the last receive took all there was
-    bool pausing_ = false;   // cancelled because nobody reads
-    bool orphaned_ = false;  // the stream is gone
-    bool in_queue_ = false;  // the ready queue's, for `receive_or_drop`
-    Fd fd_;                  // an orphan's, to be closed
+    int end_ = 0;                 // valid with has_end_: 0 or -errno
+    std::uint16_t queued_ = 0;
+    bool drained_ = false;       // the last receive took all there was
+    bool has_end_ : 1 = false;   // (bits: there is one of these for each connection)
+    bool pausing_ : 1 = false;   // cancelled because nobody reads
+    bool orphaned_ : 1 = false;  // the stream is gone
+    bool in_queue_ : 1 = false;  // the ready queue's, for `receive_or_drop`
+    bool has_fd_ : 1 = false;    // an orphan's, whose descriptor is to be closed
 };
 
 }  // namespace weft::detail

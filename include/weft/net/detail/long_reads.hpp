@@ -7,10 +7,12 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "../../base/buffer.hpp"
 #include "../../base/config.hpp"
 #include "../../base/error.hpp"
+#include "../../base/owned.hpp"
 #include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../task/coro.hpp"
@@ -18,14 +20,30 @@
 
 namespace weft::detail {
 
-/// What a read may end with; empty ones do not count.
-struct Separators {
+/// What a read may end with; empty ones do not count. (The others apart: most reads have one, and
+/// it is in their frame for as long as they wait.)
+class Separators {
+public:
     static constexpr std::size_t most = 8;
-    // User-provided: g++ 12 destroys aggregate temporaries of awaiting expressions twice.
-    template <class... Text>
-    explicit Separators(const Text&... text) noexcept : texts{std::string_view(text)...} {}
 
-    std::string_view texts[most];
+    // User-provided: g++ 12 destroys aggregate temporaries of awaiting expressions twice.
+    explicit Separators(std::string_view only) noexcept : first_(only) {}
+    /// Throws:   std::bad_alloc.
+    template <class... Text>
+        requires(sizeof...(Text) != 1)
+    explicit Separators(const Text&... text)
+        : others_(new std::string_view[sizeof...(Text)]{std::string_view(text)...}),
+          count_(sizeof...(Text)) {}
+    Separators(Separators&& other) noexcept
+        : first_(other.first_), others_(std::move(other.others_)), count_(other.count_) {}
+
+    const std::string_view* begin() const noexcept { return others_ ? others_.get() : &first_; }
+    const std::string_view* end() const noexcept { return begin() + count_; }
+
+private:
+    std::string_view first_;
+    Owned<std::string_view[]> others_;
+    std::size_t count_ = 1;
 };
 
 // On the state, which each of these holds: the Stream itself may move or go while it waits.
@@ -91,7 +109,7 @@ struct FoundSeparator {
 inline FoundSeparator find_separator(std::string_view data, std::size_t searched,
                                      const Separators& separators) noexcept {
     FoundSeparator first;
-    for (const std::string_view separator : separators.texts) {
+    for (const std::string_view separator : separators) {
         if (separator.empty()) continue;
         // It may be cut in two by the end of what has been searched.
         const std::size_t from = searched - std::min(searched, separator.size() - 1);
@@ -106,7 +124,7 @@ inline FoundSeparator find_separator(std::string_view data, std::size_t searched
 WEFT_INLINE Coro<std::string> read_through(Ref<StreamState> held, Separators separators) {
     StreamState& stream = *held;
     std::size_t longest = 0;
-    for (const std::string_view each : separators.texts) longest = std::max(longest, each.size());
+    for (const std::string_view each : separators) longest = std::max(longest, each.size());
     if (longest == 0) throw_runtime_error("read_until: the separator is empty");
     constexpr const char* wanted = "no separator";
     std::size_t searched = 0;

@@ -176,7 +176,7 @@ struct ServedTag {};
 /// What a stream is made of; on the heap, so that a Stream may move while a read waits, and held by
 /// everybody who waits, so that it may go as well. In the list of the server that has accepted it,
 /// if one has.
-struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
+struct StreamState : ListNode<ServedTag>, Counted<StreamState> {
     /// A connected socket.
     explicit StreamState(Fd socket) noexcept : fd(std::move(socket)) {}
     /// Anything else.
@@ -225,6 +225,7 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     std::string read_text() const;
     std::string write_text() const;
 
+    std::uint32_t limit = 64 * 1024;
     Fd fd;                 // empty once it is closed, and where it is no socket
     bool drained = false;  // the last receive took all there was
     // A socket that is not read in chunks: each read is an operation of its own.
@@ -236,7 +237,6 @@ struct StreamState : Counted<StreamState>, ListNode<ServedTag> {
     const EventLoop* filled_by = nullptr;
     ChunkSource* chunks = nullptr;  // from the first read_chunk on, all reading goes through it
     OwnedCarrier carrier;           // what is there in place of a socket
-    std::size_t limit = 64 * 1024;
     std::uint64_t written = 0;
 };
 
