@@ -16,7 +16,8 @@
 #include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../task/coro.hpp"
-#include "stream_reads.hpp"
+#include "stream_fill.hpp"
+#include "stream_state.hpp"
 
 namespace weft::detail {
 
