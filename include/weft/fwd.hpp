@@ -215,9 +215,19 @@ class WorkerPool;
 
 // http
 namespace http {
+class Body;
+class BodyReader;
+class BodyWriter;
 class Client;
 class ClientResponse;
+class EventWriter;
 class Headers;
+class Next;
+class Request;
+class Response;
+class Router;
+class Server;
+class StaticFiles;
 class Url;
 class WebSocket;
 class WebSocketWriter;
@@ -225,6 +235,9 @@ struct AcceptWebSocketOptions;
 struct ClientOptions;
 struct ClientRequest;
 struct ConnectWebSocketOptions;
+struct FileOptions;
+struct ServerOptions;
+struct StaticOptions;
 struct WebSocketFragment;
 struct WebSocketMessage;
 struct WebSocketOptions;
