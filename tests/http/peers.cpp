@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <random>
@@ -29,6 +31,7 @@ namespace http = weft::http;
 using http::Request;
 using http::Response;
 using weft::Coro;
+using weft::Stream;
 
 Coro<Response> hello(Request&) { co_return Response("hello\n"); }
 Coro<Response> echo(Request& request) {
@@ -167,6 +170,37 @@ WEFT_TEST_CASE("ten thousand requests on connections that come and go leave noth
     CHECK(answers == 10'000);
     while (server.connections() > 0) co_await weft::sleep(1ms);
     co_await server.shutdown();
+}
+
+TEST_CASE("servers on several loops share a port, and one stop ends them all") {
+    std::uint16_t port = 0;
+    weft::run([&port]() -> Coro<void> {
+        http::Server free = co_await http::start_server(routes(), "127.0.0.1", 0);
+        port = free.port();
+        co_await free.shutdown();
+    });
+    std::atomic<int> answers{0};
+    weft::run_workers(2, [port, &answers](weft::Worker worker) -> Coro<void> {
+        http::ServerOptions options;
+        options.reuse_port = true;
+        http::Router router;
+        router.get("/", [&answers](Request&) -> Coro<Response> {
+            ++answers;
+            co_return Response("hello");
+        });
+        http::Server server =
+            co_await http::start_server(std::move(router), "127.0.0.1", port, options);
+        for (int count = 0; worker.index() == 0 && count < 20; ++count) {
+            Stream client = co_await weft::open_connection("127.0.0.1", port);
+            co_await client.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            const std::string answer = co_await client.read_all(1000);
+            if (answer.substr(0, 15) != "HTTP/1.1 200 OK") throw std::runtime_error(answer);
+        }
+        if (worker.index() == 0) weft::request_stop();
+        co_await weft::wait_for_stop();
+        co_await server.shutdown(5s);
+    });
+    CHECK(answers == 20);
 }
 
 TEST_CASE("a connection can be cut off after every turn", "[step_kill]") {
