@@ -9,6 +9,7 @@
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 #include "heap.hpp"
+#include "rounds.hpp"
 
 namespace storm_test {
 
@@ -18,7 +19,7 @@ namespace io = weft::io;
 
 namespace {
 
-constexpr int rounds = 10'000;
+constexpr int rounds = support::rounds(10'000);
 
 /// What happened; a storm that never cancels, or never completes, has tested nothing.
 struct Tally {

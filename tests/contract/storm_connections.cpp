@@ -5,6 +5,7 @@
 
 #include "awaiting.hpp"
 #include "descriptors.hpp"
+#include "rounds.hpp"
 
 namespace storm_connections_test {
 
@@ -14,7 +15,7 @@ namespace io = weft::io;
 
 namespace {
 
-constexpr int rounds = 10'000;
+constexpr int rounds = support::rounds(10'000);
 
 class Dice {
 public:

@@ -24,6 +24,7 @@
 #include <weft/weft.hpp>
 #include "../support/awaiting.hpp"
 #include "../support/stream_pairs.hpp"
+#include "rounds.hpp"
 
 namespace chunk_test {
 
@@ -200,7 +201,7 @@ WEFT_TEST_CASE("a cancel before the first suspension strikes, and the stream sta
     CHECK(text == "x");
 }
 
-WEFT_TEST_CASE("ten thousand chunks that race cancels lose no byte", "[storm]") {
+WEFT_TEST_CASE("chunks that race cancels lose no byte", "[storm]") {
     // (On a ring large ones come in several parts.)
     for (const auto& [transport, size] :
          {std::pair(support::Transport::unix_pair, 1U),
@@ -213,7 +214,7 @@ WEFT_TEST_CASE("ten thousand chunks that race cancels lose no byte", "[storm]") 
         std::string got;
         int completed = 0;
         int cancelled = 0;
-        for (int round = 0; round < 10'000; ++round) {
+        for (int round = 0; round < support::rounds(10'000); ++round) {
             auto reading = create_task(read_text(ends.near));
             const bool cancel_first = below(4) == 0;
             co_await turns(below(4));
@@ -243,7 +244,7 @@ WEFT_TEST_CASE("ten thousand chunks that race cancels lose no byte", "[storm]") 
         CHECK(got == sent);
         CHECK(completed > 100);
         CHECK(cancelled > 100);
-        CHECK(completed + cancelled == 10'000);
+        CHECK(completed + cancelled == support::rounds(10'000));
     }
 }
 
@@ -559,7 +560,7 @@ WEFT_TEST_CASE("chunks of a crowd that race cancels lose no byte", "[storm]") {
     std::vector<std::string> got(crowd);
     std::vector<std::string> sent(crowd);
     int cancelled = 0;
-    for (int round = 0; round < 1'000; ++round) {
+    for (int round = 0; round < support::rounds(1'000); ++round) {
         std::vector<weft::Task<std::string>> reading;
         for (StreamPair& pair : ends) {
             reading.push_back(create_task(read_text, std::ref(pair.near)));

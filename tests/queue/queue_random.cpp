@@ -9,6 +9,7 @@
 #include <string>
 
 #include "queue_model.hpp"
+#include "rounds.hpp"
 
 namespace queue_random_test {
 
@@ -19,7 +20,7 @@ namespace {
 template <class Queue>
 Coro<void> many_histories(support::Order order) {
     using Item = typename Queue::value_type;
-    constexpr unsigned histories = 700;
+    constexpr unsigned histories = support::rounds(700);
     for (unsigned seed = 1; seed <= histories; ++seed) {
         const std::size_t maxsize = seed % 5;  // 0: no bound
         support::History<Queue> history(order, maxsize, seed);

@@ -16,6 +16,8 @@
 #include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
 
+#include "rounds.hpp"
+
 namespace support {
 
 /// splitmix64.
@@ -39,11 +41,12 @@ inline void expect(bool holds, const char* what) {
     if (!holds) throw std::logic_error(what);
 }
 
-/// Runs `round(dice)` once for each seed and returns the first failure, with its seed; empty when
-/// there is none. WEFT_SEED=n in the environment runs that one alone.
+/// Runs `round(dice)` once for each seed, rounds(count) of them, and returns the first failure,
+/// with its seed; empty when there is none. WEFT_SEED=n in the environment runs that one alone.
 template <class Round>
 weft::Coro<std::string> for_seeds(unsigned count, Round& round) {
     unsigned seed = 0;
+    count = static_cast<unsigned>(rounds(static_cast<int>(count)));
     if (const char* const one = std::getenv("WEFT_SEED")) {
         seed = static_cast<unsigned>(std::atoi(one));
         count = seed + 1;

@@ -151,7 +151,7 @@ private:
 
 }  // namespace
 
-WEFT_TEST_CASE("a lock agrees with the model in 3,000 interleavings", "[property]") {
+WEFT_TEST_CASE("a lock agrees with the model in random interleavings", "[property]") {
     auto round = [](Dice& dice) -> Coro<void> {
         support::FifoRound<LockUnderTest> scene(dice, 1);
         co_await scene.run();
@@ -160,7 +160,7 @@ WEFT_TEST_CASE("a lock agrees with the model in 3,000 interleavings", "[property
     REQUIRE(failure == "");
 }
 
-WEFT_TEST_CASE("a semaphore agrees with the model in 3,000 interleavings", "[property]") {
+WEFT_TEST_CASE("a semaphore agrees with the model in random interleavings", "[property]") {
     auto round = [](Dice& dice) -> Coro<void> {
         support::FifoRound<SemaphoreUnderTest> scene(dice, 1 + dice.below(3));
         co_await scene.run();
@@ -169,7 +169,7 @@ WEFT_TEST_CASE("a semaphore agrees with the model in 3,000 interleavings", "[pro
     REQUIRE(failure == "");
 }
 
-WEFT_TEST_CASE("a lock for readers and writers agrees with the model in 3,000 interleavings",
+WEFT_TEST_CASE("a lock for readers and writers agrees with the model in random interleavings",
                "[property]") {
     auto round = [](Dice& dice) -> Coro<void> {
         support::FifoRound<RwLockUnderTest> scene(dice, everything);
@@ -179,7 +179,7 @@ WEFT_TEST_CASE("a lock for readers and writers agrees with the model in 3,000 in
     REQUIRE(failure == "");
 }
 
-WEFT_TEST_CASE("a capacity limiter agrees with the model in 3,000 interleavings", "[property]") {
+WEFT_TEST_CASE("a capacity limiter agrees with the model in random interleavings", "[property]") {
     auto round = [](Dice& dice) -> Coro<void> {
         support::FifoRound<LimiterUnderTest> scene(dice, 1 + dice.below(3));
         co_await scene.run();

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+# Many small programs as one or two: compiling and linking them takes an eighth of the time (tests/support/one_source.py).
+
+# Takes `source`, a program of its own, into `kind`. It links to LIBRARIES and is run on both backends with ARGUMENTS, or
+# NOT_RUN.
+function(weft_add_together kind source)
+    cmake_parse_arguments(arg "NOT_RUN" "" "LIBRARIES;ARGUMENTS" ${ARGN})
+    get_filename_component(stem "${source}" NAME_WE)
+    set_property(GLOBAL APPEND PROPERTY weft_together_${kind} "${source}")
+    set_property(GLOBAL APPEND PROPERTY weft_together_${kind}_libraries ${arg_LIBRARIES})
+    set_property(GLOBAL PROPERTY weft_together_${stem}_arguments "${arg_ARGUMENTS}")
+    set_property(GLOBAL PROPERTY weft_together_${stem}_not_run "${arg_NOT_RUN}")
+endfunction()
+
+# Makes the programs of `kind`, two where it is many, so that two cores have work.
+function(weft_build_together kind)
+    get_property(sources GLOBAL PROPERTY weft_together_${kind})
+    get_property(libraries GLOBAL PROPERTY weft_together_${kind}_libraries)
+    list(REMOVE_DUPLICATES libraries)
+    list(LENGTH sources count)
+    if(count EQUAL 0)
+        return()
+    endif()
+    math(EXPR half "(${count} + 1) / 2")
+    foreach(part IN ITEMS 1 2)
+        if(part EQUAL 1)
+            list(SUBLIST sources 0 ${half} some)
+        elseif(count GREATER 1)
+            list(SUBLIST sources ${half} -1 some)
+        else()
+            break()
+        endif()
+        set(target ${kind}_${part})
+        set(together "${CMAKE_CURRENT_BINARY_DIR}/${target}.cpp")
+        set(script "${PROJECT_SOURCE_DIR}/tests/support/one_source.py")
+        add_custom_command(OUTPUT "${together}"
+            COMMAND "${script}" "${together}" ${some}
+            DEPENDS "${script}" ${some} COMMENT "Putting together ${target}.cpp")
+        add_executable(${target} "${together}")
+        target_link_libraries(${target} PRIVATE weft::compiled ${libraries})
+        weft_example(${target})
+        if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+            # g++ takes what follows a #line for a header, in which helpers without linkage would be a mistake.
+            target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
+        endif()
+        foreach(source IN LISTS some)
+            get_filename_component(stem "${source}" NAME_WE)
+            get_property(arguments GLOBAL PROPERTY weft_together_${stem}_arguments)
+            get_property(not_run GLOBAL PROPERTY weft_together_${stem}_not_run)
+            if(NOT not_run)
+                weft_add_variants("${kind}/${stem}" ${target} TIMEOUT 120 ARGUMENTS ${stem} ${arguments} LABELS ${kind})
+            endif()
+        endforeach()
+    endforeach()
+endfunction()
