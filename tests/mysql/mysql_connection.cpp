@@ -284,6 +284,31 @@ TEST_CASE("a MySQL server that dies is an error that names it, and the pool find
     });
 }
 
+TEST_CASE("a network that is cut costs the MySQL connection and not the caller", "[mysql]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        support::Network network(server().port());
+        Options through = options();
+        through.port = co_await network.start();
+        through.clean_up_limit = 50ms;
+        Pool pool(through, PoolOptions(2));
+        {
+            auto lease = co_await pool.acquire();
+            const auto same = co_await lease->query("SELECT ?", 1);
+            network.cut();
+            const auto late = co_await error_of<weft::TimeoutError>(
+                support::within(20ms, lease->query("SELECT ?", 2)));
+            CHECK(late);
+            CHECK_FALSE(lease->is_open());
+            network.mend();
+        }
+        const auto back = co_await pool.query("SELECT 3");
+        CHECK(back.one<int>() == 3);
+        co_await pool.close();
+        co_await network.stop();
+    });
+}
+
 TEST_CASE("ten thousand queries to MySQL, some of them cancelled: each gets its own answer",
           "[mysql]") {
     if (!server().is_there()) return;

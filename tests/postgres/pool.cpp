@@ -316,6 +316,43 @@ TEST_CASE("a server that dies is an error that names it, and the pool finds it a
     });
 }
 
+TEST_CASE("a network that is cut costs the connection and not the caller, and the pool recovers",
+          "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        support::Network network(server().port());
+        const auto port = co_await network.start();
+        weft::postgres::Options options;
+        options.clean_up_limit = 50ms;
+        PoolOptions lends(2);
+        lends.check_after = 0s;
+        lends.check_limit = 50ms;
+        Pool pool(words("sslmode=disable port=" + std::to_string(port)), lends, options);
+        {
+            auto lease = co_await pool.acquire();
+            const auto same = co_await lease->query("SELECT 1");
+            network.cut();
+            const auto late = co_await error_of<weft::TimeoutError>(
+                support::within(20ms, lease->query("SELECT 2")));
+            CHECK(late);
+            CHECK_FALSE(lease->is_open());
+            network.mend();
+        }
+        const auto back = co_await pool.query("SELECT 3");
+        CHECK(back.one<int>() == 3);
+        // One that was idle meanwhile is asked before it is lent.
+        network.cut();
+        const auto none =
+            co_await error_of<weft::TimeoutError>(support::within(200ms, pool.query("SELECT 4")));
+        CHECK(none);
+        network.mend();
+        const auto again = co_await pool.query("SELECT 5");
+        CHECK(again.one<int>() == 5);
+        co_await pool.close();
+        co_await network.stop();
+    });
+}
+
 TEST_CASE("ten thousand queries of many tasks, some of them cancelled: each gets its own answer",
           "[postgres]") {
     if (!server().is_there()) return;

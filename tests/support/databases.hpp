@@ -4,17 +4,24 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include <weft/deadline/timeout.hpp>
+#include <weft/net/connect.hpp>
+#include <weft/net/server.hpp>
+#include <weft/net/stream.hpp>
 #include <weft/runtime/loop.hpp>
 #include <weft/sql.hpp>
+#include <weft/sync/event.hpp>
 #include <weft/task/coro.hpp>
 #include <weft/task/run.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
+#include <weft/together/race.hpp>
 
 namespace support {
 
@@ -83,5 +90,52 @@ void end_at_every_step(bool by_cancel, Scenario scenario, After after, std::size
     }
     CHECK(ended_early > 1);
 }
+
+/// A network that can be cut: what comes then goes nowhere, and nobody is told.
+class Network {
+public:
+    explicit Network(std::uint16_t to) : to_(to) { open_.set(); }
+    /// Its near end.
+    weft::Coro<std::uint16_t> start() {
+        server_.emplace(co_await weft::start_server(
+            [this](weft::Stream client) { return carry(std::move(client)); }, "127.0.0.1", 0));
+        co_return server_->port();
+    }
+    void cut() { open_.clear(); }
+    void mend() { open_.set(); }
+    weft::Coro<void> stop() {
+        server_->close();
+        server_->abort_clients();
+        open_.set();
+        co_await server_->wait_closed();
+    }
+
+private:
+    weft::Coro<void> carry(weft::Stream client) {
+        co_await open_.wait();
+        weft::Stream server = co_await weft::open_connection("127.0.0.1", to_);
+        // (Whichever direction ends first ends both.)
+        const auto there = [&]() -> weft::Coro<void> { return forward(client, server); };
+        const auto back = [&]() -> weft::Coro<void> { return forward(server, client); };
+        co_await weft::race(there(), back());
+    }
+    weft::Coro<void> forward(weft::Stream& from, weft::Stream& to) {
+        std::string buffer(65536, '\0');
+        try {
+            for (;;) {
+                const std::size_t got = co_await from.read(buffer);
+                if (got == 0) co_return;
+                co_await open_.wait();
+                co_await to.write(weft::ConstBuffer(buffer.data(), got));
+            }
+        } catch (const std::system_error&) {
+            // One of them has gone.
+        }
+    }
+
+    std::uint16_t to_;
+    weft::Event open_;
+    std::optional<weft::Server> server_;
+};
 
 }  // namespace support
