@@ -243,31 +243,26 @@ WEFT_INLINE void Core::begin_to_read() {
 
 WEFT_INLINE Coro<void> Core::read(Ref<Core> core) {
     const std::uint32_t mine = core->connection_;
-    std::string why;
     bool was_cancelled = false;
     while (core->is_on(mine)) {
         // The run ends: it reads on for those that wait, in a clean-up perhaps, and for no others.
         if (was_cancelled && !core->anybody_waits()) {
             core->reads_ = false;
             if (!core->sent_.empty()) core->broke("the event loop ends");
-            co_return;
+            break;
         }
         try {
             const Chunk chunk = co_await core->stream_->read_chunk();
-            if (!core->is_on(mine)) co_return;
-            if (chunk.empty()) {
-                core->broke("the server has closed the connection");
-                co_return;
-            }
+            if (!core->is_on(mine)) break;
+            if (chunk.empty()) throw ConnectionError("the server has closed the connection");
             core->deliver(chunk.view());
         } catch (const CancelledError&) {
             was_cancelled = true;
         } catch (const std::exception& error) {
-            why = error.what();
-            break;
+            if (core->is_on(mine)) core->broke(error.what());
         }
     }
-    if (core->is_on(mine)) core->broke(std::move(why));
+    if (was_cancelled) throw CancelledError();  // it was held, not swallowed
 }
 
 WEFT_INLINE void Core::deliver(std::string_view bytes) {
