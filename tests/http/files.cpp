@@ -10,6 +10,7 @@
 
 #include <weft/fs.hpp>
 #include <weft/http.hpp>
+#include <weft/http/detail/date.hpp>
 #include <weft/weft.hpp>
 
 namespace files_test {
