@@ -24,8 +24,12 @@ namespace weft::detail {
 class ReadBuffer {
 public:
     ReadBuffer() noexcept = default;
-    ReadBuffer(const ReadBuffer&) = delete;
-    ReadBuffer& operator=(const ReadBuffer&) = delete;
+    // (TLS keeps what it has not sent in such buffers, and takes them in turns.)
+    ReadBuffer(ReadBuffer&& other) noexcept : memory_(std::exchange(other.memory_, nullptr)) {}
+    ReadBuffer& operator=(ReadBuffer&& other) noexcept {
+        std::swap(memory_, other.memory_);
+        return *this;
+    }
     ~ReadBuffer() {
         if (memory_) [[unlikely]]
             let_go();
