@@ -42,7 +42,7 @@ public:
 private:
     static std::vector<int> take() {
         DIR* const folder = ::opendir("/proc/self/fd");
-        if (!folder) detail::throw_system_error(errno, "opendir /proc/self/fd");
+        if (!folder) weft::detail::throw_system_error(errno, "opendir /proc/self/fd");
         std::vector<int> open;
         const int own = ::dirfd(folder);
         while (const dirent* const entry = ::readdir(folder)) {
