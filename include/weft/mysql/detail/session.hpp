@@ -55,8 +55,7 @@ public:
         // An idle server says nothing, but that it goes.
         char byte;
         return is_open() && !unfinished_ &&
-               ::recv(handle_.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-               (errno == EAGAIN || errno == EWOULDBLOCK);
+               ::recv(handle_.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
     }
     std::string server() const override { return server_; }
 

@@ -21,7 +21,7 @@
 #include "../../task/task.hpp"
 #include "../options.hpp"
 #include "parser.hpp"
-#include "request.hpp"
+#include "pending.hpp"
 
 namespace weft::redis::detail {
 
@@ -108,14 +108,5 @@ private:
     Alarm alarm_;
     Event quiet_;
 };
-
-[[gnu::cold]] inline weft::detail::TaskCore* Request::cancel() noexcept {
-    if (waits()) {
-        leave();
-        end(State::cancelled);
-    }
-    return nullptr;
-}
-[[gnu::cold]] inline void Request::leave() noexcept { core_->cancel(*this); }
 
 }  // namespace weft::redis::detail

@@ -17,6 +17,7 @@
 #include "../../task/sleep.hpp"
 #include "core.hpp"
 #include "greeting.hpp"
+#include "request.hpp"
 
 namespace weft::redis::detail {
 
