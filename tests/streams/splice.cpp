@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -139,7 +140,7 @@ WEFT_TEST_CASE("what the kernel refuses to move is copied, and what it has is no
     const std::string text = numbered(bulk);
     // (The first call takes out of the source, the second puts into the target.)
     for (const int at : {1, 2}) {
-        for (const int error : {EINVAL, EOPNOTSUPP, ENOSYS}) {
+        for (const int error : {EINVAL, EOPNOTSUPP, ENOSYS, EPERM}) {
             splices = {0, at, error, {}};
             auto in = stream_pair(Transport::tcp);
             auto out = stream_pair(Transport::tcp);
@@ -248,6 +249,81 @@ WEFT_TEST_CASE("what others write to the target meanwhile goes out whole") {
         CHECK((got.substr(begin, message.size()) == message));
         CHECK(got.find('b', begin + message.size()) == std::string::npos);
     }
+}
+
+WEFT_TEST_CASE(
+    "urgent data, at which a splice stops for good, neither ends the copy nor keeps it busy") {
+    const Splices count;
+    const std::string text = numbered(bulk);
+    const std::string after = numbered(bulk / 2);
+    for (const bool ends : {false, true}) {
+        auto in = stream_pair(Transport::tcp);
+        auto out = stream_pair(Transport::tcp);
+        splices = {};
+        auto copying = weft::create_task(weft::copy, std::ref(in.far), std::ref(out.near));
+        auto writing = weft::create_task([&]() -> Coro<void> { co_await in.near.write(text); });
+        (void)co_await out.far.read_exactly(text.size());
+        co_await writing;
+        co_await weft::sleep(1ms);
+        CHECK(splices.calls > 0);
+        CHECK(::send(in.near.fd(), "!", 1, MSG_OOB) == 1);
+        auto more = weft::create_task([&]() -> Coro<void> {
+            co_await in.near.write(after);
+            if (ends) co_await in.near.write_eof();
+        });
+        const std::string got = co_await out.far.read_exactly(after.size());
+        co_await more;
+        CHECK((got == after));
+        // (For a message and its end at once the splice would find nothing but the end.)
+        if (!ends) {
+            co_await weft::sleep(1ms);
+            const int calls = splices.calls;
+            CHECK(::send(in.near.fd(), "!", 1, MSG_OOB) == 1);
+            co_await in.near.write("last");
+            co_await in.near.write_eof();
+            const std::string last = co_await out.far.read_exactly(4);
+            CHECK(last == "last");
+            CHECK(splices.calls < calls + 8);
+        }
+        const std::uint64_t copied = co_await copying;
+        CHECK(copied >= text.size() + after.size());
+    }
+}
+
+WEFT_TEST_CASE("a second reader that comes before the kernel's way is refused, or the copy is") {
+    const Splices count;
+    auto in = stream_pair(Transport::tcp);
+    auto out = stream_pair(Transport::tcp);
+    auto copied = [&]() -> Coro<std::string> {
+        try {
+            co_await weft::copy(in.far, out.near);
+        } catch (const weft::RuntimeError& error) {
+            co_return error.what();
+        }
+        co_return "copied";
+    };
+    auto copying = weft::create_task(copied);
+    // Pieces of one chunk each, of which the last one cannot be written at once.
+    const std::string piece = numbered(16 * 1024);
+    for (int pieces = 0; pieces < 7; ++pieces) {
+        co_await in.near.write(piece);
+        (void)co_await out.far.read_exactly(piece.size());
+    }
+    char full[4096] = {};
+    while (::send(out.near.fd(), full, sizeof full, MSG_DONTWAIT) > 0) {
+    }
+    co_await in.near.write(piece);
+    co_await weft::sleep(1ms);
+    auto reading = weft::create_task([&]() -> Coro<void> { (void)co_await in.far.read_chunk(); });
+    co_await weft::sleep(1ms);
+    for (std::string buffer(1 << 20, ' '); !copying.done();) {
+        (void)out.far.try_read(buffer);
+        co_await weft::sleep(1ms);
+    }
+    const std::string answer = co_await copying;
+    CHECK(answer == "weft: two tasks read from one stream");
+    reading.cancel();
+    co_await reading.wait();
 }
 
 WEFT_TEST_CASE("a second reader beside the kernel's way is refused by name") {

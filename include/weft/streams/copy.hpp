@@ -74,12 +74,13 @@ WEFT_INLINE Coro<std::uint64_t> copy_counted(Stream& from, Stream& to, std::uint
         // What the standing receive has brought by the time it has ended comes first.
         source.chunks->pause();
         while (!source.chunks->is_idle()) {
+            // (For a reader that came meanwhile it would begin again and again.)
+            if (source.chunks->is_waited_for()) StreamState::throw_second_reader();
             source.chunks->look_soon();
             co_await yield();
         }
         if (source.has_buffered() || source.chunks->has_end()) continue;
         const Spliced how = co_await copy_spliced(source, target, copied);
-        if (how == Spliced::to_the_end) co_return copied;
         in_kernel = how != Spliced::refused;
         large = 0;
     }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <utility>
 
 #include "../../base/broken_pipe.hpp"
 #include "../../base/config.hpp"
@@ -84,9 +85,8 @@ private:
 
 /// How much was moved, and why not more.
 enum class Spliced : std::uint8_t {
-    to_the_end,
-    in_small_pieces,  // not worth it any more
-    refused           // it does not go this way
+    not_worth_it,  // small pieces, or nothing more: a receive tells what comes now
+    refused        // it does not go this way
 };
 
 /// Nothing of `from` is buffered, and nothing is received.
@@ -155,16 +155,21 @@ WEFT_INLINE Coro<Spliced> copy_spliced(StreamState& from, StreamState& to, std::
     SpliceWay way(from, to);
     if (!way.open()) co_return Spliced::refused;
     way.begin_reading();
+    bool was_ready = false;
     for (int small = 0; small < most_small;) {
         (void)way.source();
         const ssize_t got = way.fill();
-        if (got == 0) co_return Spliced::to_the_end;
+        // The end; or urgent data (MSG_OOB) comes before it, at which every splice stops for good.
+        if (got == 0) co_return Spliced::not_worth_it;
         if (got == -EINVAL || got == -EOPNOTSUPP || got == -ENOSYS || got == -EPERM)
             co_return Spliced::refused;
         if (got == -EAGAIN) {
+            // (There is something, and not for us: it stands at urgent data.)
+            if (std::exchange(was_ready, true)) co_return Spliced::not_worth_it;
             co_await io::poll(way.source(), POLLIN);
             continue;
         }
+        was_ready = false;
         if (got < 0) throw_system_error(static_cast<int>(-got), fd_text("recv", way.source()));
         small = got < small_piece ? small + 1 : 0;
         while (way.left() > 0) {
@@ -180,7 +185,8 @@ WEFT_INLINE Coro<Spliced> copy_spliced(StreamState& from, StreamState& to, std::
                 co_await io::poll(target, POLLOUT);
             } else if (sent >= 0) {
                 copied += static_cast<std::uint64_t>(sent);
-            } else if (sent == -EINVAL || sent == -EOPNOTSUPP || sent == -ENOSYS) {
+            } else if (sent == -EINVAL || sent == -EOPNOTSUPP || sent == -ENOSYS ||
+                       sent == -EPERM) {
                 co_return Spliced::refused;
             } else {
                 throw_system_error(static_cast<int>(-sent), fd_text("send", target));
@@ -188,7 +194,7 @@ WEFT_INLINE Coro<Spliced> copy_spliced(StreamState& from, StreamState& to, std::
         }
         co_await yield();
     }
-    co_return Spliced::in_small_pieces;
+    co_return Spliced::not_worth_it;
 }
 #endif
 
