@@ -3,6 +3,7 @@
 // 91, 97, 107).
 // rungs: all
 #include <weft/deadline/wait_for.hpp>
+#include <weft/net/datagram.hpp>
 #include <weft/net/server.hpp>
 #include <weft/net/socket.hpp>
 #include <weft/task/task.hpp>
@@ -334,6 +335,40 @@ WEFT_TEST_CASE("a socket that was moved from says so", "[socket]") {
     CHECK(message == "weft: an empty Socket: it was moved from");
     CHECK_FALSE(there.is_closed());
     co_return;
+}
+
+WEFT_TEST_CASE("a call of a socket that has not begun holds it: the socket may move, or go",
+               "[socket]") {
+    // A task begins in its creator's next turn.
+    std::optional<Socket> near;
+    std::optional<Socket> far;
+    const auto make = [&] {
+        auto [one, other] = Socket::pair();
+        near.emplace(std::move(one));
+        far.emplace(std::move(other));
+    };
+    make();
+    auto sending = create_task(near->send_all("moved"));
+    auto receiving = create_task(far->recv(10));
+    const Socket sender = std::move(*near);
+    near.reset();
+    const Socket receiver = std::move(*far);
+    far.reset();
+    co_await sending;
+    const std::string got = co_await receiving;
+    CHECK(got == "moved");
+    make();
+    auto receives = create_task(near->recv(10));
+    auto closes = create_task(far->close());
+    far.reset();
+    near.reset();
+    co_await closes;
+    const Failure gone = co_await failure([&] { return std::move(receives); });
+    CHECK((gone.error == EBADF || gone.error == ECANCELED));
+    weft::Datagram bound = weft::Datagram::bind(loopback());
+    auto datagram_closes = create_task(bound.close());
+    { const weft::Datagram gone_too = std::move(bound); }
+    co_await datagram_closes;
 }
 
 WEFT_TEST_CASE("a deadline on a call of a socket is lossless", "[socket]") {

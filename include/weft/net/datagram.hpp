@@ -138,7 +138,7 @@ public:
     void connect_to(const Address& peer);
     /// Ends waiting sends and receives (ECANCELED) and closes. Idempotent.
     /// Cancel:   runs to its end all the same.
-    Coro<void> close();
+    Coro<void> close() { return close(detail::Ref<detail::DatagramState>::to(state())); }
     bool is_closed() const noexcept;
     Address local_address() const { return Address::of_socket(fd()); }
     /// Throws:   std::system_error (getpeername; ENOTCONN when it is not connected).
@@ -147,6 +147,8 @@ public:
     int fd() const;
 
 private:
+    // On the state, which it holds: the Datagram may move or go before it begins.
+    static Coro<void> close(detail::Ref<detail::DatagramState> held);
     detail::DatagramState& state() const;
 
     detail::Ref<detail::DatagramState> state_;
@@ -382,8 +384,7 @@ WEFT_INLINE Coro<std::size_t> Datagram::send_batch(std::span<const Message> mess
         detail::throw_system_error(errno, detail::concat({"connect ", peer.to_string()}));
 }
 
-WEFT_INLINE Coro<void> Datagram::close() {
-    const detail::Ref<detail::DatagramState> held = detail::Ref<detail::DatagramState>::to(state());
+WEFT_INLINE Coro<void> Datagram::close(detail::Ref<detail::DatagramState> held) {
     if (held->socket) co_await io::close(std::move(held->socket));
 }
 #endif

@@ -64,6 +64,11 @@ class SocketAccept;
 class MessageReceive;
 class MessageSend;
 
+// On the state, which each of these holds: the Socket may move or go before they begin.
+Coro<std::string> receive_text(Ref<SocketState> held, std::size_t count, int flags);
+Coro<void> send_whole(Ref<SocketState> held, ConstBuffer data);
+Coro<void> close_socket(Ref<SocketState> held);
+
 }  // namespace detail
 
 /// A socket for those who want its own calls and options: a family that streams know nothing of, an
@@ -123,7 +128,9 @@ public:
         return {state(), [&](int fd) { return io::recv(fd, buffer, flags); }};
     }
     /// Of at most `count` bytes, as text.
-    Coro<std::string> recv(std::size_t count, int flags = 0);
+    Coro<std::string> recv(std::size_t count, int flags = 0) {
+        return detail::receive_text(shared(), count, flags);
+    }
     /// Receives a datagram, and who has sent it; what does not fit is lost, and told.
     detail::SocketCall<detail::MessageReceive> recv_from(MutableBuffer buffer, int flags = 0);
 
@@ -136,7 +143,7 @@ public:
     /// apart.)
     /// Cancel:   what the socket had taken by then is sent, and nobody says how much that is: for
     ///           that, use `send`.
-    Coro<void> send_all(ConstBuffer data);
+    Coro<void> send_all(ConstBuffer data) { return detail::send_whole(shared(), data); }
     /// Sends a datagram to `to`, which is copied.
     detail::SocketCall<detail::MessageSend> send_to(ConstBuffer data, const Address& to,
                                                     int flags = 0);
@@ -156,7 +163,7 @@ public:
 
     /// Ends the calls that wait (ECANCELED) and closes. Idempotent.
     /// Cancel:   runs to its end all the same.
-    Coro<void> close();
+    Coro<void> close() { return detail::close_socket(shared()); }
     bool is_closed() const noexcept { return !state_ || !state_->fd; }
     /// Gives the descriptor away, to a Stream or a Datagram for instance; this is closed then.
     /// Throws:   RuntimeError while a call waits: it would go on using the number.
@@ -188,6 +195,9 @@ private:
         if (!state_) [[unlikely]]
             detail::throw_runtime_error("weft: an empty Socket: it was moved from");
         return *state_;
+    }
+    detail::Ref<detail::SocketState> shared() const {
+        return detail::Ref<detail::SocketState>::to(state());
     }
     void let_go() noexcept;
 
@@ -257,6 +267,7 @@ private:
 inline detail::SocketAccept Socket::accept() { return detail::SocketAccept(state()); }
 inline detail::SocketCall<detail::MessageSend> Socket::send_to(ConstBuffer data, const Address& to,
                                                                int flags) {
+    flags &= ~MSG_WAITALL;  // (as in `io::send`)
     return {state(), [&](int fd) { return detail::MessageSend(fd, data, to, flags); }};
 }
 inline detail::SocketCall<detail::MessageReceive> Socket::recv_from(MutableBuffer buffer,
@@ -300,25 +311,25 @@ inline detail::SocketCall<detail::MessageReceive> Socket::recv_from(MutableBuffe
         error, at.empty() ? detail::fd_text("listen", fd()) : detail::concat({"listen ", at}));
 }
 
-WEFT_INLINE Coro<std::string> Socket::recv(std::size_t count, int flags) {
-    const auto held = detail::Ref<detail::SocketState>::to(state());
+WEFT_INLINE Coro<std::string> detail::receive_text(Ref<SocketState> held, std::size_t count,
+                                                   int flags) {
     std::string text(count, '\0');
     const std::size_t got = co_await io::recv(held->fd.get(), text, flags);
     text.resize(got);
     co_return text;
 }
 
-WEFT_INLINE Coro<void> Socket::send_all(ConstBuffer data) {
-    const auto held = detail::Ref<detail::SocketState>::to(state());
+WEFT_INLINE Coro<void> detail::send_whole(Ref<SocketState> held, ConstBuffer data) {
     for (std::size_t done = 0; done < data.size();) {
         const auto* const bytes = static_cast<const char*>(data.data());
         const ConstBuffer rest(bytes + done, data.size() - done);
+        if (done > 0 && !held->fd)
+            throw_system_error(ECANCELED, "send on a socket that was closed meanwhile");
         done += co_await io::send(held->fd.get(), rest);
     }
 }
 
-WEFT_INLINE Coro<void> Socket::close() {
-    const auto held = detail::Ref<detail::SocketState>::to(state());
+WEFT_INLINE Coro<void> detail::close_socket(Ref<SocketState> held) {
     if (held->fd) co_await io::close(std::move(held->fd));
 }
 
