@@ -80,6 +80,7 @@ inline detail::TransferAwaiter recv(int fd, MutableBuffer buffer, int flags = 0)
 /// Returns:  bytes sent, possibly fewer than asked for.
 /// Source:   send(2), flags MSG_*; IORING_OP_SEND, Linux 5.6.
 inline detail::TransferAwaiter send(int fd, ConstBuffer buffer, int flags = 0) noexcept {
+    flags &= ~MSG_WAITALL;  // means nothing to send(2), and to the ring that it is a Stream's
     return detail::TransferAwaiter(detail::OpCode::send, fd, const_cast<void*>(buffer.data()),
                                    buffer.size(), 0, flags);
 }
