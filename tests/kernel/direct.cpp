@@ -162,6 +162,55 @@ WEFT_TEST_CASE("a forked child that closes its copies leaves the parent's stream
     CHECK(seen_by(pair.b) == 0);
 }
 
+WEFT_TEST_CASE(
+    "a descriptor of the program's own, whose close nobody tells of, is never the ring's") {
+    Pair pair = support::unix_pair();
+    char byte = 'x';
+    for (int message = 0; message < 40; ++message) {
+        (void)co_await weft::io::send(pair.a.get(), weft::ConstBuffer(&byte, 1), MSG_WAITALL);
+        support::put(pair.b.get(), "y");
+        (void)co_await weft::io::recv(pair.a.get(), weft::MutableBuffer(&byte, 1));
+    }
+    CHECK(held_by_rings() == 0);
+    (void)support::drain(pair.b.get());
+    ::close(pair.a.release());
+    CHECK(seen_by(pair.b) == 0);
+}
+
+TEST_CASE(
+    "a stream that another loop of the thread closes is closed, and its number free for others") {
+    for (const bool goes : {false, true}) {
+        weft::EventLoop first(weft::testing::options());
+        weft::EventLoop second(weft::testing::options());
+        Pair old = support::unix_pair();
+        std::optional<Stream> stream = first.run_until_complete(talkative(old, false));
+        const int number = stream->fd();
+        second.run_until_complete([&]() -> Coro<void> {
+            if (goes) {
+                // (It goes while somebody waits, so that an operation closes it.)
+                char byte = 0;
+                auto read = [&]() -> Coro<void> {
+                    (void)co_await stream->read(weft::MutableBuffer(&byte, 1));
+                };
+                weft::Task<void> reading = weft::create_task(read);
+                co_await weft::sleep(std::chrono::milliseconds(1));
+                stream.reset();
+                co_await weft::sleep(std::chrono::milliseconds(1));
+                CHECK_THROWS_AS(reading.result(), std::system_error);
+            } else {
+                co_await stream->close();
+            }
+        }());
+        CHECK(seen_by(old.b) == 0);
+        CHECK(held_by_rings() == 0);
+        Pair fresh = support::unix_pair();
+        CHECK(fresh.a.get() == number);
+        std::optional<Stream> next = first.run_until_complete(talkative(fresh, false));
+        first.run_until_complete([&]() -> Coro<void> { co_await next->write("new"); }());
+        CHECK(support::drain(fresh.b.get()) == "new");
+    }
+}
+
 TEST_CASE("a stream that outlives its loop is closed where it goes, at once") {
     Pair pair = support::unix_pair();
     std::optional<Stream> stream = weft::run(talkative(pair, false));

@@ -75,6 +75,7 @@ public:
     bool await_suspend(std::coroutine_handle<> handle) {
         EventLoop& loop = get_running_loop();
         task_ = &loop.suspend(handle, *this);
+        loop.tell_others_of_close(fd);
         if (!loop.start(*this)) return true;
         task_->waiting_on = nullptr;
         return false;

@@ -226,6 +226,7 @@ public:
             return;
         }
         close->fd = file.release();
+        loop.tell_others_of_close(close->fd);
         if (loop.start(*close)) delete close;
     }
 

@@ -346,6 +346,11 @@ public:
     bool lends_buffers() const noexcept { return backend_->lends_buffers(); }
     std::uint64_t backend_serial() const noexcept { return backend_->serial(); }
     void forget(int fd) noexcept;
+    /// An operation of this loop is about to close a number that others of this thread may know.
+    void tell_others_of_close(int fd) noexcept {
+        if (next_live_ || detail::live_loops != this) [[unlikely]]
+            make_others_forget(fd);
+    }
     /// For who has operations under way that no task waits for: `what.end` is called when the loop
     /// closes, unless it was unlinked before.
     void tell_at_close(detail::EndsWithLoop& what) noexcept { end_with_us_.push_back(what); }
@@ -485,6 +490,7 @@ private:
     static bool lives_elsewhere(const EventLoop* loop) noexcept;
     static void descriptor_closing(int fd) noexcept;
     static void forked() noexcept;
+    void make_others_forget(int fd) noexcept;
     void watch_descriptor(int fd, bool writes, detail::Callback<void()> call);
     bool unwatch_descriptor(int fd, bool writes) noexcept;
     void set_signal_handler(int signal, detail::Callback<void()> call);

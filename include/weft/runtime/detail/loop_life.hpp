@@ -101,6 +101,12 @@ WEFT_INLINE void EventLoop::descriptor_closing(int fd) noexcept {
     }
 }
 
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::make_others_forget(int fd) noexcept {
+    for (EventLoop* loop = detail::live_loops; loop; loop = loop->next_live_) {
+        if (loop != this && loop->backend_) loop->forget(fd);
+    }
+}
+
 WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     const EventLoop* other = detail::live_loops;
     while (other && other != loop) other = other->next_live_;
