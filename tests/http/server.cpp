@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include <weft/testing/catch.hpp>
 
+#include <cerrno>
 #include <chrono>
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -562,6 +565,16 @@ WEFT_TEST_CASE("no answer of a handler's ends its fields, or says how long it is
     CHECK(answer ==
           "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "
           "5\r\n\r\nhello");
+}
+
+TEST_CASE("a field may be made of another one of the same message") {
+    http::Headers headers;
+    headers.add("A", std::string(100, 'a'));
+    headers.add("B", headers.value("A"));
+    headers.set("A", headers.value("B").substr(0, 50));
+    headers.add(headers[0].name, "c").set(headers[0].name, headers[1].value);
+    CHECK(headers.value("a") == std::string(100, 'a'));
+    CHECK(headers.size() == 2);
 }
 
 WEFT_TEST_CASE("a handler can take the connection over for another protocol") {

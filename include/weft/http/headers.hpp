@@ -17,6 +17,7 @@
 #include <stdexcept>
 
 #include "../base/error.hpp"
+#include "../base/std_parts.hpp"
 #include "detail/text.hpp"
 #endif
 
@@ -146,10 +147,20 @@ WEFT_INLINE Headers& Headers::add(std::string_view name, std::string_view value)
 }
 
 WEFT_INLINE void Headers::append(std::string_view name, std::string_view value) {
-    if (text_.empty()) text_.reserve(name.size() + value.size());
-    const std::uint32_t at = keep(name);
-    const std::uint32_t value_at = keep(value);
-    fields_.push_back({at, static_cast<std::uint32_t>(name.size()), value_at,
+    // (Both may be views into the text that has to move: a field made of another one.)
+    const std::size_t at = text_.size();
+    const std::size_t end = at + name.size() + value.size();
+    if (end > 0xffff'ffff) throw std::length_error("weft: headers of 4 GiB");
+    if (end > text_.capacity()) {
+        std::string grown;
+        grown.reserve(at == 0 ? end : std::max(end, 2 * at));
+        grown.append(text_).append(name).append(value);
+        text_.swap(grown);
+    } else {
+        text_.append(name).append(value);
+    }
+    fields_.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(name.size()),
+                       static_cast<std::uint32_t>(at + name.size()),
                        static_cast<std::uint32_t>(value.size())});
 }
 
@@ -157,13 +168,13 @@ WEFT_INLINE Headers& Headers::set(std::string_view name, std::string_view value)
     detail::check_field(name, value);
     for (std::size_t index = 0; index < fields_.size(); ++index) {
         if (!detail::same_name(field(fields_[index]).name, name)) continue;
-        const std::uint32_t at = keep(value);
-        fields_[index].value = at;
-        fields_[index].value_size = static_cast<std::uint32_t>(value.size());
         for (std::size_t other = fields_.size(); --other > index;) {
             if (detail::same_name(field(fields_[other]).name, name))
                 fields_.erase(fields_.begin() + static_cast<std::ptrdiff_t>(other));
         }
+        const std::uint32_t at = keep(value);  // (`name` may be gone with the text it is of)
+        fields_[index].value = at;
+        fields_[index].value_size = static_cast<std::uint32_t>(value.size());
         return *this;
     }
     return add(name, value);
