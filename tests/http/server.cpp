@@ -577,6 +577,49 @@ TEST_CASE("a field may be made of another one of the same message") {
     CHECK(headers.size() == 2);
 }
 
+WEFT_TEST_CASE("nothing of a body follows a write that was cut short") {
+    http::Router router;
+    router.get("/", [](Request&) -> Coro<Response> {
+        auto write = [](http::BodyWriter& out) -> Coro<void> {
+            const std::string large(1 << 20, 'x');
+            try {
+                co_await weft::timeout(1s, [&] { return out.write(large); });
+            } catch (const weft::TimeoutError&) {
+            }
+            co_await out.write("more");
+        };
+        co_return Response(http::Body::written_by(std::move(write)), "text/plain");
+    });
+    std::vector<std::string> reports;
+    http::ServerOptions options;
+    options.on_error = [&reports](const weft::ExceptionContext& context) {
+        reports.emplace_back(context.message);
+    };
+    weft::StreamPair pair = weft::memory_stream();
+    weft::Task<void> serving = weft::create_task(
+        http::serve_connection(std::move(router), std::move(pair.far), std::move(options)));
+    const std::string request = get("/");
+    co_await pair.near.write(request);
+    co_await weft::sleep(2s);
+    bool broken = false;
+    std::string answer;
+    try {
+        for (;;) {
+            const weft::Chunk chunk = co_await pair.near.read_chunk();
+            if (chunk.empty()) break;
+            answer += chunk.view();
+            if (answer.ends_with("\r\n0\r\n\r\n")) break;
+        }
+    } catch (const std::system_error&) {
+        broken = true;
+    }
+    CHECK(broken);
+    CHECK(answer.find("HTTP/1.1", 1) == std::string::npos);
+    co_await pair.near.close();
+    co_await serving;
+    CHECK(reports.size() == 1);
+}
+
 WEFT_TEST_CASE("a handler can take the connection over for another protocol") {
     http::Router router;
     router.get("/shout", [](Request&) -> Coro<Response> {

@@ -37,7 +37,8 @@ public:
 
     /// Throws:   std::system_error (send); RuntimeError for more than the length that was told;
     ///           CancelledError.
-    /// Cancel:   the message is cut short then, and its connection closed.
+    /// Cancel:   the message is cut short then, and its connection closed; further writes throw
+    ///           RuntimeError, as they do while another task writes.
     /// Lifetime: `data` outlives the await, a cancelled one included.
     Coro<void> write(ConstBuffer data);
     /// A part of a file. (See `weft::send_file`.)
@@ -66,6 +67,9 @@ protected:
 private:
     /// Of what is written; says what is to be done with `size` more bytes.
     void count(std::uint64_t size);
+    /// Nobody knows how much the peer has of a write that has not come to its end: what followed
+    /// it would be taken for a part of it.
+    void require_whole() const;
     Coro<void> send_head();
 
     // Large pieces are written in parts, so that a slow peer can be told from one that has gone.
@@ -74,6 +78,7 @@ private:
     Stream* stream_;
     std::string* head_;
     Framing framing_;
+    bool is_cut_ = false;  // a write goes on, or has not come to its end
     std::uint64_t left_;
 };
 
@@ -203,6 +208,12 @@ WEFT_INLINE void BodyWriter::count(std::uint64_t size) {
     left_ -= size;
 }
 
+WEFT_INLINE void BodyWriter::require_whole() const {
+    if (is_cut_)
+        weft::detail::throw_runtime_error(
+            "weft: HTTP: a body goes on behind a write that was cut short, or inside of it");
+}
+
 WEFT_INLINE Coro<void> BodyWriter::send_head() {
     if (head_->empty()) co_return;
     progress();
@@ -215,7 +226,9 @@ WEFT_INLINE Coro<void> BodyWriter::write(ConstBuffer data) {
     if (framing_ == Framing::nothing) co_return;
     const char* from = static_cast<const char*>(data.data());
     std::size_t left = data.size();
+    require_whole();
     count(left);
+    is_cut_ = true;
     while (left > 0) {
         const std::size_t size = std::min(left, most_at_once);
         progress();
@@ -230,28 +243,32 @@ WEFT_INLINE Coro<void> BodyWriter::write(ConstBuffer data) {
         from += size;
         left -= size;
     }
+    is_cut_ = false;
     written();
 }
 
 WEFT_INLINE Coro<void> BodyWriter::send_file(int file, std::uint64_t offset, std::uint64_t size) {
-    constexpr std::uint64_t part = std::uint64_t{1024} * 1024;
     if (framing_ == Framing::nothing) co_return;
     if (framing_ == Framing::chunked)
         weft::detail::throw_runtime_error("weft: HTTP: a file without a length");
+    require_whole();
     count(size);
+    is_cut_ = true;
     co_await send_head();
     while (size > 0) {
         progress();
-        const std::uint64_t sent =
-            co_await weft::send_file(*stream_, file, offset, std::min(size, part));
+        const std::uint64_t sent = co_await weft::send_file(
+            *stream_, file, offset, std::min<std::uint64_t>(size, most_at_once));
         if (sent == 0) weft::detail::throw_runtime_error("weft: HTTP: a file has become shorter");
         offset += sent;
         size -= sent;
     }
+    is_cut_ = false;
     written();
 }
 
 WEFT_INLINE Coro<void> BodyWriter::finish() {
+    require_whole();
     if (framing_ == Framing::known && left_ > 0)
         weft::detail::throw_runtime_error("weft: HTTP: a body that is shorter than it said");
     if (framing_ == Framing::chunked) head_->append("0\r\n\r\n");
