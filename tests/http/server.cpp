@@ -577,6 +577,38 @@ TEST_CASE("a field may be made of another one of the same message") {
     CHECK(headers.size() == 2);
 }
 
+WEFT_TEST_CASE("an answer is final: what another one would follow is a 500, and is reported") {
+    std::vector<std::string> reports;
+    http::ServerOptions options;
+    options.on_error = [&reports](const weft::ExceptionContext& context) {
+        reports.emplace_back(context.message);
+    };
+    for (const char* path :
+         {"/status/0", "/status/100", "/status/101", "/status/199", "/status/600", "/error/102",
+          "/upstream/101", "/upstream/200", "/upstream/400"}) {
+        INFO(path);
+        reports.clear();
+        http::Router router;
+        router.get("/", &hello);
+        router.get("/status/{status:int}", [](Request& request) -> Coro<Response> {
+            co_return Response("x", request.param<int>("status"));
+        });
+        router.get("/error/{status:int}", [](Request& request) -> Coro<Response> {
+            throw http::HttpError(request.param<int>("status"));
+            co_return Response();
+        });
+        // What another server has sent to this one is no fault of the client's.
+        router.get("/upstream/{status:int}", [](Request& request) -> Coro<Response> {
+            throw http::ProtocolError(request.param<int>("status"), "nonsense");
+            co_return Response();
+        });
+        const std::string answer = co_await talk(std::move(router), get(path) + get("/"), options);
+        CHECK(answer.starts_with("HTTP/1.1 500 Internal Server Error\r\n"));
+        CHECK(answer.ends_with("hello"));
+        CHECK(reports.size() == 1);
+    }
+}
+
 WEFT_TEST_CASE("nothing of a body follows a write that was cut short") {
     http::Router router;
     router.get("/", [](Request&) -> Coro<Response> {
@@ -620,6 +652,26 @@ WEFT_TEST_CASE("nothing of a body follows a write that was cut short") {
     CHECK(reports.size() == 1);
 }
 
+WEFT_TEST_CASE("a handler's time does not run while it waits for a body, and runs on then") {
+    for (const auto body_timeout : {20s, 0s}) {
+        http::Router router;
+        router.post("/", [](Request& request) -> Coro<Response> {
+            co_await request.read();
+            co_await weft::sleep(1h);
+            co_return Response("late");
+        });
+        http::ServerOptions options;
+        options.handler_timeout = 5s;
+        options.body_timeout = body_timeout;
+        const auto begin = weft::get_running_loop().time();
+        const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
+        const std::string line =
+            co_await slowly(std::move(router), parts(head, "a", "b"), 4s, options);
+        CHECK(line == "HTTP/1.1 503 Service Unavailable");
+        CHECK(weft::get_running_loop().time() - begin < 20s);
+    }
+}
+
 WEFT_TEST_CASE("a handler can take the connection over for another protocol") {
     http::Router router;
     router.get("/shout", [](Request&) -> Coro<Response> {
@@ -634,6 +686,76 @@ WEFT_TEST_CASE("a handler can take the connection over for another protocol") {
         std::move(router), get("/shout", "Connection: upgrade\r\nUpgrade: shout\r\n") + "abc");
     CHECK(answer ==
           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\nABC");
+}
+
+WEFT_TEST_CASE("another protocol begins behind its request's body, and where the answer is a 101") {
+    const auto shout = [](Request&) -> Coro<Response> {
+        co_return Response::upgrade("shout", [](Stream stream, std::string read) -> Coro<void> {
+            read += co_await stream.read_all(1000);
+            co_await stream.write(read);
+        });
+    };
+    const std::string head =
+        "POST /shout HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: shout\r\n";
+    for (const char* body : {"Content-Length: 4\r\n\r\nbody",
+                             "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"}) {
+        http::Router router;
+        router.post("/shout", shout);
+        const std::string answer = co_await talk(std::move(router), head + body + "abc");
+        CHECK(answer.starts_with("HTTP/1.1 101 "));
+        CHECK(answer.substr(answer.find("\r\n\r\n")) == "\r\n\r\nabc");
+    }
+    http::Router large;
+    large.post("/shout", shout);
+    std::string answer = co_await talk(std::move(large), head + "Content-Length: 4000000\r\n\r\n" +
+                                                             std::string(4'000'000, 'x') + "abc");
+    CHECK(answer.starts_with("HTTP/1.1 413 "));
+    // What goes around a handler can refuse it.
+    http::Router guarded;
+    guarded.post("/shout", shout);
+    guarded.use([](Request& request, http::Next next) -> Coro<Response> {
+        Response response = co_await next(request);
+        response.status = 403;
+        co_return std::move(response);
+    });
+    answer = co_await talk(std::move(guarded), head + "\r\nabc");
+    CHECK(answer.starts_with("HTTP/1.1 403 "));
+    CHECK(answer.find("\r\n\r\nHTTP/1.1 400 ") != std::string::npos);  // "abc" is no request
+}
+
+WEFT_TEST_CASE("what another protocol's code throws is reported, whatever it is") {
+    std::vector<std::string> reports;
+    http::ServerOptions options;
+    options.on_error = [&reports](const weft::ExceptionContext& context) {
+        try {
+            std::rethrow_exception(context.exception);
+        } catch (const std::exception& error) {
+            reports.push_back(std::string(context.message) + ": " + error.what());
+        }
+    };
+    const std::vector<std::exception_ptr> errors = {
+        std::make_exception_ptr(http::ProtocolError(400, "nonsense from elsewhere")),
+        std::make_exception_ptr(weft::TimeoutError("too late")),
+        std::make_exception_ptr(std::system_error(ENOENT, std::generic_category(), "open")),
+        std::make_exception_ptr(std::runtime_error("a mistake")),
+    };
+    for (const std::exception_ptr& error : errors) {
+        http::Router router;
+        router.get("/shout", [error](Request&) -> Coro<Response> {
+            co_return Response::upgrade("shout", [error](Stream, std::string) -> Coro<void> {
+                std::rethrow_exception(error);
+                co_return;
+            });
+        });
+        const std::string answer = co_await talk(std::move(router), get("/shout"), options);
+        CHECK(answer.starts_with("HTTP/1.1 101 "));
+        CHECK(answer.find("HTTP/1.1", 1) == std::string::npos);
+    }
+    REQUIRE(reports.size() == 4);
+    CHECK(reports[0] == "weft: HTTP: GET /shout: nonsense from elsewhere");
+    CHECK(reports[1].ends_with("too late"));
+    CHECK(reports[2].find("open") != std::string::npos);
+    CHECK(reports[3].ends_with("a mistake"));
 }
 
 WEFT_TEST_CASE("a server that stops answers who is being served, and closes who waits") {

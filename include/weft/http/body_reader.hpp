@@ -30,6 +30,9 @@ public:
     /// Throws:   ProtocolError; what the stream's reads throw; CancelledError.
     virtual Coro<std::string_view> next_piece() = 0;
 
+    /// A reader has thrown ProtocolError. (There are others that are about other messages.)
+    bool has_failed = false;
+
 protected:
     ~BodySource() = default;
 };
@@ -76,8 +79,10 @@ WEFT_INLINE Coro<std::string> BodyReader::read_all(std::size_t limit) {
     for (;;) {
         const std::string_view piece = co_await from.next_piece();
         if (piece.empty()) co_return std::move(all);
-        if (piece.size() > limit - all.size())
+        if (piece.size() > limit - all.size()) {
+            from.has_failed = true;
             throw ProtocolError(413, "weft: HTTP: a body that is larger than its reader wants");
+        }
         all.append(piece);
     }
 }

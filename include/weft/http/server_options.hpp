@@ -32,7 +32,7 @@ struct ServerOptions : weft::ServerOptions {
     std::uint64_t min_body_rate = 500;  ///< bytes a second
     /// A client that takes nothing of 256 KiB of its answer for so long is cut off.
     Duration write_timeout = std::chrono::seconds(60);
-    /// A handler is cancelled: 503.
+    /// A handler is cancelled: 503. (While it waits for its client's body its time stands still.)
     Duration handler_timeout{0};
 
     /// A handler whose client has gone, or has closed its direction, is cancelled. (Off, because a

@@ -97,6 +97,7 @@ private:
     };
 
     void set_limit(Phase phase, Duration limit) noexcept;
+    void set_deadline(Phase phase, Nanoseconds deadline) noexcept;
     void look() noexcept;
     void strike() noexcept;
     void take_back_strike() noexcept;
@@ -109,12 +110,14 @@ private:
     Coro<bool> answer_large(Response& response, bool keep_alive);
     Coro<bool> answer_streamed(Response& response, bool keep_alive);
     Coro<void> take_over(Response response);
+    Coro<void> run_other_protocol(Response response);
     Coro<bool> skip_body();
     Coro<void> refuse(int status);
     Coro<void> linger();
     Coro<void> watch_peer();
     bool keeps_alive(const Response& response) const noexcept;
     void append_head(const Response& response, bool keep_alive);
+    static void require_answer(const Response& response);
     Response failed() const;
     void report_failure() const;
 
@@ -142,15 +145,18 @@ private:
 // --- time ----------------------------------------------------------------------------------------
 
 inline void Connection::set_limit(Phase phase, Duration limit) noexcept {
+    set_deadline(phase, limit <= Duration(0)
+                            ? weft::detail::no_deadline
+                            : weft::detail::deadline_after(watch_.loop->now(),
+                                                           weft::detail::to_nanoseconds(limit)));
+}
+inline void Connection::set_deadline(Phase phase, Nanoseconds deadline) noexcept {
     phase_ = phase;
     if (struck_) [[unlikely]]
         take_back_strike();
-    if (limit <= Duration(0)) {
-        limit_ = weft::detail::no_deadline;
-        return;
-    }
+    limit_ = deadline;
+    if (deadline == weft::detail::no_deadline) return;
     EventLoop& loop = *watch_.loop;
-    limit_ = weft::detail::deadline_after(loop.now(), weft::detail::to_nanoseconds(limit));
     if (watch_.armed()) {
         if (watch_.deadline <= limit_) [[likely]]
             return;
@@ -252,9 +258,11 @@ public:
     BodyWait(const BodyWait&) = delete;
     BodyWait& operator=(const BodyWait&) = delete;
     ~BodyWait() {
-        connection_.body_time_ -= connection_.watch_.loop->now() - begin_;
-        connection_.set_limit(before_, Duration(0));
-        connection_.limit_ = limit_;
+        const Nanoseconds waited = connection_.watch_.loop->now() - begin_;
+        connection_.body_time_ -= waited;
+        connection_.set_deadline(before_, limit_ == weft::detail::no_deadline
+                                              ? limit_
+                                              : weft::detail::deadline_after(limit_, waited));
     }
 
 private:
@@ -265,25 +273,30 @@ private:
 };
 
 inline Coro<std::string_view> Connection::next_piece() {
-    if (request_.head_.body == BodyLength::known && request_.head_.length > request_.max_body_)
-        throw ProtocolError(413, "weft: HTTP: a body that is too large");
-    std::string_view piece = reader_.take_body();
-    if (piece.empty() && !reader_.is_complete()) {
-        if (request_.head_.expects_continue && !continued_ && !begun_) {
-            continued_ = true;
-            co_await stream_.write("HTTP/1.1 100 Continue\r\n\r\n");
+    try {
+        if (request_.head_.body == BodyLength::known && request_.head_.length > request_.max_body_)
+            throw ProtocolError(413, "weft: HTTP: a body that is too large");
+        std::string_view piece = reader_.take_body();
+        if (piece.empty() && !reader_.is_complete()) {
+            if (request_.head_.expects_continue && !continued_ && !begun_) {
+                continued_ = true;
+                co_await stream_.write("HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            const BodyWait wait(*this);
+            piece = co_await reader_.read_body();
         }
-        const BodyWait wait(*this);
-        piece = co_await reader_.read_body();
+        body_read_ += piece.size();
+        if (body_read_ > request_.max_body_)
+            throw ProtocolError(413, "weft: HTTP: a body that is too large");
+        if (app_->options.min_body_rate > 0) {
+            body_time_ += static_cast<Nanoseconds>(piece.size() * 1'000'000'000 /
+                                                   app_->options.min_body_rate);
+        }
+        co_return piece;
+    } catch (const ProtocolError&) {
+        has_failed = true;
+        throw;
     }
-    body_read_ += piece.size();
-    if (body_read_ > request_.max_body_)
-        throw ProtocolError(413, "weft: HTTP: a body that is too large");
-    if (app_->options.min_body_rate > 0) {
-        body_time_ +=
-            static_cast<Nanoseconds>(piece.size() * 1'000'000'000 / app_->options.min_body_rate);
-    }
-    co_return piece;
 }
 
 /// What a handler has left of its request's body.

@@ -101,6 +101,12 @@ inline Coro<bool> Connection::answer_large(Response& response, bool keep_alive) 
     co_return keep_alive;
 }
 
+/// Whose connection has ended: nobody's mistake.
+inline bool is_client_gone(const std::system_error& error) noexcept {
+    const int code = error.code().value();
+    return code == EPIPE || code == ECONNRESET || code == ETIMEDOUT || code == ECANCELED;
+}
+
 struct AbortUnlessDone {
     explicit AbortUnlessDone(Stream& of) noexcept : stream(of) {}
     AbortUnlessDone(const AbortUnlessDone&) = delete;
@@ -143,8 +149,7 @@ inline Coro<bool> Connection::answer_streamed(Response& response, bool keep_aliv
         if (framing != Writer::Framing::nothing) co_await response.body.write_to(writer);
         co_await writer.end();
     } catch (const std::system_error& error) {
-        const int code = error.code().value();
-        if (code != EPIPE && code != ECONNRESET && code != ETIMEDOUT) report_failure();
+        if (!is_client_gone(error)) report_failure();
         throw;
     } catch (const std::exception&) {
         report_failure();
@@ -192,6 +197,17 @@ inline void Connection::report_failure() const {
     app_->report(line, std::current_exception());
 }
 
+/// A status that ends its request; the client goes on waiting behind the others (1xx), and takes
+/// the answer to its next request for that to this one.
+constexpr bool is_final(int status) noexcept { return status >= 200 && status <= 599; }
+
+/// Throws:   RuntimeError for what is no answer to a request.
+inline void Connection::require_answer(const Response& response) {
+    if (is_final(response.status) || (response.status == 101 && response.takeover_)) return;
+    const std::string status = weft::detail::decimal(response.status);
+    weft::detail::throw_runtime_error({"weft: HTTP: no status for an answer: ", status});
+}
+
 /// In a catch block: what a handler's exception is answered with.
 inline Response Connection::failed() const {
     const auto plain = [](int status, std::string text) {
@@ -200,15 +216,20 @@ inline Response Connection::failed() const {
     try {
         throw;
     } catch (const HttpError& error) {
-        return plain(error.status(), error.what());
+        if (is_final(error.status())) return plain(error.status(), error.what());
+        report_failure();
     } catch (const ProtocolError& error) {
-        Response response = plain(error.status(), std::string(reason_of(error.status())));
-        response.headers.add("Connection", "close");
-        return response;
+        // (Where its request is in order it is about what another server has sent to a handler.)
+        if (has_failed) {
+            Response response = plain(error.status(), std::string(reason_of(error.status())));
+            response.headers.add("Connection", "close");
+            return response;
+        }
+        report_failure();
     } catch (...) {
         report_failure();
-        return plain(500, std::string(reason_of(500)));
     }
+    return plain(500, std::string(reason_of(500)));
 }
 
 inline Coro<void> Connection::watch_peer() {
@@ -224,7 +245,7 @@ inline Coro<bool> Connection::answer_request() {
     request_.max_body_ = app_->options.max_body;
     body_read_ = 0;
     body_time_ = weft::detail::to_nanoseconds(app_->options.body_timeout);
-    begun_ = continued_ = false;
+    begun_ = continued_ = has_failed = false;
     set_limit(Phase::handler, app_->options.handler_timeout);
     Task<void> watching;
     if (app_->options.cancel_on_disconnect && stream_.fd() >= 0) [[unlikely]] {
@@ -235,6 +256,7 @@ inline Coro<bool> Connection::answer_request() {
     std::exception_ptr cancelled;
     try {
         response.emplace(co_await app_->router.handle(request_));
+        require_answer(*response);
     } catch (const std::exception&) {
         response.emplace(failed());
     } catch (const CancelledError&) {
@@ -252,7 +274,7 @@ inline Coro<bool> Connection::answer_request() {
         }
     }
     if (cancelled) std::rethrow_exception(cancelled);
-    if (response->takeover_) {
+    if (response->status == 101) {
         co_await take_over(*std::move(response));
         co_return false;
     }
@@ -274,6 +296,15 @@ inline Coro<bool> Connection::answer_request() {
 }
 
 inline Coro<void> Connection::take_over(Response response) {
+    // The other protocol begins behind the request: what is left of its body is none of it.
+    const bool is_behind = co_await skip_body();
+    if (is_behind) {
+        co_await run_other_protocol(std::move(response));
+    } else {
+        co_await refuse(413);
+    }
+}
+inline Coro<void> Connection::run_other_protocol(Response response) {
     out_.clear();
     append_head(response, true);
     out_.append("\r\n");
@@ -285,8 +316,14 @@ inline Coro<void> Connection::take_over(Response response) {
         weft::detail::StreamAccess::state(stream_));
     std::string rest = reader_.take_rest();
     Takeover& takeover = response.takeover_;
-    Coro<void> taken = takeover(std::move(stream_), std::move(rest));
-    co_await std::move(taken);
+    try {
+        Coro<void> taken = takeover(std::move(stream_), std::move(rest));
+        co_await std::move(taken);
+    } catch (const std::system_error& error) {
+        if (!is_client_gone(error)) report_failure();
+    } catch (const std::exception&) {
+        report_failure();
+    }
 }
 
 inline Coro<void> Connection::serve_requests() {
