@@ -294,6 +294,26 @@ TEST_CASE("what two readers of a request could take for different ones is refuse
     }
 }
 
+TEST_CASE("a CR or LF alone is refused wherever it stands") {
+    const std::string text =
+        "POST /a HTTP/1.1\r\nHost: a\r\nEmpty:\r\nTransfer-Encoding: chunked\r\n"
+        "\r\n3;x=y\r\nabc\r\n0\r\nTrailer: x\r\n\r\n";
+    const std::size_t body = text.find("abc");
+    for (const char alone : {'\r', '\n'}) {
+        for (std::size_t at = 0; at < text.size(); ++at) {
+            if (text[at] == '\n' && alone == '\r') continue;  // CR CR LF is one of the others
+            if (at >= body && at < body + 3) continue;
+            for (const std::size_t step : {text.size() + 1, std::size_t{1}}) {
+                std::string wrong = text;
+                wrong.insert(at, 1, alone);
+                INFO("byte " << at << ", in pieces of " << step);
+                const Parsed parsed = parse(wrong, step);
+                CHECK(parsed.refused != 0);
+            }
+        }
+    }
+}
+
 TEST_CASE("a request is the same in whatever pieces it comes, and the next one begins behind it") {
     const std::string text =
         "\r\nPOST /a?b=c HTTP/1.1\r\nHost: [::1]:80\r\nX-One:  a b \r\nEmpty:\r\nx-one: second\r\n"

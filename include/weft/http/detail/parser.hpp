@@ -12,6 +12,7 @@
 
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
 #include <cstring>
+#include <vector>
 
 #include "parser_state.hpp"
 #endif
@@ -71,6 +72,8 @@ WEFT_INLINE void Parser::begin(MessageHead& head) noexcept {
     llhttp_reset(&state.http);
     head.clear();
     state.head = &head;
+    // (Of tiny chunks there are thousands: an idle connection shall not keep room for them.)
+    if (state.pieces.capacity() > 64) std::vector<std::string_view>().swap(state.pieces);
     state.pieces.clear();
     state.next_piece = state.head_bytes = state.chunk_extras = 0;
     state.extras_allowed = state.limits.chunk_extras;

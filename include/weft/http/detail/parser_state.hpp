@@ -26,7 +26,7 @@ namespace weft::http::detail {
 
 // Called from C: nothing may be thrown.
 struct ParserState {
-    static constexpr std::size_t tail_size = 8;
+    static constexpr std::size_t tail_size = 16;  // a method, what is before it, and a blank
     static constexpr std::uint32_t no_name = ~0u;
 
     llhttp_t http;
@@ -113,8 +113,14 @@ struct ParserState {
 WEFT_INLINE int ParserState::on_url(llhttp_t* http, const char* at, std::size_t size) noexcept {
     ParserState& self = of(http);
     // (llhttp takes any number of blanks between method and target.)
-    if (self.head->target.empty() && (self.before(at, 1) != ' ' || self.before(at, 2) == ' '))
-        return self.fail(400, "a request line with more than one blank");
+    if (self.head->target.empty()) {
+        if (self.before(at, 1) != ' ' || self.before(at, 2) == ' ')
+            return self.fail(400, "a request line with more than one blank");
+        // (And any number of CR before the method, which others may take for the end of a line.)
+        const auto method = static_cast<llhttp_method_t>(http->method);
+        if (self.before(at, std::string_view(llhttp_method_name(method)).size() + 2) == '\r')
+            return self.fail(400, "a CR without its LF");
+    }
     if (self.head->target.size() + size > self.limits.target)
         return self.fail(414, "a target that is too long");
     return self.append([&] {
