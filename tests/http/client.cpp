@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -143,6 +144,8 @@ WEFT_TEST_CASE("a response is taken as RFC 9112 wants it, and a wrong one ends i
              Script::ok("body"),
          "body", true},
         {"more behind it", Script::ok("body") + "HTTP/1.1 200 OK\r\n", "body"},
+        {"another protocol", "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+         "protocol 400: "},
         {"closed at once", close, "system 104: "},
         {"reset at once", std::string(Script::reset), "system 104: "},
         {"closed in the head", "HTTP/1.1 200 OK\r\nContent-Le" + close, "protocol 400: "},
@@ -236,6 +239,46 @@ WEFT_TEST_CASE("a response that is not read to its end closes its connection") {
     while (size < 100'000) size += (co_await body.read_chunk()).size();
     { const ClientResponse gone = std::move(response); }
     CHECK(client.idle_connections() == 1);  // (it was, although nobody has seen the end)
+}
+
+WEFT_TEST_CASE("a response that goes while its body is read ends the read, and is no whole one") {
+    Script script;
+    script.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf" + std::string(Script::stall));
+    ScriptedServer server = co_await ScriptedServer::start(script);
+    Client client;
+    std::optional<ClientResponse> response(co_await client.get(server.url()));
+    Task<std::string> reading = weft::create_task(outcome_of(response->text()));
+    co_await support::turns(10);
+    response.reset();
+    CHECK(client.busy_connections() == 0);
+    const std::string outcome = co_await reading;
+    CHECK(outcome.starts_with("system 125: GET "));
+    response.emplace(co_await client.get(server.url()));
+    Coro<std::string> late = response->text();
+    response.reset();
+    const std::string after = co_await outcome_of(std::move(late));
+    CHECK(after == "other: weft: the body of a response that has gone is read");
+    server.server().abort_clients();
+}
+
+WEFT_TEST_CASE("a client may go while it is being closed") {
+    Script script;
+    script.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf" + std::string(Script::stall));
+    ScriptedServer first = co_await ScriptedServer::start(script);
+    ScriptedServer second = co_await ScriptedServer::start(script);
+    auto client = std::make_unique<Client>();
+    std::optional<ClientResponse> one(co_await client->get(first.url()));
+    std::optional<ClientResponse> other(co_await client->get(second.url()));
+    Task<void> closing = weft::create_task(client->close());
+    co_await support::turns(10);
+    client.reset();
+    one.reset();
+    co_await support::turns(10);
+    CHECK(!closing.done());
+    other.reset();
+    co_await closing;
+    first.server().abort_clients();
+    second.server().abort_clients();
 }
 
 WEFT_TEST_CASE("redirects are followed as RFC 9110 has it") {
@@ -436,6 +479,34 @@ WEFT_TEST_CASE(
     CHECK_THROWS_AS(response.raise_for_status(), weft::http::StatusError);
 }
 
+WEFT_TEST_CASE("a request that fails behind its head ends, although its body is still being sent") {
+    Script script;
+    script.ignores_bodies = true;
+    script.answer("HTTP/1.1 307 There\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n" +
+                  std::string(Script::stall));
+    ScriptedServer server = co_await ScriptedServer::start(script);
+    Client client;
+    bool has_ended = false;
+    auto endless = [&has_ended](BodyWriter& out) -> Coro<void> {
+        try {
+            co_await out.write("begin");
+            co_await weft::sleep_forever();
+        } catch (const weft::CancelledError&) {
+            has_ended = true;
+            throw;
+        }
+    };
+    const std::string outcome = co_await outcome_of([&]() -> Coro<std::string> {
+        ClientResponse response = co_await client.post(server.url(), Body::written_by(endless));
+        co_return co_await response.text();
+    }());
+    CHECK(has(outcome, "a body that is gone"));
+    co_await support::turns(10);
+    CHECK(has_ended);
+    CHECK(client.busy_connections() + client.idle_connections() == 0);
+    server.server().abort_clients();
+}
+
 std::string gzipped(const std::string& text, int window = 15 + 16) {
     z_stream stream{};
     deflateInit2(&stream, 9, Z_DEFLATED, window, 9, Z_DEFAULT_STRATEGY);
@@ -536,6 +607,9 @@ WEFT_TEST_CASE("errors of the connection name the request") {
         co_return "sent";
     }());
     CHECK(has(framing, "set by the client"));
+    ClientOptions split;
+    split.user_agent = "me\r\nX-Other: 1";
+    CHECK_THROWS_AS(Client(split), std::invalid_argument);
 }
 
 /// A proxy that is asked for a whole URL answers itself; one that is asked to connect does so.
@@ -637,6 +711,13 @@ WEFT_TEST_CASE("a Unix socket is a URL's host") {
         co_await text_of(client, "http+unix://" + weft::http::percent_encoded(path) + "/x?y");
     CHECK(text == "by Unix socket");
     CHECK(script.requests.at(0).starts_with("GET /x?y HTTP/1.1\r\nHost: localhost\r\n"));
+    // A redirect that stays there is followed.
+    script.answers = {"x", "HTTP/1.1 302 X\r\nLocation: z\r\nContent-Length: 0\r\n\r\n",
+                      Script::ok("there")};
+    const std::string there =
+        co_await text_of(client, "http+unix://" + weft::http::percent_encoded(path) + "/x?y");
+    CHECK(there == "there");
+    CHECK(script.requests.at(2).starts_with("GET /z HTTP/1.1\r\nHost: localhost\r\n"));
 }
 
 /// Several at once on two connections; each gets what is its own.

@@ -272,6 +272,39 @@ WEFT_TEST_CASE("a server that does not agree is refused with a reason, and the U
     CHECK(has(http, "no URL of a WebSocket"));
 }
 
+WEFT_TEST_CASE(
+    "what the handshake says itself is no header field of the program's, but the host is") {
+    for (const char* name : {"Content-Length", "transfer-encoding", "Upgrade", "Connection",
+                             "Sec-WebSocket-Key", "Sec-WebSocket-Extensions"}) {
+        ConnectWebSocketOptions options;
+        options.headers.add(name, "1");
+        const std::string why = co_await refusal_of("ws://127.0.0.1/", options);
+        CHECK(has(why, "is set by the client"));
+    }
+    Script script;
+    script.answer(Script::ok("no"));
+    ScriptedServer server = co_await ScriptedServer::start(script);
+    ConnectWebSocketOptions options;
+    options.headers.add("Host", "virtual");
+    (void)co_await refusal_of(server.url("/", "ws"), options);
+    const std::string& request = script.requests.at(0);
+    CHECK(has(request, "\r\nHost: virtual\r\n"));
+    CHECK(request.find("Host:") == request.rfind("Host:"));
+}
+
+WEFT_TEST_CASE("a proxy is asked for the port that a WebSocket's URL means") {
+    Script script;
+    script.answer("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
+    ScriptedServer proxy = co_await ScriptedServer::start(script);
+    ConnectWebSocketOptions options;
+    options.client.proxy = proxy.url();
+    for (const char* url : {"ws://a.example/", "ws://a.example:443/", "wss://a.example/"})
+        (void)co_await refusal_of(url, options);
+    CHECK(script.requests.at(0).starts_with("CONNECT a.example:80 HTTP/1.1\r\n"));
+    CHECK(script.requests.at(1).starts_with("CONNECT a.example:443 HTTP/1.1\r\n"));
+    CHECK(script.requests.at(2).starts_with("CONNECT a.example:443 HTTP/1.1\r\n"));
+}
+
 TEST_CASE("an accepted key is the hash of RFC 6455, and each key is another") {
     using namespace weft::http::detail;
     CHECK(websocket_accept("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");

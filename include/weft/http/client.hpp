@@ -58,18 +58,8 @@ private:
 /// one that goes before that closes it.
 class [[nodiscard]] ClientResponse {
 public:
-    ClientResponse(detail::SharedExchange exchange, int redirects) noexcept
+    ClientResponse(detail::OwnedExchange exchange, int redirects) noexcept
         : exchange_(std::move(exchange)), redirects_(redirects) {}
-    ClientResponse(ClientResponse&&) noexcept = default;
-    ClientResponse& operator=(ClientResponse&& other) noexcept {
-        if (exchange_) exchange_->let_go();
-        exchange_ = std::move(other.exchange_);
-        redirects_ = other.redirects_;
-        return *this;
-    }
-    ~ClientResponse() {
-        if (exchange_) exchange_->let_go();
-    }
 
     int status() const { return exchange_->head.status; }
     const std::string& reason() const { return exchange_->head.reason; }
@@ -86,16 +76,17 @@ public:
     BodyReader body() { return BodyReader(*exchange_); }
     /// All of it.
     /// Throws:   ProtocolError where it is more than `limit`, cut short, or malformed; TimeoutError;
-    ///           std::system_error (recv); CancelledError. All of them name the URL.
+    ///           std::system_error (recv; ECANCELED when the response goes meanwhile);
+    ///           CancelledError. All of them name the URL.
     /// Cancel:   what has come is lost, and the connection is closed with the response.
     Coro<std::string> text(std::size_t limit = 16 * 1024 * 1024) {
-        return read_text(exchange_, limit);
+        return read_text(exchange_.shared(), limit);
     }
 
 private:
     static Coro<std::string> read_text(detail::SharedExchange exchange, std::size_t limit);
 
-    detail::SharedExchange exchange_;
+    detail::OwnedExchange exchange_;
     int redirects_;
 };
 

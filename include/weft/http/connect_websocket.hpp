@@ -18,6 +18,7 @@
 #include <cerrno>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 
 #include "../base/error.hpp"
 #include "../net/stream.hpp"
@@ -62,11 +63,19 @@ namespace detail {
 
 inline std::string upgrade_request(const Url& url, const ConnectWebSocketOptions& options,
                                    const std::string& key) {
-    std::string head =
-        weft::detail::concat({"GET ", url.target(), " HTTP/1.1\r\nHost: ", url.authority(),
-                              "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                              "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
-                              key, "\r\n"});
+    for (const std::string_view name :
+         {"Content-Length", "Transfer-Encoding", "Upgrade", "Connection", "Sec-WebSocket-Key",
+          "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"}) {
+        if (options.headers.contains(name))
+            throw std::invalid_argument(
+                weft::detail::concat({"weft: the header field ", name, " is set by the client"}));
+    }
+    const std::string authority = url.authority();
+    std::string head = weft::detail::concat({"GET ", url.target(), " HTTP/1.1\r\nHost: ",
+                                             options.headers.get("Host").value_or(authority),
+                                             "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
+                                             key, "\r\n"});
     std::string protocols;
     for (const std::string& each : options.subprotocols) {
         if (!is_token(each))
@@ -78,8 +87,10 @@ inline std::string upgrade_request(const Url& url, const ConnectWebSocketOptions
         head.append("Sec-WebSocket-Protocol: ").append(protocols).append("\r\n");
     if (!url.user().empty() && !options.headers.contains("Authorization"))
         head.append("Authorization: ").append(basic_credentials(url)).append("\r\n");
-    for (const Headers::Field field : options.headers)
+    for (const Headers::Field field : options.headers) {
+        if (same_name(field.name, "Host")) continue;
         head.append(field.name).append(": ").append(field.value).append("\r\n");
+    }
     return head.append("\r\n");
 }
 

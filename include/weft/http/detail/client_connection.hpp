@@ -24,9 +24,11 @@
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
 #include <cerrno>
 #include <optional>
+#include <stdexcept>
 #include <system_error>
 
 #include "base64.hpp"
+#include "text.hpp"
 #endif
 
 namespace weft::http::detail {
@@ -99,6 +101,8 @@ std::string basic_credentials(const Url& url);
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
 WEFT_INLINE ClientSettings::ClientSettings(ClientOptions given) : options(std::move(given)) {
     if (!options.proxy.empty()) proxy.emplace(options.proxy);
+    if (!is_field_value(options.user_agent))
+        throw std::invalid_argument("weft: a User-Agent with a control character");
     limits.head = options.max_head;
     if (!options.tls.context) {
         // (The roots of a host are a hundred files' worth: read once.)
@@ -140,11 +144,10 @@ WEFT_INLINE std::string basic_credentials(const Url& url) {
 
 /// RFC 9110, section 9.3.6. From then on it is the server that is at the other end.
 inline Coro<void> connect_through(Stream& stream, Url url, const Url& proxy, ParserLimits limits) {
-    const std::string host = weft::detail::concat(
-        {url.authority(),
-         url.authority().ends_with(weft::detail::concat({":", weft::detail::decimal(url.port())}))
-             ? ""
-             : ":443"});
+    // (A URL does not say the port that is its scheme's own.)
+    const std::string port = weft::detail::concat({":", weft::detail::decimal(url.port())});
+    std::string host = url.authority();
+    if (!host.ends_with(port)) host.append(port);
     std::string head =
         weft::detail::concat({"CONNECT ", host, " HTTP/1.1\r\nHost: ", host, "\r\n"});
     if (!proxy.user().empty())

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "../../base/clock.hpp"
 #include "../../base/error.hpp"
@@ -51,9 +52,9 @@ struct ClientState : weft::detail::Counted<ClientState> {
 using SharedClient = weft::detail::Ref<ClientState>;
 
 struct Fetched {
-    Fetched(SharedExchange got, int followed) noexcept
+    Fetched(OwnedExchange got, int followed) noexcept
         : exchange(std::move(got)), redirects(followed) {}
-    SharedExchange exchange;
+    OwnedExchange exchange;
     int redirects;
 };
 
@@ -134,12 +135,12 @@ inline std::string request_head(const ClientSettings& settings, const std::strin
 }
 
 /// One request on one connection.
-inline Coro<SharedExchange> attempt(SharedClient client, Deadline deadline,
-                                    const std::string& method, const Url& url,
-                                    const Headers& headers, BodyRef body) {
+inline Coro<OwnedExchange> attempt(SharedClient client, Deadline deadline,
+                                   const std::string& method, const Url& url,
+                                   const Headers& headers, BodyRef body) {
     for (;;) {
-        const SharedExchange exchange(new Exchange(
-            weft::detail::concat({method, " ", url.to_string()}), client->settings, deadline, url));
+        OwnedExchange exchange(new Exchange(weft::detail::concat({method, " ", url.to_string()}),
+                                            client->settings, deadline, url));
         exchange->lease = co_await in_phase(exchange->what, "connect", deadline.within(no_limit),
                                             client->pool_of(url).acquire());
         exchange->connection = *exchange->lease;
@@ -147,16 +148,12 @@ inline Coro<SharedExchange> attempt(SharedClient client, Deadline deadline,
         bool is_stale = false;
         try {
             co_await exchange_messages(
-                exchange, method, request_head(*client->settings, method, url, headers, body->body),
-                body);
+                exchange.shared(), method,
+                request_head(*client->settings, method, url, headers, body->body), body);
         } catch (const StaleConnection& stale) {
             // Where the server has not said anything it may have done what was asked, all the same.
             is_stale = may_repeat(method) && !body->body.is_streamed();
-            exchange->let_go();
             if (!is_stale) stale.rethrow();
-        } catch (...) {
-            exchange->let_go();
-            throw;
         }
         if (is_stale) continue;  // in the end on a connection that is new
         const ClientOptions& options = client->settings->options;
@@ -164,7 +161,7 @@ inline Coro<SharedExchange> attempt(SharedClient client, Deadline deadline,
         if (options.decompress && !encoding.empty() && method != "HEAD")
             exchange->inflate = Inflate::make(encoding, options.max_decompressed);
         if (!exchange->upload && exchange->connection->reader.is_complete()) exchange->settle();
-        co_return exchange;
+        co_return std::move(exchange);
     }
 }
 
@@ -183,9 +180,9 @@ inline Duration pause_before_retry(const Exchange* exchange, weft::detail::Backo
     return std::max(pause, std::min(asked, longest));
 }
 
-inline Coro<SharedExchange> attempts(SharedClient client, Deadline deadline,
-                                     const std::string& method, const Url& url,
-                                     const Headers& headers, BodyRef body) {
+inline Coro<OwnedExchange> attempts(SharedClient client, Deadline deadline,
+                                    const std::string& method, const Url& url,
+                                    const Headers& headers, BodyRef body) {
     const RetryOptions& retry = client->settings->options.retry;
     weft::detail::Backoff pauses(retry);
     const bool can_repeat = may_repeat(method) && !body->body.is_streamed();
@@ -193,11 +190,9 @@ inline Coro<SharedExchange> attempts(SharedClient client, Deadline deadline,
         const bool is_last = calls >= retry.attempts || !can_repeat;
         Duration pause(0);
         try {
-            SharedExchange exchange =
-                co_await attempt(client, deadline, method, url, headers, body);
-            if (is_last || !is_busy_status(exchange->head.status)) co_return exchange;
+            OwnedExchange exchange = co_await attempt(client, deadline, method, url, headers, body);
+            if (is_last || !is_busy_status(exchange->head.status)) co_return std::move(exchange);
             pause = pause_before_retry(exchange.operator->(), pauses, retry.longest);
-            exchange->let_go();
         } catch (const TlsError&) {
             throw;
         } catch (const std::system_error&) {
@@ -245,7 +240,7 @@ inline Coro<Fetched> fetch(SharedClient client, std::string method, std::string 
     if (options.total_timeout > Duration(0))
         deadline.when = get_running_loop().time() + options.total_timeout;
     for (int redirects = 0;; ++redirects) {
-        SharedExchange exchange = co_await attempts(client, deadline, method, url, headers, body);
+        OwnedExchange exchange = co_await attempts(client, deadline, method, url, headers, body);
         const int status = exchange->head.status;
         const auto location = exchange->head.headers.get("Location");
         if (options.max_redirects <= 0 || !is_redirect(status) || !location)
@@ -260,7 +255,8 @@ inline Coro<Fetched> fetch(SharedClient client, std::string method, std::string 
             throw ProtocolError(
                 status, weft::detail::concat({exchange->what, ": a redirect to ", error.what()}));
         }
-        if (next->is_websocket() || next->is_unix())
+        // (No server leads to this host's sockets; the one behind a socket may stay there.)
+        if (next->is_websocket() || (next->is_unix() && !next->is_same_origin(url)))
             throw ProtocolError(status, weft::detail::concat({exchange->what, ": a redirect to ",
                                                               next->to_string()}));
         const bool becomes_get = (status == 303 && method != "HEAD") ||
@@ -281,14 +277,17 @@ inline Coro<Fetched> fetch(SharedClient client, std::string method, std::string 
                  {"Authorization", "Cookie", "Proxy-Authorization", "Host"})
                 headers.remove(name);
         }
-        co_await drain(exchange);
+        co_await drain(exchange.shared());
         url = std::move(*next);
     }
 }
 
 inline Coro<void> close_client(SharedClient client) {
     client->closed = true;
-    for (auto& [key, pool] : client->pools) co_await pool->close();
+    // All of them are closed at once; and the client may go meanwhile, its pools with it.
+    std::vector<Coro<void>> closing;
+    for (auto& [key, pool] : client->pools) closing.push_back(pool->close());
+    for (Coro<void>& each : closing) co_await std::move(each);
 }
 
 }  // namespace weft::http::detail

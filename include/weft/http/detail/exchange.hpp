@@ -62,6 +62,8 @@ struct Exchange final : weft::detail::Counted<Exchange>, BodySource {
 
     Coro<std::string_view> next_piece() override { return read_piece(); }
     Coro<std::string_view> read_piece();
+    /// What the last piece says, uncompressed.
+    std::string_view inflated();
     /// There is nothing more to be read.
     void settle() noexcept;
     /// Gives the connection back if everything on it is done; closes it otherwise.
@@ -86,8 +88,31 @@ struct Exchange final : weft::detail::Counted<Exchange>, BodySource {
     bool is_uploading = false;
     bool must_close = false;
     bool is_inflated = false;
+    bool is_let_go = false;  // before the end of the body was seen
 };
 using SharedExchange = weft::detail::Ref<Exchange>;
+
+/// Of whoever is to have the response: when it goes, the exchange is over. (The other references,
+/// of the task that sends the body for instance, do not keep the connection.)
+class OwnedExchange {
+public:
+    explicit OwnedExchange(Exchange* made) noexcept : exchange_(made) {}
+    OwnedExchange(OwnedExchange&&) noexcept = default;
+    OwnedExchange& operator=(OwnedExchange&& other) noexcept {
+        std::swap(exchange_, other.exchange_);
+        return *this;
+    }
+    ~OwnedExchange() {
+        if (exchange_) exchange_->let_go();
+    }
+
+    Exchange* operator->() const noexcept { return exchange_.operator->(); }
+    Exchange& operator*() const noexcept { return *exchange_; }
+    const SharedExchange& shared() const noexcept { return exchange_; }
+
+private:
+    SharedExchange exchange_;
+};
 
 /// Sends the request, and waits for the head of the response.
 /// Throws:   StaleConnection where the server has closed it before it could see the request.
@@ -107,17 +132,22 @@ private:
 
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
 WEFT_INLINE Coro<std::string_view> Exchange::read_piece() {
+    const SharedExchange alive = SharedExchange::to(*this);
     for (;;) {
-        if (inflate && is_inflated) {
-            const std::string_view piece = inflate->next();
-            if (!piece.empty()) co_return piece;
-            is_inflated = false;
-        }
         if (failure) std::rethrow_exception(failure);
+        if (is_let_go)
+            weft::detail::throw_runtime_error("weft: the body of a response that has gone is read");
         if (!connection) co_return std::string_view();
-        MessageReader& reader = connection->reader;
+        // (The response may be let go while its body is waited for.)
+        const SharedConnection held = connection;
+        MessageReader& reader = held->reader;
         std::string_view piece;
         try {
+            if (is_inflated) {
+                piece = inflated();
+                if (!piece.empty()) co_return piece;
+                is_inflated = false;
+            }
             piece = reader.take_body();
             if (piece.empty() && !reader.is_complete()) {
                 const Duration limit = deadline.within(limit_of(settings->options.body_timeout));
@@ -131,6 +161,7 @@ WEFT_INLINE Coro<std::string_view> Exchange::read_piece() {
             let_go();
             throw;
         }
+        if (is_let_go) continue;
         if (piece.empty()) {
             settle();
         } else if (inflate) {
@@ -139,6 +170,14 @@ WEFT_INLINE Coro<std::string_view> Exchange::read_piece() {
         } else {
             co_return piece;
         }
+    }
+}
+
+WEFT_INLINE std::string_view Exchange::inflated() {
+    try {
+        return inflate->next();
+    } catch (const ProtocolError& error) {
+        throw_in_phase(what, "read the body", error);
     }
 }
 
@@ -159,7 +198,10 @@ WEFT_INLINE void Exchange::settle() noexcept {
 }
 
 WEFT_INLINE void Exchange::let_go() noexcept {
-    if (connection && !connection->reader.is_complete()) must_close = true;
+    if (connection) {
+        is_let_go = true;
+        if (!connection->reader.is_complete()) must_close = true;
+    }
     settle();
 }
 
@@ -246,6 +288,9 @@ inline Coro<void> read_response_head(SharedExchange exchange, std::string_view m
                         {exchange->what, ": the server has closed without a response"}));
         }
     } while (exchange->head.status / 100 == 1 && exchange->head.status != 101);
+    if (exchange->head.status == 101)
+        throw ProtocolError(
+            400, weft::detail::concat({exchange->what, ": another protocol, which nobody wanted"}));
 }
 
 /// The head has not come: why?

@@ -272,8 +272,10 @@ WEFT_INLINE FrameEvent FrameDecoder::take_payload(std::string_view& input, std::
         const std::size_t before = into.size();
         into.append(input.data(), count);
         if (role_ == WebSocketRole::server) mask_.apply(into.data() + before, count, done_);
-        if (is_text_ && !utf8_.feed(std::string_view(into).substr(before)))
+        if (is_text_ && !utf8_.feed(std::string_view(into).substr(before))) {
+            into.resize(before);
             refuse(WebSocketCode::invalid_data, "a text is no UTF-8");
+        }
     }
     input.remove_prefix(count);
     done_ += count;
