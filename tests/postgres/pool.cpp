@@ -383,4 +383,80 @@ TEST_CASE("ten thousand queries of many tasks, some of them cancelled: each gets
     });
 }
 
+TEST_CASE("a transaction whose stream was let go never says that it was committed", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await with_table();
+        const auto body = [](Connection& tx) -> Coro<void> {
+            co_await tx.execute("INSERT INTO bulk VALUES (1, 'kept?')");
+            auto rows = tx.stream("SELECT generate_series(1, 10000000)");
+            (void)co_await rows.next();
+        };
+        const auto error = co_await error_of<Error>(db.transaction(body));
+        const auto count = co_await one_text(db, "SELECT count(*) FROM bulk");
+        CHECK(error.has_value() == (count == "0"));
+        CHECK(error);
+        CHECK(db.is_open());
+    });
+}
+
+TEST_CASE("a COPY in place of a query is an error, and the connection goes on", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await with_table();
+        for (const char* copy : {"COPY bulk FROM STDIN", "COPY (SELECT 1) TO STDOUT"}) {
+            CAPTURE(copy);
+            auto rows = db.stream(copy);
+            const auto read = [&]() -> Coro<void> { (void)co_await rows.next(); };
+            const auto error = co_await error_of<std::runtime_error>(read());
+            CHECK(error);
+            const auto after = co_await one_text(db, "SELECT 'after'");
+            CHECK(after == "after");
+        }
+    });
+}
+
+TEST_CASE("bytes are the same whatever bytea_output says", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await with_table();
+        weft::sql::Bytes bytes;
+        for (int value = 0; value < 256; ++value) bytes.push_back(std::byte(value));
+        for (const char* format : {"hex", "escape"}) {
+            CAPTURE(format);
+            co_await db.execute(std::string("SET bytea_output = ") + format);
+            for (const weft::sql::Bytes& each : {bytes, weft::sql::Bytes()}) {
+                const auto rows = co_await db.query("SELECT $1::bytea", each);
+                CHECK(rows.one<weft::sql::Bytes>() == each);
+            }
+        }
+    });
+}
+
+TEST_CASE("what is wrong with an argument costs no connection", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await with_table();
+        const std::string zero("a\0b", 3);
+        auto batch = db.pipeline();
+        batch.add("SELECT 1");
+        batch.add("SELECT $1", zero);
+        const auto in_batch = co_await error_of<std::system_error>(batch.run());
+        CHECK(in_batch);
+        const auto in_channel = co_await error_of<std::system_error>(db.listen(zero));
+        CHECK(in_channel);
+        CHECK(db.is_open());
+        const auto after = co_await one_text(db, "SELECT 'after'");
+        CHECK(after == "after");
+        Pool pool(words(), PoolOptions(1));
+        {
+            auto lease = co_await pool.acquire();
+            const Connection taken = std::move(*lease);  // the lease has nothing to give back
+            CHECK(taken.is_open());
+        }
+        const auto again = co_await pool.query("SELECT 1");
+        CHECK(again.one<int>() == 1);
+    });
+}
+
 }  // namespace pool_test

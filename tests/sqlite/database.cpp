@@ -239,4 +239,106 @@ TEST_CASE("whenever a transaction is cancelled, all of it or nothing is in the f
     }
 }
 
+TEST_CASE("a COMMIT that SQLite refuses is rolled back, and the database stays open", "[sqlite]") {
+    support::run_in_real_time([]() -> Coro<void> {
+        Database db = co_await with_table();
+        co_await db.script(
+            "CREATE TABLE parts (of INTEGER REFERENCES kept DEFERRABLE INITIALLY DEFERRED)");
+        const auto insert = [](auto& tx) -> Coro<void> {
+            co_await tx.execute("INSERT INTO parts VALUES (7)");
+        };
+        const auto error = co_await error_of<Error>(db.transaction(insert));
+        REQUIRE(error);
+        CHECK(error->code() == "SQLITE_CONSTRAINT_FOREIGNKEY");
+        CHECK(db.is_open());
+        CHECK_FALSE(db.in_transaction());
+        const auto left = co_await one_text(db, "SELECT count(*) FROM parts");
+        CHECK(left == "0");
+    });
+}
+
+TEST_CASE("rows have the columns that the table has when they are read", "[sqlite]") {
+    support::run_in_real_time([]() -> Coro<void> {
+        Database db = co_await weft::sqlite::open(":memory:");
+        co_await db.script("CREATE TABLE t (a, b, c); INSERT INTO t VALUES ('a', 'b', 'c')");
+        const char* const all = "SELECT * FROM t";
+        struct Change {
+            const char* statement;
+            const char* names;
+        };
+        for (const Change& each :
+             {Change{"", "a=a b=b c=c "}, Change{"ALTER TABLE t DROP COLUMN a", "b=b c=c "},
+              Change{"ALTER TABLE t ADD d", "b=b c=c d= "},
+              Change{"ALTER TABLE t RENAME COLUMN b TO e", "e=b c=c d= "}}) {
+            CAPTURE(each.statement);
+            co_await db.script(each.statement);
+            const auto rows = co_await db.query(all);
+            std::string names;
+            for (std::size_t column = 0; column < rows.columns(); ++column) {
+                const auto value = rows.one().get<std::optional<std::string>>(column);
+                names.append(rows.name(column)).append("=").append(value.value_or("")).append(" ");
+            }
+            CHECK(names == each.names);
+            CHECK(rows.name(99) == "");
+        }
+    });
+}
+
+TEST_CASE("in a transaction that the database has ended nothing more is carried out", "[sqlite]") {
+    support::run_in_real_time([]() -> Coro<void> {
+        Database db = co_await with_table();
+        int refused = 0;
+        const auto body = [&](Database& tx) -> Coro<void> {
+            co_await tx.execute("ROLLBACK");  // as a full disk does it
+            const auto insert = [](Database& inner) -> Coro<void> {
+                co_await inner.execute("INSERT INTO kept VALUES (1, 'savepoint')");
+            };
+            const auto one = co_await error_of<Error>(tx.transaction(insert));
+            const auto two =
+                co_await error_of<Error>(tx.script("INSERT INTO kept VALUES (2, 'script')"));
+            const auto three =
+                co_await error_of<Error>(tx.execute("INSERT INTO kept VALUES (3, 'statement')"));
+            refused = int(one.has_value()) + int(two.has_value()) + int(three.has_value());
+        };
+        const auto error = co_await error_of<Error>(db.transaction(body));
+        CHECK(error);
+        CHECK(refused == 3);
+        const int count = co_await count_of(db);
+        CHECK(count == 0);
+    });
+}
+
+TEST_CASE("a database that is closed amid a rollback says so", "[sqlite]") {
+    support::run_in_real_time([]() -> Coro<void> {
+        for (int delay = 0; delay < 60; ++delay) {
+            Database db = co_await with_table();
+            auto fails = [](Database& tx) -> Coro<void> {
+                co_await tx.execute("INSERT INTO kept VALUES (1, 'one')");
+                throw std::runtime_error("the body");
+            };
+            auto outer = [&](Database& tx) -> Coro<void> { co_await tx.transaction(fails); };
+            auto transacts = [&]() -> Coro<bool> {
+                const auto error = co_await error_of<std::runtime_error>(db.transaction(outer));
+                co_return error.has_value();
+            };
+            auto task = weft::create_task(transacts);
+            co_await weft::sleep(delay * 10us);
+            static_cast<weft::sql::Queries<Database>&>(db).close();
+            const bool failed = co_await task;
+            CHECK(failed);
+        }
+    });
+}
+
+TEST_CASE("a null pointer to text is NULL", "[sqlite]") {
+    support::run_in_real_time([]() -> Coro<void> {
+        Database db = co_await weft::sqlite::open(":memory:");
+        const char* none = nullptr;
+        const char* some = "text";
+        const auto rows = co_await db.query("SELECT ?, ?", none, some);
+        CHECK(rows.one()[0].is_null());
+        CHECK(rows.one().get<std::string>(1) == "text");
+    });
+}
+
 }  // namespace database_test

@@ -56,7 +56,8 @@ public:
     ///     while (auto row = co_await rows.next()) use(row->get<int>("id"));
     ///
     /// The connection is the generator's until that ends. Let go before its end, the statement is
-    /// cancelled at the server before the connection does anything else.
+    /// cancelled at the server before the connection does anything else; in a transaction
+    /// PostgreSQL then refuses all but a rollback.
     /// Cancel:   passes through, and ends the generator.
     template <class... Args>
     AsyncGenerator<Row> stream(std::string statement, const Args&... values) {

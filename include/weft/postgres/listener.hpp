@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "../base/c_text.hpp"
 #include "../net/io.hpp"
 #include "../sql/session.hpp"
 #include "../sync/lock.hpp"
@@ -61,6 +62,7 @@ private:
         std::string text;
         co_await detail::begin_exchange(*session, *level, text);
         for (const std::string& channel : channels) {
+            weft::detail::refuse_zero_byte("postgres: LISTEN", channel);
             char* const name =
                 ::PQescapeIdentifier(session->conn(), channel.data(), channel.size());
             text = weft::detail::concat({text, "LISTEN ", name ? name : "", ";"});

@@ -99,8 +99,10 @@ inline Coro<std::vector<sql::Rows>> Pipeline::run_batch(detail::SessionRef sessi
     if (batch.statements.empty()) co_return std::vector<sql::Rows>();
     level->check();
     const Lock::Guard turn = co_await level->turn.scoped();
+    // (All of them before the first is sent: what is refused then costs the connection.)
     for (const auto& statement : batch.statements) {
         weft::detail::refuse_zero_byte("postgres: a statement", statement.text);
+        const detail::Values values(statement.parameters);
     }
     co_await detail::begin_exchange(*session, *level, batch.statements.front().text);
     PGconn* const conn = session->conn();

@@ -127,12 +127,30 @@ private:
             const auto* const data = reinterpret_cast<const std::byte*>(text_.data());
             return Bytes(data, data + text_.size());
         }
-        const std::string_view digits = text_.substr(text_.size() < 2 ? text_.size() : 2);
+        if (text_.substr(0, 2) != "\\x") return unescaped();
+        const std::string_view digits = text_.substr(2);
         Bytes bytes(digits.size() / 2);
         for (std::size_t index = 0; index < bytes.size(); ++index) {
             unsigned value = 0;
             std::from_chars(digits.data() + 2 * index, digits.data() + 2 * index + 2, value, 16);
             bytes[index] = static_cast<std::byte>(value);
+        }
+        return bytes;
+    }
+
+    /// As PostgreSQL writes bytes where bytea_output is "escape": \\ and \ooo, all else as it is.
+    [[gnu::cold]] Bytes unescaped() const {
+        Bytes bytes;
+        for (std::size_t at = 0; at < text_.size(); ++at) {
+            unsigned value = static_cast<unsigned char>(text_[at]);
+            if (value == '\\' && at + 1 < text_.size()) {
+                const std::string_view digits = text_.substr(at + 1, 3);
+                const bool is_octal = digits[0] != '\\';
+                if (is_octal)
+                    std::from_chars(digits.data(), digits.data() + digits.size(), value, 8);
+                at += is_octal ? digits.size() : 1;
+            }
+            bytes.push_back(static_cast<std::byte>(value));
         }
         return bytes;
     }

@@ -53,7 +53,7 @@ struct Parameter {
 };
 
 /// What a statement's `$1`, `$2` (PostgreSQL) or `?` (SQLite, MySQL) stand for: booleans, numbers,
-/// text, bytes (`sql::Bytes`, `std::span<const std::byte>`), optionals of these, nullptr or
+/// text, bytes (`sql::Bytes`, `std::span<const std::byte>`), optionals of these, a null pointer or
 /// std::nullopt for NULL, and what has a `sql::Convert`. Values are copied.
 class Parameters {
 public:
@@ -94,6 +94,13 @@ public:
             list_.emplace_back();
             list_.back().kind = Parameter::Kind::real;
             list_.back().real = static_cast<double>(value);
+        } else if constexpr (std::is_same_v<V, const char*> || std::is_same_v<V, char*>) {
+            const char* const text = value;
+            if (text) {
+                add_text(Parameter::Kind::text, text);
+            } else {
+                list_.emplace_back();
+            }
         } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
             add_text(Parameter::Kind::text, value);
         } else if constexpr (std::is_convertible_v<const T&, std::span<const std::byte>>) {

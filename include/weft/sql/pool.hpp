@@ -102,13 +102,28 @@ private:
         };
         return made;
     }
+    /// The end of a check that gets no answer takes no longer than the check.
+    class Limited {
+    public:
+        Limited(Session& session, Duration limit) noexcept
+            : session_(session), usual_(session.clean_up_limit) {
+            session_.clean_up_limit = std::min(usual_, limit);
+        }
+        Limited(const Limited&) = delete;
+        Limited& operator=(const Limited&) = delete;
+        ~Limited() { session_.clean_up_limit = usual_; }
+
+    private:
+        Session& session_;
+        Duration usual_;
+    };
     static Coro<bool> still_good(detail::SessionRef session, PoolOptions options) {
         if (!session->is_clean() || !session->looks_alive()) co_return false;
         const TimePoint now = get_running_loop().time();
         if (options.max_lifetime > Duration(0) && now - session->made > options.max_lifetime)
             co_return false;
         if (now - session->last_used <= options.check_after) co_return true;
-        session->clean_up_limit = std::min(session->clean_up_limit, options.check_limit);
+        const Limited limited(*session, options.check_limit);
         const auto answered =
             co_await move_on_after(options.check_limit, session->run("SELECT 1", Parameters()));
         co_return answered.has_value();
@@ -161,7 +176,8 @@ public:
     void release() noexcept {
         if (!lent_) return;
         if (lent_->is_clean()) return lent_.release();
-        lent_->session()->drop();
+        // (One that was moved out of the lease is not ours to close.)
+        if (lent_->is_open()) lent_->session()->drop();
         lent_.discard();
     }
 

@@ -116,8 +116,7 @@ private:
         using T = typename weft::detail::CoroOfCall<Body&, Self&>::value_type;
         level->check();
         const Lock::Guard turn = co_await level->turn.scoped();
-        level->check();
-        if (!session->is_open()) session->refuse("the connection is closed", std::move(begin));
+        detail::check_turn(*session, *level, begin);
         detail::Block block(*session, *level);
         co_await block.begin(std::move(begin));
         weft::detail::Outcome<T> outcome;

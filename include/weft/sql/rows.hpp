@@ -157,7 +157,10 @@ public:
     std::size_t size() const noexcept { return result_ ? result_->rows() : 0; }
     bool empty() const noexcept { return size() == 0; }
     std::size_t columns() const noexcept { return result_ ? result_->columns() : 0; }
-    std::string_view name(std::size_t column) const noexcept { return result_->name(column); }
+    /// Empty where there is no such column.
+    std::string_view name(std::size_t column) const noexcept {
+        return column < columns() ? result_->name(column) : std::string_view();
+    }
     std::uint64_t affected() const noexcept { return result_ ? result_->affected : 0; }
     std::int64_t last_insert_id() const noexcept { return result_ ? result_->last_insert_id : 0; }
 

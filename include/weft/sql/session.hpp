@@ -29,6 +29,9 @@ public:
     /// and waits for what comes of it: the session is then as it was before or, when that took too
     /// long, dropped.
     virtual Coro<Rows> run(std::string statement, Parameters parameters) = 0;
+    /// Ends what somebody has left half done, rows that were not read to their end: only after it
+    /// the next two are what the server thinks.
+    virtual Coro<void> recover() { co_return; }
     /// At the server, as far as it has said.
     virtual bool in_transaction() const noexcept = 0;
     /// The server refuses whatever comes before a rollback.
@@ -166,6 +169,8 @@ private:
             if (commit) session_->refuse("the connection is closed", "COMMIT");
             co_return;
         }
+        // (In a transaction that costs the whole of it, which a COMMIT would not tell.)
+        co_await session_->recover();
         const bool ended_already = !session_->in_transaction();
         const bool failed = session_->transaction_failed();
         if (!ended_already && (!commit || failed)) {
@@ -182,7 +187,17 @@ private:
         }
         std::string end = "COMMIT";
         if (depth() > 1) end = control("RELEASE SAVEPOINT weft_");
-        (void)co_await session_->run(std::move(end), Parameters());
+        std::exception_ptr refused;
+        try {
+            (void)co_await session_->run(std::move(end), Parameters());
+            co_return;
+        } catch (const Error&) {
+            refused = std::current_exception();
+        }
+        // SQLite leaves a transaction open whose COMMIT it refuses: for a foreign key, for a lock.
+        if (depth() == 1 && session_->is_open() && session_->in_transaction())
+            (void)co_await session_->run("ROLLBACK", Parameters());
+        std::rethrow_exception(refused);
     }
 
     SessionRef session_;
@@ -191,16 +206,23 @@ private:
     bool open_ = false;
 };
 
+/// Whoever has got the turn asks whether it is still worth something.
+/// Throws:   RuntimeError; ConnectionError; Error where the database has ended the transaction: what
+///           comes then would stand alone.
+inline void check_turn(const Session& session, const Level& level, const std::string& statement) {
+    level.check();
+    if (!session.is_open()) [[unlikely]]
+        session.refuse("the connection is closed", statement);
+    if (level.depth > 0 && !session.in_transaction()) [[unlikely]]
+        session.refuse_ended(statement);
+}
+
 /// One statement, when it is its turn.
 inline Coro<Rows> run_in_turn(SessionRef session, LevelRef level, std::string statement,
                               Parameters parameters) {
     level->check();
     const Lock::Guard turn = co_await level->turn.scoped();
-    level->check();
-    if (!session->is_open()) [[unlikely]]
-        session->refuse("the connection is closed", std::move(statement));
-    if (level->depth > 0 && !session->in_transaction()) [[unlikely]]
-        session->refuse_ended(std::move(statement));
+    check_turn(*session, *level, statement);
     co_return co_await session->run(std::move(statement), std::move(parameters));
 }
 

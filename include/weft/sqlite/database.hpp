@@ -51,7 +51,7 @@ private:
                                  std::string statements) {
         level->check();
         const Lock::Guard turn = co_await level->turn.scoped();
-        if (!session->is_open()) session->refuse("the database is closed", statements);
+        sql::detail::check_turn(*session, *level, statements);
         co_await session->run_all(std::move(statements));
     }
     static Coro<void> close_file(detail::SessionRef session, sql::detail::LevelRef level) {

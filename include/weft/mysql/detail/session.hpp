@@ -38,8 +38,7 @@ public:
 
     MYSQL* mysql() const noexcept { return handle_.get(); }
     bool in_transaction() const noexcept override {
-        return is_open() && !was_rolled_back_ &&
-               (mysql()->server_status & SERVER_STATUS_IN_TRANS) != 0;
+        return is_open() && (mysql()->server_status & SERVER_STATUS_IN_TRANS) != 0;
     }
     bool is_open() const noexcept override { return !dropped_; }
     /// While a task waits for the server, the socket is only shut down: that wakes it.
@@ -115,6 +114,7 @@ private:
     inline Coro<Held> perform_prepared(Query& query);
 
     inline Coro<void> kill_and_perform(Query& query);
+    inline Coro<void> ask_nothing();
     [[noreturn, gnu::cold]] inline void fail(const Query& query);
     inline void has_failed(Query& query);
     MYSQL_STMT* kept(const std::string& text) noexcept {
@@ -144,7 +144,6 @@ private:
     unsigned users_ = 0;
     bool unfinished_ = false;
     bool dropped_ = false;
-    bool was_rolled_back_ = false;  // an error has ended the transaction, which no packet says
 };
 using SessionRef = weft::detail::Ref<Session>;
 
@@ -343,15 +342,21 @@ inline Coro<void> Session::kill_and_perform(Query& query) {
         {"KILL QUERY ", weft::detail::decimal(static_cast<long long>(::mysql_thread_id(mysql())))});
     co_await simple(other, text);
     other.close(true);
-    Held held = co_await perform(query);
+    const Held held = co_await perform(query);
+    if (held != Held::no) get_running_loop().throw_cancelled();
     // A kill that came too late hits this, and nothing that somebody asks for.
+    if (is_open()) co_await ask_nothing();
+}
+
+inline Coro<void> Session::ask_nothing() {
     Query nothing("DO 0", sql::Parameters());
-    if (held == Held::no && is_open()) held = co_await perform(nothing);
+    const Held held = co_await perform(nothing);
     if (held != Held::no) get_running_loop().throw_cancelled();
 }
 
 inline Coro<sql::Rows> Session::run(std::string statement, sql::Parameters parameters) {
     sql::detail::strike_before_start();
+    if (!is_open()) refuse("the connection is closed", std::move(statement));
     const Busy busy(*this);
     Query query(std::move(statement), std::move(parameters));
     const Held held = co_await perform(query);
@@ -369,8 +374,18 @@ inline Coro<sql::Rows> Session::run(std::string statement, sql::Parameters param
             get_running_loop().throw_cancelled();
         }
     }
+    if (query.has_failed && in_transaction() && !costs_connection(query.number)) [[unlikely]] {
+        // Some errors (a deadlock) end the whole transaction, and do not say so: the next answer
+        // does.
+        bool in_time = false;
+        try {
+            in_time = co_await clean_up(clean_up_limit, [this] { return ask_nothing(); });
+        } catch (...) {
+            // The loop closes: in_time is false.
+        }
+        if (!in_time) drop();
+    }
     if (!is_open()) fail(query);
-    was_rolled_back_ = query.has_failed && query.number == was_deadlock;
     last_used = get_running_loop().time();
     busy.over();
     if (query.has_failed) fail(query);

@@ -182,6 +182,5 @@ inline bool costs_connection(unsigned number) noexcept {
     }
 }
 inline constexpr unsigned was_interrupted = 1317;
-inline constexpr unsigned was_deadlock = 1213;
 
 }  // namespace weft::mysql::detail

@@ -26,9 +26,7 @@ namespace weft::postgres::detail {
 inline Coro<void> begin_exchange(Session& session, const sql::detail::Level& level,
                                  const std::string& statement) {
     weft::detail::refuse_zero_byte("postgres: a statement", statement);
-    level.check();
-    if (!session.is_open()) session.refuse("the connection is closed", statement);
-    if (level.depth > 0 && !session.in_transaction()) session.refuse_ended(statement);
+    sql::detail::check_turn(session, level, statement);
     sql::detail::strike_before_start();
     co_await session.recover();
 }
@@ -69,6 +67,12 @@ inline AsyncGenerator<sql::Row> stream_rows(SessionRef session, sql::detail::Lev
             co_yield rows[0];
         } else if (answer.is_error()) {
             const Answer rest = co_await session->finish(statement, std::move(answer));
+        } else if (answer.status() == PGRES_COPY_OUT || answer.status() == PGRES_COPY_IN ||
+                   answer.status() == PGRES_COPY_BOTH) {
+            // (libpq gives this answer again and again until the COPY is over.)
+            const Answer rest = co_await session->finish(statement);
+            weft::detail::throw_runtime_error(
+                {"weft: postgres: a COPY gives no rows, see copy_out: ", statement});
         }
     }
     busy.over();

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <charconv>
+#include <climits>
 #include <cstddef>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -160,6 +162,8 @@ private:
                 is_binary = true;
                 break;
         }
+        if (value.size > INT_MAX || count_ > INT_MAX) [[unlikely]]
+            throw std::length_error("weft: postgres: a parameter of more than 2 GB");
         int* const sizes = sizes_ ? sizes_.get() : few_sizes_;
         (values_ ? values_.get() : few_values_)[index] = text;
         sizes[index] = static_cast<int>(value.size);

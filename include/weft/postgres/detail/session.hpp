@@ -105,7 +105,7 @@ public:
     /// CancelledError, or returns: the statement has ended another way.
     inline Coro<void> give_up(Held how, Answer& kept, Batch* batch = nullptr);
     /// What a frame that has gone left behind is ended.
-    inline Coro<void> recover();
+    inline Coro<void> recover() override;
 
     /// Reads what has arrived.
     /// Throws:   ConnectionError.
@@ -314,7 +314,8 @@ inline Coro<void> Session::recover() {
             refuse("the connection was given up by the call before", "");
         }
     }
-    if (listens) {
+    // (In a transaction that has failed nothing is carried out but its end.)
+    if (listens && !transaction_failed()) {
         listens = false;
         sent(::PQsendQuery(conn(), "UNLISTEN *"), "UNLISTEN *");
         kept = co_await finish("UNLISTEN *");

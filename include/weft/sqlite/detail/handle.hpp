@@ -95,13 +95,18 @@ public:
         const Reset reset(statement);
         bind(statement, text, parameters);
         weft::detail::Ref<sql::Table> table(new sql::Table());
-        const int columns = ::sqlite3_column_count(statement);
-        for (int column = 0; column < columns; ++column)
-            table->add_column(::sqlite3_column_name(statement, column));
         const auto changed_before = ::sqlite3_total_changes64(db_);
         busy_since_ = 0;
-        int code = SQLITE_ROW;
-        while ((code = ::sqlite3_step(statement)) == SQLITE_ROW) {
+        // Only now the columns are known: the first step compiles anew what was compiled before a
+        // table has changed.
+        int code = ::sqlite3_step(statement);
+        const int columns = ::sqlite3_column_count(statement);
+        for (int column = 0; column < columns; ++column) {
+            const char* const name = ::sqlite3_column_name(statement, column);
+            if (!name) throw std::bad_alloc();
+            table->add_column(name);
+        }
+        for (; code == SQLITE_ROW; code = ::sqlite3_step(statement)) {
             for (int column = 0; column < columns; ++column) add_cell(*table, statement, column);
         }
         if (code != SQLITE_DONE) fail<sql::Error>(text);

@@ -136,6 +136,7 @@ private:
         sql::Parameters parameters;
     };
     Coro<Done> on_thread(Work work, std::string text, sql::Parameters parameters) {
+        if (!is_open()) refuse("the database is closed", std::move(text));
         Job job(store_, work, std::move(text), std::move(parameters));
         co_return co_await threads_.run(std::move(job));
     }
