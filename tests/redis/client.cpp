@@ -558,4 +558,64 @@ TEST_CASE("clean-ups may ask while run ends, a client that goes tells those who 
     });
 }
 
+TEST_CASE("a pool lends no connection that is in a MULTI, watches keys, or was altered",
+          "[redis]") {
+    const support::Service& server = support::shared_service("redis");
+    if (!server.is_there()) return;
+    weft::run([&]() -> Coro<void> {
+        weft::redis::Pool pool(at(server), 1);
+        const auto id_of = [](Client& client) { return client.command<int>("CLIENT", "ID"); };
+        struct Left {
+            std::vector<const char*> commands;
+            bool is_lent_again;
+        };
+        const std::vector<Left> all{{{"MULTI"}, false},     {{"multi", "DISCARD"}, true},
+                                    {{"WATCH key"}, false}, {{"WATCH key", "UNWATCH"}, true},
+                                    {{"SELECT 3"}, false},  {{"MULTI", "EXEC"}, true}};
+        for (const bool as_batch : {false, true}) {
+            for (const Left& left : all) {
+                CAPTURE(left.commands, as_batch);
+                int before = 0;
+                {
+                    auto lease = co_await pool.acquire();
+                    before = co_await id_of(*lease);
+                    Batch batch;
+                    for (const std::string command : left.commands) {
+                        const std::string name = command.substr(0, command.find(' '));
+                        std::vector<std::string> more;
+                        if (name != command) more.push_back(command.substr(name.size() + 1));
+                        batch.add(name, more);
+                        if (!as_batch) co_await lease->command<void>(name, more);
+                    }
+                    if (as_batch) (void)co_await lease->send(batch);
+                }
+                auto lease = co_await pool.acquire();
+                const int after = co_await id_of(*lease);
+                CHECK((before == after) == left.is_lent_again);
+            }
+        }
+        co_await pool.close();
+    });
+}
+
+TEST_CASE("a subscription that goes ends the wait of its reader", "[redis]") {
+    const support::Service& server = support::shared_service("redis");
+    if (!server.is_there()) return;
+    const weft::testing::DescriptorCensus before;
+    weft::run([&]() -> Coro<void> {
+        Client client(at(server));
+        auto news = std::make_unique<Subscription>(co_await client.subscribe("news"));
+        auto reads = [&]() -> Coro<std::string> {
+            auto why = co_await failure<ConnectionError>([&] { return news->next(); });
+            co_return why;
+        };
+        auto reader = weft::create_task(reads);
+        co_await weft::sleep(5ms);
+        news.reset();
+        const std::string why = co_await reader;
+        CHECK(contains(why, "the subscription was destroyed"));
+    });
+    CHECK(before.leaked() == "");
+}
+
 }  // namespace client_test

@@ -280,4 +280,143 @@ WEFT_TEST_CASE("an error names server and command, and says whether the command 
     }
 }
 
+WEFT_TEST_CASE("a transaction on watched keys is refused when its connection has gone meanwhile",
+               "[redis]") {
+    Played played;
+    Client client(played.options);
+    // In both states that a new connection may be in: not begun, and up.
+    for (const bool is_up_again : {false, true}) {
+        CAPTURE(is_up_again);
+        const int before = played.connections;
+        weft::Event may_return;
+        auto transacts = [&]() -> Coro<std::string> {
+            auto body = [&](Client&) -> Coro<weft::redis::Batch> {
+                co_await may_return.wait();
+                weft::redis::Batch batch;
+                batch.add("SET", "key", "from a value that is old");
+                co_return batch;
+            };
+            auto why =
+                co_await failure([&] { return client.transact(weft::redis::keys("key"), body); });
+            co_return why;
+        };
+        auto transaction = weft::create_task(transacts);
+        while (played.connections == before) co_await weft::yield();
+        const std::string first = co_await played.taken();
+        CHECK(first == Wire::command("PING"));
+        co_await played.server->write(std::string_view("+PONG\r\n"));
+        const std::string watch = co_await played.taken();
+        CHECK(watch == Wire::command("WATCH", "key"));
+        co_await played.server->write(std::string_view("+OK\r\n"));
+        while (!client.is_idle()) co_await weft::yield();
+        const int watched_on = played.connections;
+        co_await played.server->close();
+        while (client.is_connected()) co_await weft::yield();
+        auto connects = [&]() -> Coro<void> { co_await client.connect(); };
+        std::optional<weft::Task<void>> again;
+        if (is_up_again) {
+            again = weft::create_task(connects);
+            while (played.connections == watched_on) co_await weft::yield();
+            const std::string ping = co_await played.taken();
+            CHECK(ping == Wire::command("PING"));
+            co_await played.server->write(std::string_view("+PONG\r\n"));
+            co_await *again;
+        }
+        may_return.set();
+        const std::string why = co_await transaction;
+        CHECK(why.find("the connection that it was for has gone") != why.npos);
+    }
+}
+
+WEFT_TEST_CASE("a batch of nothing waits for nobody, and a command without words is refused",
+               "[redis]") {
+    Played played;
+    Client client(played.options);
+    auto asks = [&]() -> Coro<int> {
+        auto got = co_await client.command<int>("ECHO", 7);
+        co_return got;
+    };
+    const std::vector<Reply> none = co_await client.send(weft::redis::Batch());
+    CHECK(none.empty());
+    auto asked = weft::create_task(asks);
+    while (played.connections == 0) co_await weft::yield();
+    (void)co_await played.taken();
+    co_await played.server->write(std::string_view(":7\r\n"));
+    const int got = co_await asked;
+    CHECK(got == 7);
+    weft::redis::Batch batch;
+    CHECK_THROWS_AS(batch.add(std::vector<std::string>()), std::invalid_argument);
+    CHECK(batch.empty());
+}
+
+TEST_CASE("a clean-up is answered although run has ended before the client's tasks began",
+          "[redis]") {
+    // What was asked in the last turn has begun a connector, a writer or a reader that is
+    // cancelled before its first step, or in the pause between two attempts.
+    enum Last { connects, writes, pauses };
+    for (const Last last : {connects, writes, pauses}) {
+        CAPTURE(int(last));
+        std::string end;
+        std::optional<Played> played;
+        std::optional<Client> client;
+        int attempts = 0;
+        weft::testing::run([&]() -> Coro<void> {
+            played.emplace();
+            if (last == pauses) {
+                played->options.reconnect = weft::RetryOptions(5, std::chrono::hours(1));
+                played->options.connect_with([&]() -> Coro<Stream> {
+                    if (++attempts > 0) throw std::runtime_error("refused");
+                    co_return std::move(*played->server);
+                });
+            }
+            client.emplace(played->options);
+            if (last == writes) {
+                auto first = [&]() -> Coro<void> { co_await client->connect(); };
+                auto connected = weft::create_task(first);
+                while (played->connections == 0) co_await weft::yield();
+                (void)co_await played->taken();
+                co_await played->server->write(std::string_view("+PONG\r\n"));
+                co_await connected;
+            }
+            auto cleans = [&]() -> Coro<void> {
+                const auto tells = [&]() -> Coro<void> {
+                    end = co_await failure([&] { return client->incr("n"); });
+                    if (end.empty()) end = "answered";
+                };
+                const bool in_time =
+                    co_await weft::clean_up(std::chrono::seconds(1), [&] { return tells(); });
+                if (!in_time) end = "forgotten";
+            };
+            auto asks = [&]() -> Coro<void> {
+                try {
+                    co_await client->command<void>("ECHO", "the last");
+                } catch (const weft::CancelledError&) {
+                }
+                co_await cleans();
+            };
+            auto answers = [&]() -> Coro<void> {
+                const auto serves = [&]() -> Coro<void> {
+                    while (played->connections == 0) co_await weft::yield();
+                    const std::string all = co_await played->server->read_until("$1\r\nn\r\n");
+                    co_await played->server->write(std::string_view(
+                        all.find("the last") == all.npos ? ":1\r\n" : "+x\r\n:1\r\n"));
+                };
+                (void)co_await weft::clean_up(std::chrono::seconds(1), [&] { return serves(); });
+            };
+            if (last != pauses) (void)weft::create_task(answers);
+            (void)weft::create_task(asks);
+            co_await weft::yield();  // it has asked, and that is all
+            if (last == pauses) {
+                while (attempts == 0) co_await weft::yield();
+                for (int turn = 0; turn < 5; ++turn) co_await weft::yield();
+            }
+        });
+        CHECK(end != "");
+        CHECK(end != "forgotten");
+        if (last != pauses) CHECK(end == "answered");
+        client.reset();
+        played.reset();
+    }
+}
+
 }  // namespace wire_test

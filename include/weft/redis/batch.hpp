@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "detail/pending.hpp"
 #include "detail/wire.hpp"
 
 namespace weft::redis {
@@ -21,8 +22,11 @@ public:
     /// Texts, numbers, and containers of these.
     template <detail::AnyArgument... Args>
     Batch& add(const Args&... args) & {
-        wire_ += detail::Wire::command(args...);
+        const std::string wire = detail::Wire::command(args...);
+        wire_ += wire;
         ++size_;
+        const detail::Mark mark = detail::mark_of(detail::first_word(wire));
+        if (mark != detail::Mark::none && mark_ != detail::Mark::alters) mark_ = mark;
         return *this;
     }
     template <detail::AnyArgument... Args>
@@ -33,10 +37,12 @@ public:
     bool empty() const noexcept { return size_ == 0; }
     /// As it goes over the wire.
     const std::string& wire() const noexcept { return wire_; }
+    detail::Mark mark() const noexcept { return mark_; }
 
 private:
     std::string wire_;
     std::uint32_t size_ = 0;
+    detail::Mark mark_ = detail::Mark::none;  // of all together
 };
 
 }  // namespace weft::redis

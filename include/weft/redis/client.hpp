@@ -107,17 +107,22 @@ public:
     bool is_connected() const noexcept { return core_ && core_->is_up(); }
     /// Nothing is under way; also not what a cancelled command has left behind.
     bool is_idle() const noexcept { return core_ && core_->is_quiet(); }
+    /// No command has changed what the connection is: it is in no MULTI, watches no key, has the
+    /// database, and the right to speak, with which it was made. (Scripts and modules are not
+    /// seen.)
+    bool is_as_made() const noexcept { return core_ && core_->is_as_made(); }
 
     /// Any command. Its arguments are texts, numbers, and containers of these; the answer becomes
     /// what `Reply::as` can make of it, or nothing but an acknowledgement (`command<void>`).
     template <class T = Reply, detail::AnyArgument... Args>
     Command<T> command(std::string_view name, const Args&... args) {
-        return Command<T>(core(), detail::Wire::command(name, args...));
+        return Command<T>(core(), detail::Wire::command(name, args...), detail::mark_of(name));
     }
     /// All of them in one write, and nobody else's in between; each answer in its place, errors
     /// too.
     detail::Commands send(const Batch& batch) {
-        return detail::Commands(core(), batch.wire(), static_cast<std::uint32_t>(batch.size()));
+        return detail::Commands(core(), batch.wire(), static_cast<std::uint32_t>(batch.size()), 0,
+                                batch.mark());
     }
     /// The same as one transaction (MULTI, EXEC): all of them happen, and nobody sees half of it.
     /// Throws:   ServerError when the server refuses one of them (then none has happened); what fails

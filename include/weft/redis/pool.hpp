@@ -22,7 +22,8 @@ namespace weft::redis {
 ///     5);
 ///
 /// A client whose command was cancelled, and whose answer is still to come, is closed and not lent
-/// again: what state the next one would find, and when, nobody could say.
+/// again: what state the next one would find, and when, nobody could say. Nor is one lent again
+/// that was given back in a MULTI, with keys watched, or with another database selected.
 /// Thread:   loop thread only.
 class Pool {
 public:
@@ -51,7 +52,9 @@ private:
         }
         Options options;
     };
-    static Coro<bool> check(Client& client) { co_return client.is_connected() && client.is_idle(); }
+    static Coro<bool> check(Client& client) {
+        co_return client.is_connected() && client.is_idle() && client.is_as_made();
+    }
     static weft::Pool<Client>::Options lent_when_quiet(std::size_t most, Duration idle_timeout) {
         weft::Pool<Client>::Options options(most, idle_timeout);
         options.check = &check;

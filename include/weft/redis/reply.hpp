@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cerrno>
+#include <charconv>
 #include <concepts>
 #include <cstdint>
 #include <cstdlib>
@@ -234,9 +235,10 @@ WEFT_INLINE bool detail::convert_double(const Reply& reply, double& value) noexc
         return true;
     }
     if (!is_text(reply) || reply.text().empty()) return false;
-    char* end = nullptr;
-    value = std::strtod(reply.text().c_str(), &end);
-    return end == reply.text().data() + reply.text().size();
+    const char* const end = reply.text().data() + reply.text().size();
+    // (Not strtod, which reads the decimal sign of the user's language.)
+    const auto [at, error] = std::from_chars(reply.text().data(), end, value);
+    return error == std::errc() && at == end;
 }
 WEFT_INLINE bool detail::convert_text(Reply&& reply, std::string& value) {
     if (reply.kind() == Reply::Kind::number) {

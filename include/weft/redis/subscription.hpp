@@ -73,6 +73,7 @@ public:
 private:
     using State = detail::SubscriptionState;
     explicit Subscription(weft::detail::Ref<State> state) noexcept;
+    void let_go() noexcept;
     weft::detail::Ref<State> state_;
 };
 
@@ -97,7 +98,9 @@ struct SubscriptionState : weft::detail::Counted<SubscriptionState> {
     std::optional<Stream> stream;
     std::optional<Parser> parser;
     weft::detail::RingBuffer<Message> arrived;
+    std::string late;           // commands that came while a connection was being made
     std::size_t confirmed = 0;  // by the server, on this connection
+    bool is_gone = false;
     unsigned connections = 0;
 };
 
@@ -106,9 +109,18 @@ struct SubscriptionState : weft::detail::Counted<SubscriptionState> {
 inline Subscription::Subscription(weft::detail::Ref<State> state) noexcept
     : state_(std::move(state)) {}
 inline Subscription::Subscription(Subscription&&) noexcept = default;
-inline Subscription& Subscription::operator=(Subscription&&) noexcept = default;
-inline Subscription::~Subscription() {
-    if (state_ && state_->stream) state_->stream->abort();
+inline Subscription& Subscription::operator=(Subscription&& other) noexcept {
+    if (this != &other) {
+        let_go();
+        state_ = std::move(other.state_);
+    }
+    return *this;
+}
+inline Subscription::~Subscription() { let_go(); }
+inline void Subscription::let_go() noexcept {
+    if (!state_) return;
+    state_->is_gone = true;
+    if (state_->stream) state_->stream->abort();
 }
 inline Coro<Message> Subscription::next() { return State::next(state_); }
 inline AsyncGenerator<Message> Subscription::messages() { return State::all(state_); }
@@ -156,6 +168,7 @@ namespace detail {
     std::string bytes;
     if (!self->channels.empty()) bytes += Wire::command("SUBSCRIBE", self->channels);
     if (!self->patterns.empty()) bytes += Wire::command("PSUBSCRIBE", self->patterns);
+    self->late.clear();
     const std::size_t wanted = self->channels.size() + self->patterns.size();
     co_await stream.write(bytes);
     self->parser.emplace();
@@ -165,6 +178,12 @@ namespace detail {
         if (chunk.empty()) throw ConnectionError("the server has closed the connection");
         self->deliver(chunk.view());
     }
+    // (What was asked for meanwhile is not in the list that was sent.)
+    while (!self->late.empty()) {
+        const std::string more = std::exchange(self->late, std::string());
+        co_await stream.write(more);
+    }
+    if (self->is_gone) throw ConnectionError("the subscription was destroyed");
     self->stream.emplace(std::move(stream));
     ++self->connections;
 }
@@ -174,19 +193,24 @@ namespace detail {
     weft::detail::Backoff pauses(self->options.reconnect);
     for (int attempt = 1;; ++attempt) {
         try {
-            co_await open(self);
-            co_return;
+            if (attempt > 1) co_await sleep(pauses.next());
+            if (!self->is_gone) co_await open(self);
+            if (!self->is_gone) co_return;
         } catch (const ServerError& error) {
-            throw ServerError(
-                weft::detail::concat({self->options.name(), ": SUBSCRIBE: ", error.what()}),
-                error.code());
+            // (One that still reads its data from the disk will serve us.)
+            if (error.code() != "LOADING" || attempt >= self->options.reconnect.attempts) {
+                throw ServerError(
+                    weft::detail::concat({self->options.name(), ": SUBSCRIBE: ", error.what()}),
+                    error.code());
+            }
         } catch (const std::exception& error) {
-            if (attempt >= self->options.reconnect.attempts) {
+            if (attempt >= self->options.reconnect.attempts && !self->is_gone) {
                 throw ConnectionError(
                     weft::detail::concat({self->options.name(), ": SUBSCRIBE: ", error.what()}));
             }
         }
-        co_await sleep(pauses.next());
+        if (self->is_gone)
+            throw ConnectionError(self->options.name() + ": the subscription was destroyed");
     }
 }
 
@@ -246,8 +270,11 @@ WEFT_INLINE AsyncGenerator<Message> SubscriptionState::all(
     const bool adds = command.find("UNSUB") == command.npos;
     if (adds && at == all.size()) all.push_back(name);
     if (!adds && at < all.size()) all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
-    if (!self->stream) co_return;  // the next connection is told
     const std::string wire = Wire::command(command, name);
+    if (!self->stream) {  // the next connection is told
+        self->late += wire;
+        co_return;
+    }
     co_await self->stream->write(wire);
 }
 

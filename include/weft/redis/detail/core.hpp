@@ -38,7 +38,7 @@ public:
     void cancel(Pending& request) noexcept;
     /// Commands whose replies nobody wants, before whatever is not sent yet. They are forgotten
     /// when that connection breaks, or has broken.
-    void tell(std::string_view wire, std::uint32_t replies, std::uint32_t connection);
+    void tell(std::string_view wire, std::uint32_t replies, std::uint32_t connection) noexcept;
     /// Who waits gets a ConnectionError.
     void end(const char* reason) noexcept;
     /// Takes no more, and waits until those that wait are served.
@@ -49,6 +49,8 @@ public:
     bool is_closed() const noexcept { return state_ == State::closed; }
     /// Nothing is under way, and nobody's answer is outstanding.
     bool is_quiet() const noexcept { return unsent_.empty() && sent_.empty() && owed_.empty(); }
+    /// No command has made something else of the connection than it was at first.
+    bool is_as_made() const noexcept { return !is_opened_ && !is_altered_; }
     /// Of the connection that there is; another one has another.
     std::uint32_t connection() const noexcept { return connection_; }
     const Options& options() const noexcept { return options_; }
@@ -63,6 +65,32 @@ private:
     };
     enum class State : unsigned char { down, connecting, up, closed };
 
+    /// An argument of each of the three tasks. One that is cancelled before its first step never
+    /// runs, and does not say so: but its arguments are destroyed.
+    class Unbegun {
+    public:
+        using TakeBack = void (Core::*)(std::uint32_t connection) noexcept;
+        Unbegun(Core& core, TakeBack take_back) noexcept
+            : core_(Ref<Core>::to(core)), take_back_(take_back), connection_(core.connection_) {}
+        Unbegun(Unbegun&& other) noexcept
+            : core_(std::move(other.core_)),
+              take_back_(other.take_back_),
+              connection_(other.connection_) {}
+        Unbegun& operator=(Unbegun&&) = delete;
+        ~Unbegun() {
+            if (core_) ((*core_).*take_back_)(connection_);
+        }
+        void has_begun() noexcept { core_ = Ref<Core>(); }
+
+    private:
+        Ref<Core> core_;
+        TakeBack take_back_;
+        std::uint32_t connection_;
+    };
+    void connect_not_begun(std::uint32_t connection) noexcept;
+    void write_not_begun(std::uint32_t connection) noexcept;
+    void read_not_begun(std::uint32_t connection) noexcept;
+
     struct EndAtLast {
         ~EndAtLast() { core.end("the client was closed"); }
         Core& core;
@@ -72,13 +100,15 @@ private:
         return connection_ == connection && state_ == State::up;
     }
     void pump();
+    void pump_or_fail() noexcept;
     void begin_to_read();
     void gather(std::string& bytes);
-    static Coro<void> connect(Ref<Core> core);
-    static Coro<void> write(Ref<Core> core);
-    static Coro<void> read(Ref<Core> core);
+    static Coro<void> connect(Ref<Core> core, Unbegun unbegun);
+    static Coro<void> write(Ref<Core> core, Unbegun unbegun);
+    static Coro<void> read(Ref<Core> core, Unbegun unbegun);
     void deliver(std::string_view bytes);
-    void broke(std::string reason) noexcept;
+    void broke(std::string_view reason) noexcept;
+    void lose(std::string_view reason) noexcept;
     void fail_unsent(const Ref<Failure>& failure, bool all) noexcept;
     static void fail(Pending& request, const Ref<Failure>& failure) noexcept;
     void set_alarm(weft::detail::Nanoseconds deadline);
@@ -94,6 +124,8 @@ private:
     bool is_closing_ = false;
     bool writes_ = false;
     bool reads_ = false;
+    bool is_opened_ = false;  // see Mark
+    bool is_altered_ = false;
     std::uint32_t connection_ = 1;
     weft::detail::IntrusiveList<Pending> unsent_;
     weft::detail::RingBuffer<Entry> sent_;

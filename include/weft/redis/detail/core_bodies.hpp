@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Core and Request: how commands go out, replies come in, and what becomes of them when neither
-// does.
+// Core: how commands go out, replies come in, and what becomes of them when neither does.
 #pragma once
 
 #include <exception>
@@ -18,44 +17,9 @@
 #include "core.hpp"
 #include "greeting.hpp"
 #include "request.hpp"
+#include "request_bodies.hpp"
 
 namespace weft::redis::detail {
-
-using weft::detail::concat;
-
-// --- Request -----------------------------------------------------------------
-
-WEFT_INLINE void Request::await_suspend(std::coroutine_handle<> handle) {
-    EventLoop& loop = get_running_loop();
-    task = &loop.suspend(handle, *this);
-    try {
-        core_->submit(*this);
-    } catch (...) {  // no memory
-        task->waiting_on = nullptr;
-        throw;
-    }
-    // (Nothing is written before the next turn: it certainly did not happen.)
-    if (task->must_cancel) [[unlikely]]
-        loop.pass_on_cancel(*task);
-}
-
-[[gnu::cold]] WEFT_INLINE std::string Request::await_object() const {
-    return concat({core_->name(), ": ", name_of_command(wire)});
-}
-
-[[gnu::noinline]] WEFT_INLINE void Request::throw_unanswered() const {
-    if (state == State::cancelled) task->loop->throw_cancelled();
-    const std::string what = whence() + failure->reason;
-    switch (failure->kind) {
-        case Failure::Kind::timeout:
-            throw TimeoutError(what);
-        case Failure::Kind::refused:
-            throw ServerError(what, failure->code);
-        default:
-            throw ConnectionError(
-                concat({what, was_sent ? " (the command was sent, and may have happened)" : ""}));
-    }
-}
 
 // --- Core: who asks ----------------------------------------------------------
 
@@ -66,9 +30,14 @@ WEFT_INLINE void Core::submit(Pending& request) {
     request.state = Pending::State::unsent;
     unsent_.push_back(request);
     if (state_ == State::closed || is_closing_) [[unlikely]] {
-        const Ref<Failure> failure(new Failure(Failure::Kind::connection, "the client is closed"));
         request.unlink();
-        return fail(request, failure);
+        return fail(request, Failure::make(Failure::Kind::connection, "the client is closed"));
+    }
+    // (`broke` tells those that are there already.)
+    if (request.only_on != 0 && !is_on(request.only_on)) [[unlikely]] {
+        request.unlink();
+        return fail(request, Failure::make(Failure::Kind::connection,
+                                           "the connection that it was for has gone"));
     }
     if (options_.command_timeout > Duration(0)) {
         request.deadline = weft::detail::deadline_after(
@@ -88,11 +57,15 @@ WEFT_INLINE void Core::submit(Pending& request) {
 }
 
 [[gnu::cold]] WEFT_INLINE void Core::tell(std::string_view wire, std::uint32_t replies,
-                                          std::uint32_t connection) {
-    if (state_ != State::up || connection != connection_) return;
-    owed_.append(wire);
-    owed_replies_ += replies;
-    pump();
+                                          std::uint32_t connection) noexcept {
+    if (!is_on(connection)) return;
+    try {
+        owed_.append(wire);
+        owed_replies_ += replies;
+        pump();
+    } catch (const std::exception& error) {
+        broke(error.what());  // the next one could not know in what state it is
+    }
 }
 
 [[gnu::cold]] WEFT_INLINE void Core::fail(Pending& request, const Ref<Failure>& failure) noexcept {
@@ -119,11 +92,10 @@ WEFT_INLINE bool Core::anybody_waits() noexcept {
 
 [[gnu::cold]] WEFT_INLINE void Core::end(const char* reason) noexcept {
     if (state_ == State::closed) return;
-    broke(reason);
+    lose(reason);
     state_ = State::closed;
     if (connector_) connector_.cancel();
-    if (!unsent_.empty())
-        fail_unsent(Ref<Failure>(new Failure(Failure::Kind::connection, reason)), true);
+    if (!unsent_.empty()) fail_unsent(Failure::make(Failure::Kind::connection, reason), true);
     alarm_.cancel();
     quiet_.set();
 }
@@ -143,20 +115,57 @@ WEFT_INLINE bool Core::anybody_waits() noexcept {
 WEFT_INLINE void Core::pump() {
     if (state_ == State::up) {
         if (writes_) return;
-        (void)create_task(write(Ref<Core>::to(*this)), TaskOptions("redis writer", false));
+        Unbegun unbegun(*this, &Core::write_not_begun);
+        (void)create_task(write(Ref<Core>::to(*this), std::move(unbegun)),
+                          TaskOptions("redis writer", false));
         writes_ = true;
     } else if (state_ == State::down) [[unlikely]] {
-        connector_ =
-            create_task(connect(Ref<Core>::to(*this)), TaskOptions("redis connect", false));
+        Unbegun unbegun(*this, &Core::connect_not_begun);
+        connector_ = create_task(connect(Ref<Core>::to(*this), std::move(unbegun)),
+                                 TaskOptions("redis connect", false));
         state_ = State::connecting;
     }
 }
 
-[[gnu::cold]] WEFT_INLINE Coro<void> Core::connect(Ref<Core> core) {
+/// Where nobody can be told that there is no memory for a task but those who wait.
+[[gnu::cold]] WEFT_INLINE void Core::pump_or_fail() noexcept {
+    try {
+        pump();
+    } catch (const std::exception& error) {
+        fail_unsent(Failure::make(Failure::Kind::connection, error.what()), true);
+        look_whether_quiet();
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE void Core::connect_not_begun(std::uint32_t) noexcept {
+    if (state_ != State::connecting) return;
+    state_ = State::down;
+    if (!unsent_.empty()) pump_or_fail();
+}
+[[gnu::cold]] WEFT_INLINE void Core::write_not_begun(std::uint32_t connection) noexcept {
+    if (!is_on(connection) || !writes_) return;
+    writes_ = false;
+    if (!unsent_.empty() || owed_replies_ > 0) pump_or_fail();
+}
+[[gnu::cold]] WEFT_INLINE void Core::read_not_begun(std::uint32_t connection) noexcept {
+    if (!is_on(connection) || !reads_) return;
+    reads_ = false;
+    if (sent_.empty()) return;  // who writes begins to read
+    try {
+        begin_to_read();
+    } catch (const std::exception& error) {
+        broke(error.what());
+    }
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<void> Core::connect(Ref<Core> core, Unbegun unbegun) {
+    unbegun.has_begun();
     weft::detail::Backoff pauses(core->options_.reconnect);
     Ref<Failure> failure;
-    for (int attempt = 1; core->state_ == State::connecting; ++attempt) {
+    for (int attempt = 1;; ++attempt) {
         try {
+            if (attempt > 1) co_await sleep(pauses.next());
+            if (core->state_ != State::connecting) co_return;
             Stream stream = co_await open_and_greet(core->options_);
             if (core->state_ != State::connecting) co_return;
             core->parser_.emplace();
@@ -166,24 +175,26 @@ WEFT_INLINE void Core::pump() {
             if (!core->unsent_.empty()) core->pump();
             co_return;
         } catch (const CancelledError&) {
-            failure = Ref<Failure>(
-                new Failure(Failure::Kind::connection, "the connecting was cancelled"));
             if (core->state_ == State::connecting) {
                 core->state_ = State::down;
-                core->fail_unsent(failure, true);
+                core->fail_unsent(
+                    Failure::make(Failure::Kind::connection, "the connecting was cancelled"), true);
                 core->look_whether_quiet();
             }
             throw;
         } catch (const ServerError& error) {
             // (One that still reads its data from the disk will serve us.)
             const bool final = error.code() != "LOADING" && error.code() != "BUSY";
-            failure = Ref<Failure>(new Failure(Failure::Kind::refused, error.what(), error.code()));
+            failure = Failure::make(Failure::Kind::refused, error.what(), error.code());
             if (final) break;
         } catch (const std::exception& error) {
-            failure = Ref<Failure>(new Failure(Failure::Kind::connection, error.what()));
+            // (It is there, but there is no memory for who serves it.)
+            if (core->state_ == State::up) core->broke(error.what());
+            failure = Failure::make(Failure::Kind::connection, error.what());
+        } catch (...) {  // of a connector of the user's
+            failure = Failure::make(Failure::Kind::connection, "no std::exception was thrown");
         }
         if (attempt >= core->options_.reconnect.attempts) break;
-        co_await sleep(pauses.next());
     }
     if (core->state_ != State::connecting) co_return;
     core->state_ = State::down;
@@ -208,14 +219,21 @@ WEFT_INLINE void Core::gather(std::string& bytes) {
         request.unlink();
         request.state = Pending::State::sent;
         request.was_sent = true;
+        if (request.mark != Mark::none) [[unlikely]] {
+            if (request.mark == Mark::alters) {
+                is_altered_ = true;
+            } else {
+                is_opened_ = request.mark == Mark::opens;
+            }
+        }
         request.place = first_sent_ + sent_.size() - 1;
     }
 }
 
-WEFT_INLINE Coro<void> Core::write(Ref<Core> core) {
+WEFT_INLINE Coro<void> Core::write(Ref<Core> core, Unbegun unbegun) {
+    unbegun.has_begun();
     const std::uint32_t mine = core->connection_;
     std::string bytes = std::move(core->spare_);
-    std::string why;
     try {
         while (core->is_on(mine) && (!core->unsent_.empty() || core->owed_replies_ > 0)) {
             core->gather(bytes);
@@ -226,23 +244,24 @@ WEFT_INLINE Coro<void> Core::write(Ref<Core> core) {
             core->writes_ = false;
             core->spare_ = std::move(bytes);
         }
-        co_return;
     } catch (const CancelledError&) {
         // How much the server has got nobody knows.
         if (core->is_on(mine)) core->broke("the write was cancelled");
         throw;
     } catch (const std::exception& error) {
-        why = error.what();
+        if (core->is_on(mine)) core->broke(error.what());
     }
-    if (core->is_on(mine)) core->broke(std::move(why));
 }
 
 WEFT_INLINE void Core::begin_to_read() {
-    (void)create_task(read(Ref<Core>::to(*this)), TaskOptions("redis reader", false));
+    Unbegun unbegun(*this, &Core::read_not_begun);
+    (void)create_task(read(Ref<Core>::to(*this), std::move(unbegun)),
+                      TaskOptions("redis reader", false));
     reads_ = true;
 }
 
-WEFT_INLINE Coro<void> Core::read(Ref<Core> core) {
+WEFT_INLINE Coro<void> Core::read(Ref<Core> core, Unbegun unbegun) {
+    unbegun.has_begun();
     const std::uint32_t mine = core->connection_;
     bool was_cancelled = false;
     while (core->is_on(mine)) {
@@ -282,26 +301,29 @@ WEFT_INLINE void Core::deliver(std::string_view bytes) {
 }
 
 /// The connection is given up. Who has sent is told; who has not waits for the next one.
-[[gnu::cold]] WEFT_INLINE void Core::broke(std::string reason) noexcept {
+[[gnu::cold]] WEFT_INLINE void Core::broke(std::string_view reason) noexcept {
     if (state_ == State::closed) return;
-    const bool was_up = state_ == State::up;
-    if (was_up) {
+    lose(reason);
+    if (state_ == State::down && !unsent_.empty()) pump_or_fail();
+}
+
+[[gnu::cold]] WEFT_INLINE void Core::lose(std::string_view reason) noexcept {
+    const Ref<Failure> failure = Failure::make(Failure::Kind::connection, reason);
+    if (state_ == State::up) {
         state_ = State::down;
         if (++connection_ == 0) connection_ = 1;
-        writes_ = reads_ = false;
+        writes_ = reads_ = is_opened_ = is_altered_ = false;
         stream_.reset();
         parser_.reset();
         owed_.clear();
         owed_replies_ = 0;
     }
-    const Ref<Failure> failure(new Failure(Failure::Kind::connection, std::move(reason)));
     while (!sent_.empty()) {
         if (Pending* const request = sent_.pop_front().request) fail(*request, failure);
         ++first_sent_;
     }
     fail_unsent(failure, false);
     look_whether_quiet();
-    if (was_up && !unsent_.empty()) pump();
 }
 
 // --- Core: time --------------------------------------------------------------
@@ -322,8 +344,7 @@ WEFT_INLINE void Core::set_alarm(weft::detail::Nanoseconds deadline) {
     const auto is_due = [now](const Pending& request) { return request.deadline <= now; };
     Ref<Failure> failure;
     const auto give_up = [&](Pending& request) {
-        if (!failure)
-            failure = Ref<Failure>(new Failure(Failure::Kind::timeout, "no answer in time"));
+        if (!failure) failure = Failure::make(Failure::Kind::timeout, "no answer in time");
         fail(request, failure);
     };
     bool silent = false;

@@ -73,8 +73,10 @@ private:
 template <class T>
 class [[nodiscard]] [[gnu::warn_unused]] Command final : public Request {
 public:
-    Command(Ref<Core> core, std::string one) noexcept
-        : Request(std::move(core), std::move(one), 1, &take_reply) {}
+    Command(Ref<Core> core, std::string one, Mark what = Mark::none) noexcept
+        : Request(std::move(core), std::move(one), 1, &take_reply) {
+        mark = what;
+    }
     T await_resume() {
         finish();
         if (reply_.is_error()) [[unlikely]]
@@ -98,10 +100,16 @@ private:
 class [[nodiscard]] [[gnu::warn_unused]] Commands final : public Request {
 public:
     Commands(Ref<Core> core, std::string commands, std::uint32_t count,
-             std::uint32_t connection = 0)
+             std::uint32_t connection = 0, Mark what = Mark::none)
         : Request(std::move(core), std::move(commands), count, &take_reply) {
         replies_.reserve(count);
         only_on = connection;
+        mark = what;
+    }
+    /// None at all are answered by nobody.
+    bool await_ready() noexcept {
+        if (replies == 0) state = State::done;
+        return replies == 0;
     }
     std::vector<Reply> await_resume() {
         finish();

@@ -32,8 +32,11 @@ public:
     template <AnyArgument... Args>
     static std::string command(const Args&... args) {
         Wire wire;
+        const std::size_t words = (count(args) + ... + 0);
+        if (words == 0) [[unlikely]]
+            refuse_no_words();
         wire.text_.reserve(16 + (estimate(args) + ... + 0));
-        wire.head('*', (count(args) + ... + 0));
+        wire.head('*', words);
         (wire.add(args), ...);
         return std::move(wire.text_);
     }
@@ -105,9 +108,18 @@ private:
         text_.append("\r\n", 2);
     }
     void add_double(double number);
+    /// A server gives no answer to that, and whoever waits for it would get the next one's.
+    [[noreturn, gnu::cold]] static void refuse_no_words();
 
     std::string text_;
 };
+
+/// Of a command as it goes over the wire.
+inline std::string_view first_word(std::string_view wire) noexcept {
+    const std::size_t length = wire.find('$');
+    const std::size_t from = wire.find('\n', length) + 1;
+    return wire.substr(from, wire.find('\r', from) - from);
+}
 
 /// What of a command errors name: "SET name", and "AUTH" for what nobody is to read in a log.
 std::string name_of_command(std::string_view wire);
@@ -115,14 +127,19 @@ std::string name_of_command(std::string_view wire);
 }  // namespace weft::redis::detail
 
 #if WEFT_BODIES || defined(WEFT_REDIS_SOURCE)
-#include <cstdio>
+#include <charconv>
+#include <stdexcept>
 
 namespace weft::redis::detail {
 
 WEFT_INLINE void Wire::add_double(double number) {
     char text[64];
-    const int size = std::snprintf(text, sizeof text, "%.17g", number);
-    add_text({text, static_cast<std::size_t>(size)});
+    // (Not printf, which writes the decimal sign of the user's language.)
+    const char* const end = std::to_chars(text, text + sizeof text, number).ptr;
+    add_text({text, static_cast<std::size_t>(end - text)});
+}
+[[noreturn, gnu::cold]] WEFT_INLINE void Wire::refuse_no_words() {
+    throw std::invalid_argument("weft: redis: a command without a word");
 }
 
 [[gnu::cold]] WEFT_INLINE std::string name_of_command(std::string_view wire) {
@@ -141,7 +158,10 @@ WEFT_INLINE void Wire::add_double(double number) {
             name += letter >= ' ' && letter != 127 ? letter : '?';
         if (size > longest) name += "...";
         wire.remove_prefix(std::min(size, wire.size()));
-        if (name == "AUTH" || name == "HELLO") break;
+        std::string upper = name;
+        for (char& letter : upper)
+            if (letter >= 'a' && letter <= 'z') letter = static_cast<char>(letter - 32);
+        if (upper == "AUTH" || upper == "HELLO") break;
     }
     return name;
 }
