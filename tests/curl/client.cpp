@@ -420,4 +420,41 @@ TEST_CASE("a transfer over the net that is cut off anywhere leaves nothing behin
     CHECK(before.leaked() == "");
 }
 
+TEST_CASE("what would not fit into one line of a request is refused", "[curl]") {
+    with_server([](Client& curl, Server&, std::string url) -> Coro<void> {
+        const auto refused = [&](Request& request) -> Coro<std::string> {
+            const auto start = [&] { return curl.fetch(std::move(request)); };
+            std::string why = co_await failure<std::exception>(start);
+            co_return why;
+        };
+        Request header(url);
+        header.headers.push_back("X-One: 1\r\nX-Two: 2");
+        Request method("GET / HTTP/1.1\r\nX: ", url);
+        Request zero(url + std::string("/\0x", 3));
+        for (Request* each : {&header, &method}) {
+            const std::string why = co_await refused(*each);
+            CHECK(contains(why, "a line break in"));
+        }
+        const std::string why = co_await refused(zero);
+        CHECK(contains(why, "a zero byte"));
+    });
+}
+
+TEST_CASE("a reader that wants nothing ahead gets the body all the same", "[curl]") {
+    with_server([](Client& curl, Server& server, std::string url) -> Coro<void> {
+        server.go_on.set();
+        Request request(url + "/begins");
+        request.read_ahead = 0;
+        request.timeout = weft::Duration::max();
+        Transfer transfer = co_await curl.open(std::move(request));
+        std::string body;
+        for (;;) {
+            const std::string piece = co_await transfer.read();
+            if (piece.empty()) break;
+            body += piece;
+        }
+        CHECK(body == "begins.end");
+    });
+}
+
 }  // namespace client_test

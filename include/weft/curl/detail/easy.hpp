@@ -46,6 +46,8 @@ public:
 private:
     template <class T>
     void set(CURLoption option, T value);
+    void set_text(CURLoption option, const std::string& text);
+    void check_line(const std::string& line) const;
     void set_up(Body body);
     void set_method();
     void give(std::string piece);

@@ -6,11 +6,14 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "../../base/c_text.hpp"
 #include "../../base/config.hpp"
 #include "../../base/error.hpp"
+#include "../../base/std_parts.hpp"
 #include "../../together/race.hpp"
 #include "../error.hpp"
 #include "easy.hpp"
@@ -24,6 +27,18 @@ void Easy::set(CURLoption option, T value) {
     const CURLcode code = ::curl_easy_setopt(easy_, option, value);
     if (code == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
     if (code != CURLE_OK) throw Error(concat({name(), ": ", ::curl_easy_strerror(code)}), code);
+}
+
+WEFT_INLINE void Easy::set_text(CURLoption option, const std::string& text) {
+    weft::detail::refuse_zero_byte("curl", text);
+    set(option, text.c_str());
+}
+/// What goes into the request as it is must not end its line: what follows would be another one.
+WEFT_INLINE void Easy::check_line(const std::string& line) const {
+    weft::detail::refuse_zero_byte("curl", line);
+    if (line.find_first_of("\r\n") == line.npos) return;
+    throw std::invalid_argument(
+        concat({"weft: curl: a line break in ", weft::detail::in_quotes(line)}));
 }
 
 WEFT_INLINE Easy::Easy(Ref<Multi> multi, Request request, Body body)
@@ -49,11 +64,13 @@ WEFT_INLINE Easy::~Easy() {
 
 WEFT_INLINE void Easy::set_up(Body body) {
     const auto milliseconds = [](Duration time) {
-        return static_cast<long>((time.count() + 999'999) / 1'000'000);
+        constexpr long longest = 1'000'000'000;  // what libcurl can add to a time of its own
+        const auto whole = time.count() / 1'000'000 + (time.count() % 1'000'000 > 0);
+        return static_cast<long>(std::min<long long>(whole, longest));
     };
     is_streamed_ = body == Body::streamed;
     set(CURLOPT_ERRORBUFFER, &error_[0]);
-    set(CURLOPT_URL, request_.url.c_str());
+    set_text(CURLOPT_URL, request_.url);
     set(CURLOPT_NOSIGNAL, 1L);
     set(CURLOPT_ACCEPT_ENCODING, "");
     set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -75,11 +92,12 @@ WEFT_INLINE void Easy::set_up(Body body) {
     set(CURLOPT_FOLLOWLOCATION, request_.max_redirects > 0 ? 1L : 0L);
     set(CURLOPT_MAXREDIRS, static_cast<long>(request_.max_redirects));
     if (request_.fail_on_error) set(CURLOPT_FAILONERROR, 1L);
-    if (!request_.username.empty()) set(CURLOPT_USERNAME, request_.username.c_str());
-    if (!request_.password.empty()) set(CURLOPT_PASSWORD, request_.password.c_str());
-    if (!request_.unix_path.empty()) set(CURLOPT_UNIX_SOCKET_PATH, request_.unix_path.c_str());
-    if (!request_.ca_file.empty()) set(CURLOPT_CAINFO, request_.ca_file.c_str());
+    if (!request_.username.empty()) set_text(CURLOPT_USERNAME, request_.username);
+    if (!request_.password.empty()) set_text(CURLOPT_PASSWORD, request_.password);
+    if (!request_.unix_path.empty()) set_text(CURLOPT_UNIX_SOCKET_PATH, request_.unix_path);
+    if (!request_.ca_file.empty()) set_text(CURLOPT_CAINFO, request_.ca_file);
     for (const std::string& line : request_.headers) {
+        check_line(line);
         curl_slist* const longer = ::curl_slist_append(headers_, line.c_str());
         if (!longer) throw std::bad_alloc();
         headers_ = longer;
@@ -92,6 +110,7 @@ WEFT_INLINE void Easy::set_up(Body body) {
 /// libcurl has a word of its own for each way to transfer; one that does not fit, DELETE with a
 /// body for instance, is written over what is nearest.
 WEFT_INLINE void Easy::set_method() {
+    check_line(request_.method);
     std::string usual = "GET";
     if (request_.body && !request_.upload_ && request_.method == "PUT") {
         piece_ = std::move(*request_.body);
@@ -268,7 +287,8 @@ WEFT_INLINE bool Easy::can_wait() const noexcept {
 
 WEFT_INLINE std::size_t Easy::got(std::string_view bytes) {
     const bool is_held_back = is_streamed_ && can_wait();
-    if (is_held_back && body_.size() >= request_.read_ahead) {
+    // (One piece at least: with none at all nobody would ever be told.)
+    if (is_held_back && !body_.empty() && body_.size() >= request_.read_ahead) {
         holds_back_ = true;
         return CURL_WRITEFUNC_PAUSE;  // it comes again
     }
