@@ -584,6 +584,8 @@ class Parser:
         word = text[at]
         if word == ";" or word in ("else", "try"):
             return at + 1
+        if word == "[" and text[at + 1] == "[":
+            return self.partner[at] + 1  # an attribute: of what follows
         if word == "{":
             self.block(at + 1, self.partner[at], function)
             return self.partner[at] + 1

@@ -87,7 +87,8 @@ public:
         const auto asked = co_await database_.query(read_transfer, body);
         const auto [from, to, amount] = asked.one<int, int, std::int64_t>();
         if (amount <= 0 || from == to) throw http::HttpError(400);
-        co_await database_.transaction([=](auto& tx) { return move(tx, from, to, amount); });
+        const auto moves = [=](auto& tx) { return move(tx, from, to, amount); };
+        co_await database_.transaction(moves);
         co_await or_nothing<long long>([&] { return cache_.del(key(from), key(to)); });
         co_return Response(204);
     }

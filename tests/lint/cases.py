@@ -235,6 +235,7 @@ SILENT = [
     "#define AWAIT(x) co_await takes_request({1, Alive()})\nco_await ready();",
     "auto [a, b] = pair_of(1); int x[3] = {}; x[a] = co_await ready(b); [[maybe_unused]] int y = a < b ? a : b;",
     "#if 1\nif (c) {\n#else\nif (!c) {\n#endif\nco_await ready(); }",
+    "if (c) [[likely]] { co_await ready(1); } else [[unlikely]] { co_await ready(2); }",
     "label: co_await ready(); switch (c) { case true: co_await ready(); break; default: break; }",
     "std::map<int, std::vector<int>> m; const auto& v = m[co_await ready()]; a<b>(co_await ready());",
     "co_await stream.write(co_await text() + \"x\"); delete[] p; auto q = x ? y : z;",
