@@ -10,4 +10,5 @@
 #include "sql/queries.hpp"
 #include "sql/rows.hpp"
 #include "sql/session.hpp"
+#include "sql/stop_statement.hpp"
 #include "sql/table.hpp"

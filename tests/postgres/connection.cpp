@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // postgres: against a PostgreSQL server that the test starts.
+#include <signal.h>
 #include <weft/postgres.hpp>
+#include <weft/task/sleep.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/together/task_group.hpp>
 
+#include <cstdio>
 #include <optional>
 
 #include "databases.hpp"
@@ -336,6 +339,33 @@ TEST_CASE("a deadline stops the statement at the server, and the connection goes
         CHECK(never);
         const auto still = co_await count_of(db);
         CHECK(still == 1);
+    });
+}
+
+TEST_CASE("a deadline that strikes before the server has begun the statement stops it all the same",
+          "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await connect();
+        const int pid = db.backend_pid();
+        // What stands still gets the signal first, and the statement after it.
+        if (::kill(pid, SIGSTOP) != 0) {
+            std::printf("skipped: its process is not to be stopped by us\n");
+            co_return;
+        }
+        const auto goes_on = [pid]() -> Coro<void> {
+            co_await weft::sleep(100ms);
+            ::kill(pid, SIGCONT);
+        };
+        weft::Task<void> later = weft::create_task(goes_on);
+        const auto late = co_await error_of<weft::TimeoutError>(
+            support::within(20ms, db.query("SELECT pg_sleep(100)")));
+        co_await later;
+        CHECK(late);
+        CHECK(db.is_open());
+        const auto next = co_await one_text(db, "SELECT 'next'");
+        CHECK(next == "next");
+        CHECK(db.backend_pid() == pid);
     });
 }
 

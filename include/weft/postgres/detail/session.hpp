@@ -19,6 +19,7 @@
 #include "../../runtime/loop.hpp"
 #include "../../sql/held_ready.hpp"
 #include "../../sql/session.hpp"
+#include "../../sql/stop_statement.hpp"
 #include "../../task/coro.hpp"
 #include "../options.hpp"
 #include "batch.hpp"
@@ -260,29 +261,31 @@ inline Coro<Answer> Session::finish(const std::string& statement, Answer kept) {
 inline Coro<void> Session::cancel_and_settle(Answer& kept, Batch* batch) {
     const weft::detail::Ref<CancelKey> key = cancel_key_;
     // (Named first: g++ 12 destroys closures of awaiting expressions twice.)
-    const auto tell = [key] { return key->send(); };
-    const bool was_told = co_await cancel_threads().run(abandon_on_cancel, tell);
+    const auto send = [key] { return key->send(); };
+    const auto tell = [&]() -> Coro<bool> {
+        co_return co_await cancel_threads().run(abandon_on_cancel, send);
+    };
+    const auto read = [&]() -> Coro<void> {
+        Held held = Held::no;
+        if (batch) {
+            held = co_await batch->settle(*this, kept);
+        } else {
+            held = co_await settle(kept);
+        }
+        if (held != Held::no) get_running_loop().throw_cancelled();
+    };
+    const bool was_told = co_await sql::detail::stop_statement(tell, read);
     if (!was_told) {
         drop();
         co_return;
     }
-    Held held = Held::no;
-    if (batch) {
-        held = co_await batch->settle(*this, kept);
-    } else {
-        held = co_await settle(kept);
-    }
-    if (held == Held::no && ::PQstatus(conn()) != CONNECTION_BAD) {
-        // PQcancel ends when the server has signalled its process, but not when that has seen it.
-        // Whatever comes so late may hit this, and nothing that somebody asks for.
-        Answer none;
-        ::PQsendQuery(conn(), "");
-        held = co_await settle(none);
-    }
-    if (held != Held::no) {
-        drop();
-        get_running_loop().throw_cancelled();
-    }
+    if (::PQstatus(conn()) == CONNECTION_BAD) co_return;
+    // PQcancel ends when the server has signalled its process, but not when that has seen it.
+    // Whatever comes so late may hit this, and nothing that somebody asks for.
+    Answer none;
+    ::PQsendQuery(conn(), "");
+    const Held held = co_await settle(none);
+    if (held != Held::no) get_running_loop().throw_cancelled();
 }
 
 inline Coro<void> Session::give_up(Held how, Answer& kept, Batch* batch) {
