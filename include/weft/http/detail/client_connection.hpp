@@ -99,20 +99,26 @@ Coro<bool> is_still_good(SharedConnection& connection);
 std::string basic_credentials(const Url& url);
 
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
-WEFT_INLINE ClientSettings::ClientSettings(ClientOptions given) : options(std::move(given)) {
-    if (!options.proxy.empty()) proxy.emplace(options.proxy);
-    if (!is_field_value(options.user_agent))
-        throw std::invalid_argument("weft: a User-Agent with a control character");
-    limits.head = options.max_head;
-    if (!options.tls.context) {
-        // (The roots of a host are a hundred files' worth: read once.)
+/// With the context of a client that believes what this host believes, where none is given. (Its
+/// roots are a hundred files' worth: read once, and only for who asks a server with TLS.)
+inline TlsOptions tls_of(const ClientOptions& options) {
+    TlsOptions tls = options.tls;
+    if (!tls.context) {
         static const TlsContext of_this_host = [] {
             TlsContext context = TlsContext::client();
             context.set_alpn_protocols({"http/1.1"});
             return context;
         }();
-        options.tls.context = of_this_host;
+        tls.context = of_this_host;
     }
+    return tls;
+}
+
+WEFT_INLINE ClientSettings::ClientSettings(ClientOptions given) : options(std::move(given)) {
+    if (!options.proxy.empty()) proxy.emplace(options.proxy);
+    if (!is_field_value(options.user_agent))
+        throw std::invalid_argument("weft: a User-Agent with a control character");
+    limits.head = options.max_head;
 }
 
 WEFT_INLINE void throw_in_phase(std::string_view what, std::string_view phase,
@@ -182,7 +188,7 @@ WEFT_INLINE Coro<Stream> connect_to(Url url, Settings settings) {
     if (!settings->proxy) {
         if (url.is_secure()) {
             Stream stream =
-                co_await open_connection(url.host(), url.port(), options.tls, options.connect);
+                co_await open_connection(url.host(), url.port(), tls_of(options), options.connect);
             co_return stream;
         }
         Stream stream = co_await open_connection(url.host(), url.port(), options.connect);
@@ -192,7 +198,7 @@ WEFT_INLINE Coro<Stream> connect_to(Url url, Settings settings) {
     std::optional<Stream> stream;
     if (proxy.is_secure()) {
         stream.emplace(
-            co_await open_connection(proxy.host(), proxy.port(), options.tls, options.connect));
+            co_await open_connection(proxy.host(), proxy.port(), tls_of(options), options.connect));
     } else if (proxy.is_unix()) {
         stream.emplace(co_await open_unix_connection(proxy.host()));
     } else {
@@ -201,7 +207,7 @@ WEFT_INLINE Coro<Stream> connect_to(Url url, Settings settings) {
     if (url.is_secure() || url.is_websocket())
         co_await connect_through(*stream, url, proxy, settings->limits);
     if (url.is_secure()) {
-        TlsOptions tls = options.tls;
+        TlsOptions tls = tls_of(options);
         if (tls.server_hostname.empty()) tls.server_hostname = url.host();
         Stream secured = co_await start_tls(std::move(*stream), std::move(tls));
         co_return secured;
