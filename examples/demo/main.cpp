@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// needs: weft::http
 // demo                     starts the service in a second process and fetches 1,000 pages from it
 // demo --serve [--port N]  the service alone, for your browser or curl
 //
