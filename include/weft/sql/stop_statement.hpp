@@ -2,10 +2,8 @@
 // stop_statement: asks a server to stop what it does, until it has.
 #pragma once
 
-#include <algorithm>
-#include <chrono>
-
 #include "../base/clock.hpp"
+#include "../base/std_parts.hpp"
 #include "../deadline/move_on_after.hpp"
 #include "../sync/event.hpp"
 #include "../task/coro.hpp"
