@@ -360,6 +360,32 @@ TEST_CASE("a clean-up is answered although run has ended before the client's tas
         std::optional<Played> played;
         std::optional<Client> client;
         int attempts = 0;
+        // (Here, because main has gone when they go on.)
+        auto cleans = [&]() -> Coro<void> {
+            const auto tells = [&]() -> Coro<void> {
+                end = co_await failure([&] { return client->incr("n"); });
+                if (end.empty()) end = "answered";
+            };
+            const bool in_time =
+                co_await weft::clean_up(std::chrono::seconds(1), [&] { return tells(); });
+            if (!in_time) end = "forgotten";
+        };
+        auto asks = [&]() -> Coro<void> {
+            try {
+                co_await client->command<void>("ECHO", "the last");
+            } catch (const weft::CancelledError&) {
+            }
+            co_await cleans();
+        };
+        auto answers = [&]() -> Coro<void> {
+            const auto serves = [&]() -> Coro<void> {
+                while (played->connections == 0) co_await weft::yield();
+                const std::string all = co_await played->server->read_until("$1\r\nn\r\n");
+                co_await played->server->write(
+                    std::string_view(all.find("the last") == all.npos ? ":1\r\n" : "+x\r\n:1\r\n"));
+            };
+            (void)co_await weft::clean_up(std::chrono::seconds(1), [&] { return serves(); });
+        };
         weft::testing::run([&]() -> Coro<void> {
             played.emplace();
             if (last == pauses) {
@@ -378,31 +404,6 @@ TEST_CASE("a clean-up is answered although run has ended before the client's tas
                 co_await played->server->write(std::string_view("+PONG\r\n"));
                 co_await connected;
             }
-            auto cleans = [&]() -> Coro<void> {
-                const auto tells = [&]() -> Coro<void> {
-                    end = co_await failure([&] { return client->incr("n"); });
-                    if (end.empty()) end = "answered";
-                };
-                const bool in_time =
-                    co_await weft::clean_up(std::chrono::seconds(1), [&] { return tells(); });
-                if (!in_time) end = "forgotten";
-            };
-            auto asks = [&]() -> Coro<void> {
-                try {
-                    co_await client->command<void>("ECHO", "the last");
-                } catch (const weft::CancelledError&) {
-                }
-                co_await cleans();
-            };
-            auto answers = [&]() -> Coro<void> {
-                const auto serves = [&]() -> Coro<void> {
-                    while (played->connections == 0) co_await weft::yield();
-                    const std::string all = co_await played->server->read_until("$1\r\nn\r\n");
-                    co_await played->server->write(std::string_view(
-                        all.find("the last") == all.npos ? ":1\r\n" : "+x\r\n:1\r\n"));
-                };
-                (void)co_await weft::clean_up(std::chrono::seconds(1), [&] { return serves(); });
-            };
             if (last != pauses) (void)weft::create_task(answers);
             (void)weft::create_task(asks);
             co_await weft::yield();  // it has asked, and that is all
