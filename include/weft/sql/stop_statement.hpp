@@ -2,6 +2,8 @@
 // stop_statement: asks a server to stop what it does, until it has.
 #pragma once
 
+#include <exception>
+
 #include "../base/clock.hpp"
 #include "../base/std_parts.hpp"
 #include "../deadline/move_on_after.hpp"
@@ -26,7 +28,11 @@ Coro<bool> stop_statement(Tell tell, Settle settle) {
              pause = std::min<Duration>(2 * pause, std::chrono::seconds(1))) {
             const auto ended = co_await move_on_after(pause, settled.wait());
             if (ended) co_return;
-            (void)co_await tell();
+            try {
+                (void)co_await tell();
+            } catch (const std::exception&) {
+                // It was asked once, and the next time may do.
+            }
         }
     };
     const auto both = [&](TaskGroup& group) -> Coro<void> {

@@ -19,6 +19,7 @@
 #include "../../deadline/clean_up.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../sql/session.hpp"
+#include "../../sql/stop_statement.hpp"
 #include "../../task/coro.hpp"
 #include "../options.hpp"
 #include "connecting.hpp"
@@ -337,13 +338,19 @@ inline Coro<Held> Session::perform_prepared(Query& query) {
 }
 
 inline Coro<void> Session::kill_and_perform(Query& query) {
-    Handle other = co_await connected(options_);
     const std::string text = weft::detail::concat(
         {"KILL QUERY ", weft::detail::decimal(static_cast<long long>(::mysql_thread_id(mysql())))});
-    co_await simple(other, text);
-    other.close(true);
-    const Held held = co_await perform(query);
-    if (held != Held::no) get_running_loop().throw_cancelled();
+    const auto kill = [&]() -> Coro<bool> {
+        Handle other = co_await connected(options_);
+        co_await simple(other, text);
+        other.close(true);
+        co_return true;
+    };
+    const auto read = [&]() -> Coro<void> {
+        const Held held = co_await perform(query);
+        if (held != Held::no) get_running_loop().throw_cancelled();
+    };
+    (void)co_await sql::detail::stop_statement(kill, read);
     // A kill that came too late hits this, and nothing that somebody asks for.
     if (is_open()) co_await ask_nothing();
 }
