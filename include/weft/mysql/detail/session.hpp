@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // mysql::detail::Session: a connection, and how it is asked, killed and given up.
+// Long because: a statement is begun in one function and, after a cancel, ended in another.
 #pragma once
 
 #include <sys/socket.h>
@@ -114,6 +115,7 @@ private:
     inline Coro<Held> perform_text(Query& query);
     inline Coro<Held> perform_prepared(Query& query);
 
+    inline Coro<void> perform_unheld(Query& query);
     inline Coro<void> kill_and_perform(Query& query);
     inline Coro<void> ask_nothing();
     [[noreturn, gnu::cold]] inline void fail(const Query& query);
@@ -337,6 +339,11 @@ inline Coro<Held> Session::perform_prepared(Query& query) {
     co_return held;
 }
 
+inline Coro<void> Session::perform_unheld(Query& query) {
+    const Held held = co_await perform(query);
+    if (held != Held::no) get_running_loop().throw_cancelled();
+}
+
 inline Coro<void> Session::kill_and_perform(Query& query) {
     const std::string text = weft::detail::concat(
         {"KILL QUERY ", weft::detail::decimal(static_cast<long long>(::mysql_thread_id(mysql())))});
@@ -346,10 +353,7 @@ inline Coro<void> Session::kill_and_perform(Query& query) {
         other.close(true);
         co_return true;
     };
-    const auto read = [&]() -> Coro<void> {
-        const Held held = co_await perform(query);
-        if (held != Held::no) get_running_loop().throw_cancelled();
-    };
+    const auto read = [&] { return perform_unheld(query); };
     (void)co_await sql::detail::stop_statement(kill, read);
     // A kill that came too late hits this, and nothing that somebody asks for.
     if (is_open()) co_await ask_nothing();
@@ -357,8 +361,7 @@ inline Coro<void> Session::kill_and_perform(Query& query) {
 
 inline Coro<void> Session::ask_nothing() {
     Query nothing("DO 0", sql::Parameters());
-    const Held held = co_await perform(nothing);
-    if (held != Held::no) get_running_loop().throw_cancelled();
+    co_await perform_unheld(nothing);
 }
 
 inline Coro<sql::Rows> Session::run(std::string statement, sql::Parameters parameters) {
@@ -382,8 +385,7 @@ inline Coro<sql::Rows> Session::run(std::string statement, sql::Parameters param
         }
     }
     if (query.has_failed && in_transaction() && !costs_connection(query.number)) [[unlikely]] {
-        // Some errors (a deadlock) end the whole transaction, and do not say so: the next answer
-        // does.
+        // Some errors (a deadlock) end the whole transaction, which the next answer says.
         bool in_time = false;
         try {
             in_time = co_await clean_up(clean_up_limit, [this] { return ask_nothing(); });
