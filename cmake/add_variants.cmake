@@ -50,6 +50,8 @@ function(weft_add_variant name target)
         LABELS "${arg_LABELS}")
 endfunction()
 
+option(WEFT_LOW_RUNGS "What both backends promise is also tested on a small ring, and without newer features of the kernel" ON)
+
 # Both backends; with CONTRACT also a ring of two entries (every batch overflows it) and the lowest
 # rung of the ladder of kernel features.
 function(weft_add_variants name target)
@@ -58,7 +60,7 @@ function(weft_add_variants name target)
     weft_add_variant("${name}.epoll" "${target}" ENVIRONMENT WEFT_BACKEND=epoll ${common})
     if(run_uring)
         weft_add_variant("${name}.uring" "${target}" NEEDS_URING ENVIRONMENT WEFT_BACKEND=uring ${common})
-        if(arg_CONTRACT)
+        if(arg_CONTRACT AND WEFT_LOW_RUNGS)
             weft_add_variant("${name}.ring2" "${target}" NEEDS_URING
                 ENVIRONMENT WEFT_BACKEND=uring WEFT_URING_ENTRIES=2 ${common})
             weft_add_variant("${name}.plain" "${target}" NEEDS_URING
