@@ -160,6 +160,28 @@ WEFT_TEST_CASE("a server that stops says that it goes away, and waits for no one
     co_await socket.close();
 }
 
+WEFT_TEST_CASE("a WebSocket that is accepted while its server stops is told so at once") {
+    Router router;
+    router.get("/slow", [](Request& request) -> Coro<Response> {
+        co_await weft::sleep(1s);
+        co_return weft::http::accept_websocket(request, &echo);
+    });
+    weft::http::Server server =
+        co_await weft::http::start_server(std::move(router), "127.0.0.1", 0);
+    const weft::TimePoint begin = weft::get_running_loop().time();
+    Task<WebSocket> connecting = weft::create_task(connect_websocket(url_of(server, "/slow")));
+    co_await weft::sleep(100ms);
+    auto stop = [&]() -> Coro<void> { co_await server.shutdown(30s); };
+    Task<void> stopping = weft::create_task(stop());
+    WebSocket socket = co_await std::move(connecting);
+    auto end = co_await socket.recv();
+    CHECK(!end);
+    CHECK(socket.close_code() == weft::http::WebSocketCode::going_away);
+    co_await stopping;
+    CHECK(weft::get_running_loop().time() - begin < 3s);
+    co_await socket.close();
+}
+
 WEFT_TEST_CASE("wss and ws+unix are WebSockets too") {
     weft::TlsOptions tls(support::server_context());
     weft::http::Server server =

@@ -314,6 +314,8 @@ inline Coro<void> Connection::run_other_protocol(Response response) {
     set_limit(Phase::closing, Duration(0));
     taken_ = weft::detail::Ref<weft::detail::StreamState>::to(
         weft::detail::StreamAccess::state(stream_));
+    // (A server that has begun to stop meanwhile could not tell the other protocol.)
+    if (app_->stopping) stop();
     std::string rest = reader_.take_rest();
     Takeover& takeover = response.takeover_;
     try {
