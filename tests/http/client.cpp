@@ -422,6 +422,32 @@ Coro<void> write_parts(BodyWriter& out) {
     }
 }
 
+WEFT_TEST_CASE("who waits for a connection gets one, however many other hosts are visited") {
+    Script script;
+    script.answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbo<stall>");
+    script.answer(Script::ok("x"));
+    auto handler = [script](weft::Stream stream) {
+        return support::serve_script(std::move(stream), script);
+    };
+    weft::Server server = co_await weft::start_server(handler, "0.0.0.0", 0);
+    const std::string here = "http://127.0.0.1:" + std::to_string(server.port());
+    ClientOptions options;
+    options.max_per_host = 1;
+    Client client(options);
+    const std::string port = ":" + std::to_string(server.port());
+    std::optional<ClientResponse> first(co_await client.get(here));
+    for (int host = 2; host < 70; ++host)
+        co_await text_of(client, "http://127.0.0." + std::to_string(host) + port);
+    Task<std::string> waiting = weft::create_task(outcome_of(text_of(client, here)));
+    co_await support::turns(5);
+    first.reset();  // the one who waits has its turn, but has not run yet
+    const std::string other = co_await text_of(client, "http://127.0.0.80" + port);
+    CHECK(other == "x");
+    const std::string text = co_await waiting;
+    CHECK(text == "x");
+    server.abort_clients();
+}
+
 WEFT_TEST_CASE("a body is sent as it comes") {
     Script script;
     script.answer(Script::ok("thanks"));

@@ -118,6 +118,10 @@ public:
     std::size_t idle() const noexcept { return core_->idle.size(); }
     std::size_t lent() const noexcept { return core_->lent; }
     std::size_t waiting() const noexcept { return core_->permits.statistics().waiters; }
+    /// Nothing is lent, kept or being made, and nobody is about to have one.
+    bool is_unused() const noexcept {
+        return idle() == 0 && core_->permits.statistics().available == core_->options.max_size;
+    }
 
 private:
     static Coro<Lease> lend(typename Core::Shared core);
@@ -265,13 +269,11 @@ struct PoolCore : Counted<PoolCore<T>> {
             idle.emplace_back(std::move(resource), loop.time());
             if (!watching) watch(loop);
         } catch (...) {
-            // Without a running loop nobody can use it again: it is destroyed. Without memory for
-            // the timer it is kept for longer than `idle_timeout`.
+            // Without a loop it is destroyed; without memory for the timer it is kept for longer.
         }
     }
 
-    /// Arms the timer for the resource that is idle longest. That one is in front, because
-    /// resources are lent from the end of the list.
+    /// Arms the timer for what is idle longest, in front: resources are lent from the list's end.
     void watch(EventLoop& loop) {
         if (options.idle_timeout <= Duration(0) || idle.empty()) return;
         timer = loop.call_at(idle.front().since + options.idle_timeout, [this] { expire(); });

@@ -69,8 +69,7 @@ inline ConnectionPool& ClientState::pool_of(const Url& url) {
     if (found != pools.end()) return *found->second;
     // Who visits many hosts shall not keep a pool of each for ever.
     for (auto at = pools.begin(); at != pools.end();) {
-        const ConnectionPool& pool = *at->second;
-        const bool is_unused = pool.idle() == 0 && pool.lent() == 0 && pool.waiting() == 0;
+        const bool is_unused = at->second->is_unused();
         at = is_unused && pools.size() > 64 ? pools.erase(at) : std::next(at);
     }
     ConnectionPool::Options options(settings->options.max_per_host, settings->options.idle_timeout);
