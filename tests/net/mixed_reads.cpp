@@ -190,6 +190,33 @@ TEST_CASE("a stream whose line was waited for in a loop that is gone is read on 
     });
 }
 
+TEST_CASE("a stream whose reader never gave up is read on in the next loop, at the same address") {
+    StreamPair ends = stream_pair();
+    auto never_gives_up = [&]() -> Coro<void> {
+        for (;;) {
+            try {
+                (void)co_await ends.near.read_line();
+            } catch (const weft::CancelledError&) {
+            }
+        }
+    };
+    std::string line;
+    for (const bool again : {false, true}) {
+        weft::EventLoop loop(weft::testing::options());
+        auto body = [&]() -> Coro<void> {
+            if (again) {
+                put(ends.far, "line\n");
+                line = co_await ends.near.read_line();
+            } else {
+                (void)create_task(never_gives_up);
+                co_await turns(3);
+            }
+        };
+        loop.run_until_complete(body());
+    }
+    CHECK(line == "line\n");
+}
+
 WEFT_TEST_CASE("a low-level read in line is served when the reader of chunks before it is closed") {
     StreamPair ends = stream_pair();
     auto reading = create_task(read_text, std::ref(ends.near));

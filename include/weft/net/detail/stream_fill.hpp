@@ -43,7 +43,7 @@ public:
         return true;
     }
     bool await_resume() {
-        stream_->filled_by = nullptr;
+        end_filling();
         const bool is_leftover = take_leftover();
         receive();
         bool alive = true;

@@ -43,11 +43,11 @@ public:
     bool await_suspend(std::coroutine_handle<> handle) {
         if (stream_->reads_plainly) [[likely]] {
             if (!OperationWait::await_suspend(handle)) return false;
-            stream_->filled_by = task_->loop;
+            begin_filling(task_->loop);
             return true;
         }
         if (!wait_otherwise(handle)) return false;
-        stream_->filled_by = EventLoop::running();
+        begin_filling(EventLoop::running());
         return true;
     }
     TaskCore* cancel() noexcept override {
@@ -63,7 +63,7 @@ public:
     /// Asked once the wait is over: the stream is free for the next reader then, also where nobody
     /// asks for the result.
     bool await_cancelled() const noexcept {
-        stream_->filled_by = nullptr;
+        end_filling();
         if (way_ == Way::call) [[unlikely]]
             return call().await_cancelled();
         return OperationWait::await_cancelled();
@@ -82,8 +82,15 @@ protected:
         length = transfer_length(into.size());
         expect_wait = stream.drained;
     }
-    ~StreamReceive() = default;
+    ~StreamReceive() {
+        if (fills_) [[unlikely]]
+            end_filling();  // the frame goes, and nobody has looked
+    }
 
+    void end_filling() const noexcept {
+        stream_->filled_by = nullptr;
+        fills_ = false;
+    }
     /// After the wait: into `address`. What there is stays there when a cancel came first.
     void receive() {
         if (way_ == Way::operation) [[likely]] {
@@ -112,7 +119,13 @@ private:
     bool begin_call(std::coroutine_handle<> handle);
     CarriedCall& call() const noexcept { return *static_cast<CarriedCall*>(address); }
 
+    void begin_filling(const EventLoop* loop) noexcept {
+        stream_->filled_by = loop;
+        fills_ = true;
+    }
+
     Way way_ = Way::operation;
+    mutable bool fills_ = false;  // the mark at the stream is ours
 };
 
 /// Takes what is buffered, or receives straight into the caller's memory.
@@ -127,7 +140,7 @@ public:
         return true;
     }
     std::size_t await_resume() {
-        stream_->filled_by = nullptr;
+        end_filling();
         receive();
         return transferred();
     }
