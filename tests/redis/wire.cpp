@@ -5,6 +5,7 @@
 
 #include <hiredis/hiredis.h>
 
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
@@ -13,6 +14,9 @@
 
 #include <weft/streams/memory_stream.hpp>
 #include <weft/testing/catch.hpp>
+
+#include "cut_everywhere.hpp"
+#include "probe.hpp"
 
 namespace wire_test {
 
@@ -418,6 +422,68 @@ TEST_CASE("a clean-up is answered although run has ended before the client's tas
         client.reset();
         played.reset();
     }
+}
+
+WEFT_TEST_CASE("a channel that is added while the connection is made again is subscribed on it",
+               "[redis]") {
+    Played played;
+    played.options.reconnect.attempts = 2;
+    Client client(played.options);
+    const auto confirm = [&](const char* channel) -> Coro<void> {
+        const std::string answer =
+            std::string("*3\r\n$9\r\nsubscribe\r\n$1\r\n") + channel + "\r\n:1\r\n";
+        co_await played.server->write(answer);
+    };
+    auto begins = [&]() -> Coro<weft::redis::Subscription> { return client.subscribe("a"); };
+    auto begun = weft::create_task(begins);
+    while (played.connections == 0) co_await weft::yield();
+    (void)co_await played.taken();
+    co_await confirm("a");
+    weft::redis::Subscription news = co_await std::move(begun);
+    auto reads = [&]() -> Coro<std::string> {
+        const weft::redis::Message message = co_await news.next();
+        co_return message.payload;
+    };
+    auto reader = weft::create_task(reads);
+    co_await weft::yield();
+    co_await played.server->close();
+    while (played.connections == 1) co_await weft::yield();
+    const std::string first = co_await played.taken();
+    CHECK(first == Wire::command("SUBSCRIBE", "a"));
+    co_await news.subscribe("b");
+    co_await confirm("a");
+    const std::string second = co_await played.taken();
+    CHECK(second == Wire::command("SUBSCRIBE", "b"));
+    co_await played.server->write(
+        std::string_view("*3\r\n$7\r\nmessage\r\n$1\r\nb\r\n$2\r\nhi\r\n"));
+    const std::string payload = co_await reader;
+    CHECK(payload == "hi");
+}
+
+TEST_CASE("a client that is cut off at any step leaves nothing behind", "[redis]") {
+    const auto scenario = [](int& alive) -> Coro<void> {
+        const probe::Alive counted(alive);
+        Played played;
+        Client client(played.options);
+        auto asks = [](Client& of, int number) -> Coro<int> {
+            const int got = co_await of.command<int>("ECHO", number);
+            co_return got;
+        };
+        auto one = weft::create_task(asks, std::ref(client), 1);
+        auto two = weft::create_task(asks, std::ref(client), 2);
+        while (played.connections == 0) co_await weft::yield();
+        (void)co_await played.taken();
+        co_await played.server->write(std::string_view(":1\r\n:2\r\n"));
+        (void)co_await one;
+        (void)co_await two;
+        auto cut = weft::create_task(asks, std::ref(client), 3);
+        (void)co_await played.taken();
+        played.server->abort();
+        co_await cut.wait();
+        co_await client.close();
+    };
+    const std::size_t turns = support::cut_everywhere(scenario);
+    CHECK(turns > 5);
 }
 
 }  // namespace wire_test
