@@ -117,6 +117,12 @@ WEFT_TEST_CASE("requests go out as they should, and connections are used again")
     CHECK(has(closed, "closed"));
 }
 
+std::string repeated(std::string_view text, int count) {
+    std::string all;
+    for (; count > 0; --count) all += text;
+    return all;
+}
+
 struct Row {
     const char* name;
     std::string answer;
@@ -143,6 +149,8 @@ WEFT_TEST_CASE("a response is taken as RFC 9112 wants it, and a wrong one ends i
          "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" +
              Script::ok("body"),
          "body", true},
+        {"1xx without end", repeated("HTTP/1.1 100 Continue\r\n\r\n", 200) + Script::ok("body"),
+         "protocol 400: "},
         {"more behind it", Script::ok("body") + "HTTP/1.1 200 OK\r\n", "body"},
         {"another protocol", "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
          "protocol 400: "},

@@ -266,7 +266,12 @@ inline Coro<void> send_at_once(SharedExchange exchange, std::string_view body) {
 inline Coro<void> read_response_head(SharedExchange exchange, std::string_view method) {
     MessageReader& reader = exchange->connection->reader;
     const Duration limit = limit_of(exchange->settings->options.header_timeout);
+    constexpr int most_before = 100;  // (each is given all of the limit)
+    int before = 0;
     do {
+        if (before++ > most_before)
+            throw ProtocolError(
+                400, weft::detail::concat({exchange->what, ": announcements without end"}));
         reader.begin(exchange->head);
         reader.answers(method);
         for (bool found = false; !found;) {
