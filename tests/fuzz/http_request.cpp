@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A target of libFuzzer; the tests run the same with random bytes (tests/http/parser.cpp).
-#include "fuzz_http_request.hpp"
+#include "fuzz_http.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -4,14 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <weft/http/detail/parser.hpp>
 #include <weft/http/protocol_error.hpp>
-#include "../support/fuzz_http_request.hpp"
+#include "../support/fuzz_http.hpp"
 
 namespace parser_test {
 namespace {
@@ -451,14 +450,31 @@ TEST_CASE("random requests are the same in whatever pieces they come") {
                                         "\xff",
                                         "GET / HTTP/1.1\r\nHost: a\r\n",
                                         "\r\n\r\n"};
-    for (unsigned seed = 0; seed < 3000; ++seed) {
-        std::mt19937 random(seed);
-        std::string text;
-        for (auto count = random() % 24; count > 0; --count)
-            text += words[random() % std::size(words)];
-        INFO("seed " << seed);
-        support::fuzz_http_request(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
-    }
+    for (unsigned seed = 0; seed < 3000; ++seed)
+        support::fuzz_with_words(seed, words, &support::fuzz_http_request);
+}
+
+TEST_CASE("random responses are the same in whatever pieces they come") {
+    static const char* const words[] = {"HTTP/1.1 ",
+                                        "HTTP/1.0 ",
+                                        "200 OK\r\n",
+                                        "204 \r\n",
+                                        "100 Continue\r\n\r\n",
+                                        "\r\n",
+                                        "\n",
+                                        "\r",
+                                        "Content-Length: 3\r\n",
+                                        "Transfer-Encoding: chunked\r\n",
+                                        "0\r\n\r\n",
+                                        "3\r\nabc\r\n",
+                                        ";x=y",
+                                        " ",
+                                        "abc",
+                                        "\xff",
+                                        "HTTP/1.1 200 OK\r\n",
+                                        "\r\n\r\n"};
+    for (unsigned seed = 0; seed < 3000; ++seed)
+        support::fuzz_with_words(seed, words, &support::fuzz_http_response);
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 
 #include <weft/http/url.hpp>
 
+#include "../support/fuzz_http.hpp"
+
 namespace url_test {
 namespace {
 
@@ -62,6 +64,7 @@ TEST_CASE("a URL is taken apart") {
 }
 
 TEST_CASE("what is no URL is refused with a reason") {
+    CHECK_THAT(refused("http+unix://%2Frun%2Fx.sock:80/"), Catch::Contains("with a Unix socket"));
     struct Row {
         const char* text;
         const char* why;
@@ -134,6 +137,15 @@ TEST_CASE("a reference is resolved as RFC 3986 has it") {
     CHECK(!base.is_same_origin(base.resolve("https://a/b")));
     CHECK(!base.is_same_origin(base.resolve("//a:81/b")));
     CHECK(base.is_same_origin(base.resolve("//a:80/b")));
+}
+
+TEST_CASE("a URL is the same when it is written and read again, whatever it was made of") {
+    static const char* const words[] = {
+        "http://",  "https://", "ws+unix://", "a",   "EXAMPLE.com", "[::1]", ":",  "80", "@",
+        "/",        "//",       "..",         "%2F", "%",           "?",     "#",  " ",  "\\",
+        "\xc3\xbc", "\t",       "x=y&",       "[",   "]",           "0x7f",  "%00"};
+    for (unsigned seed = 0; seed < 3000; ++seed)
+        support::fuzz_with_words(seed, words, &support::fuzz_url);
 }
 
 TEST_CASE("a query is percent-encoded") {

@@ -204,6 +204,7 @@ WEFT_INLINE void Url::take_authority(std::string_view authority, std::string_vie
     const std::size_t bracket = authority.rfind(']');
     const std::size_t colon = authority.rfind(':');
     if (colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket)) {
+        if (is_unix()) refuse(whole, "a port, or a colon that is not encoded, with a Unix socket");
         const std::string_view digits = authority.substr(colon + 1);
         authority = authority.substr(0, colon);
         const std::optional<std::uint64_t> number = detail::number_of(digits);

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: MIT
-// Fuzzing of requests: whatever bytes come, in whatever pieces, the parser of requests says the
-// same of them, and what it takes for a request has nothing that two readers could take for
-// different things.
+// Fuzzing of HTTP messages and URLs: whatever bytes come, in whatever pieces, the parser says the
+// same of them, and what it takes has nothing that two readers could take for different things.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
+#include <random>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
 #include <weft/http/detail/parser.hpp>
 #include <weft/http/detail/text.hpp>
 #include <weft/http/protocol_error.hpp>
+#include <weft/http/url.hpp>
 
 namespace support {
 
@@ -28,7 +31,7 @@ inline void require(bool holds, const char* what) {
     std::abort();
 }
 
-inline void look_at(const MessageHead& head) {
+inline void look_at(const MessageHead& head, MessageType type) {
     std::size_t lengths = 0;
     std::size_t encodings = 0;
     std::size_t hosts = 0;
@@ -40,6 +43,10 @@ inline void look_at(const MessageHead& head) {
         hosts += weft::http::detail::same_name(field.name, "host") ? 1U : 0U;
     }
     require(lengths + encodings <= 1, "two answers to where the message ends");
+    if (type == MessageType::response) {
+        require(head.status >= 100 && head.status <= 999, "a status that is none");
+        return;
+    }
     require((head.body == BodyLength::chunked) == (encodings == 1), "chunks without a field");
     require(hosts == 1 || head.minor_version == 0, "not one Host");
     require(head.target.find_first_of(std::string_view("\r\n \0", 4)) == std::string::npos,
@@ -47,9 +54,10 @@ inline void look_at(const MessageHead& head) {
 }
 
 /// Everything that the parser says of the bytes, as text.
-inline std::string all_of(std::string_view text, std::size_t step) {
+inline std::string all_of(std::string_view text, std::size_t step, MessageType type,
+                          std::string_view method = {}) {
     std::string said;
-    Parser parser(MessageType::request);
+    Parser parser(type);
     MessageHead head;
     bool begun = false;
     bool told = false;
@@ -59,14 +67,18 @@ inline std::string all_of(std::string_view text, std::size_t step) {
             text.remove_prefix(piece.size());
             std::string_view left = piece;
             while (!left.empty()) {
-                if (!begun) parser.begin(head);
+                if (!begun) {
+                    parser.begin(head);
+                    if (!method.empty()) parser.answers(method);
+                }
                 told = told && begun;
                 begun = true;
                 left.remove_prefix(parser.parse(left));
                 if (parser.has_head() && !told) {
                     told = true;
-                    look_at(head);
-                    said.append(head.method).append(head.target).append("\n");
+                    look_at(head, type);
+                    said.append(head.method).append(head.target);
+                    said.append(std::to_string(head.status)).append("\n");
                 }
                 for (;;) {
                     const std::string_view body = parser.take_piece();
@@ -92,13 +104,55 @@ inline std::string_view whole(std::string_view said) {
     return end == std::string_view::npos ? std::string_view() : said.substr(0, end);
 }
 
-inline void fuzz_http_request(const std::uint8_t* data, std::size_t size) {
-    const std::string_view text(reinterpret_cast<const char*>(data), size);
-    const std::string once = all_of(text, size + 1);
+inline void fuzz_http(std::string_view text, MessageType type, std::string_view method = {}) {
+    const std::string once = all_of(text, text.size() + 1, type, method);
     for (const std::size_t step : {std::size_t{1}, std::size_t{5}}) {
-        const std::string again = all_of(text, step);
+        const std::string again = all_of(text, step, type, method);
         require(whole(once) == whole(again), "pieces make a difference");
     }
+}
+
+inline void fuzz_http_request(const std::uint8_t* data, std::size_t size) {
+    fuzz_http({reinterpret_cast<const char*>(data), size}, MessageType::request);
+}
+
+/// The first byte says what is answered.
+inline void fuzz_http_response(const std::uint8_t* data, std::size_t size) {
+    if (size == 0) return;
+    constexpr std::string_view methods[] = {"GET", "HEAD", "CONNECT"};
+    fuzz_http({reinterpret_cast<const char*>(data) + 1, size - 1}, MessageType::response,
+              methods[data[0] % 3]);
+}
+
+/// A URL that is one is the same when it is written and read again, and what a request makes of it
+/// is one line.
+inline void fuzz_url(const std::uint8_t* data, std::size_t size) {
+    const std::string_view text(reinterpret_cast<const char*>(data), size);
+    std::optional<weft::http::Url> url;
+    try {
+        url.emplace(text);
+    } catch (const std::invalid_argument&) {
+        return;
+    }
+    const std::string written = url->to_string();
+    const weft::http::Url again(written);
+    require(again.to_string() == written && again.target() == url->target(), "another URL");
+    require(again.is_same_origin(*url), "another origin");
+    for (const std::string& line : {url->target(), url->authority()}) {
+        for (const char each : line)
+            require(static_cast<unsigned char>(each) > ' ' && each != 0x7f, "not one word");
+    }
+}
+
+/// The same without libFuzzer: bytes that are put together of words.
+template <std::size_t count>
+void fuzz_with_words(unsigned seed, const char* const (&words)[count],
+                     void (*fuzz)(const std::uint8_t*, std::size_t)) {
+    std::mt19937 random(seed);
+    std::string text(1, static_cast<char>(seed));
+    if (fuzz != &fuzz_http_response) text.clear();
+    for (auto left = random() % 24; left > 0; --left) text += words[random() % count];
+    fuzz(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
 }
 
 }  // namespace support
