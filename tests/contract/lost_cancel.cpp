@@ -33,10 +33,13 @@ void prepare_cancel(io_uring_sqe* entry, void* target, int flags) {
 #include <weft/net/io.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <vector>
+
 #include "awaiting.hpp"
 #include "descriptors.hpp"
 
 using namespace support;
+using weft::Coro;
 using weft::create_task;
 
 namespace {
@@ -99,6 +102,20 @@ WEFT_TEST_CASE("a busy loop of messages asks a lost cancel again, and an answere
         co_await weft::io::recv(busy.a.get(), weft::MutableBuffer(&byte, 1));
     }
     CHECK(cancels_asked == before);
+}
+
+WEFT_TEST_CASE("a burst of cancels is asked for once, however few answers there is room for",
+               "[cancel]") {
+    constexpr int many = 1'500;
+    Pair ends = unix_pair();
+    auto wait = [&]() -> Coro<void> { (void)co_await weft::wait_readable(ends.a.get()); };
+    std::vector<weft::Task<void>> waiting;
+    for (int count = 0; count < many; ++count) waiting.push_back(create_task(wait));
+    co_await turns(3);
+    cancels_asked = 0;
+    for (auto& each : waiting) each.cancel();
+    for (auto& each : waiting) co_await each.wait();
+    CHECK(cancels_asked <= many + many / 10);
 }
 
 #else

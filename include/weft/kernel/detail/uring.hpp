@@ -137,7 +137,7 @@ public:
         if (lent_.are_short()) lent_.lend();
         if (!starved_.empty()) [[unlikely]]
             timeout = feed_starved(timeout);
-        cancels_.begin_turn();
+        cancels_.begin_turn(ring_);
         if (!finished_.empty()) [[unlikely]]
             timeout = 0;
         fill_submissions();

@@ -43,9 +43,9 @@ public:
     /// A cancel is answered in the entry that takes it there, as a rule: no sleep yet.
     bool have_news() const noexcept { return waiting() || (!asked_.empty() && turns_asked_ == 0); }
 
-    void begin_turn() noexcept {
+    void begin_turn(const UringRing& ring) noexcept {
         if (!asked_.empty()) [[unlikely]]
-            ask_again();
+            ask_again(ring);
     }
     /// Writes them into the submission queue. False: there was no room for all.
     bool fill(UringRing& ring) { return waiting_.empty() || fill_all(ring); }
@@ -57,10 +57,13 @@ public:
 
 private:
     static constexpr Nanoseconds patience = 10'000'000;
-    static constexpr int most_turns_asked = 64;
+    static constexpr int most_turns_asked = 64 * 64;
 
-    [[gnu::cold, gnu::noinline]] void ask_again() noexcept {
-        if (++turns_asked_ <= most_turns_asked) return;
+    /// A turn counts little while completions are kept back: the answer may be among them, and to
+    /// ask again would put another one behind them, for each that is asked for.
+    [[gnu::cold, gnu::noinline]] void ask_again(const UringRing& ring) noexcept {
+        turns_asked_ += ring.keeps_back() ? 1 : 64;
+        if (turns_asked_ <= most_turns_asked) return;
         while (!asked_.empty()) waiting_.push_back(asked_.pop_front());
     }
     [[gnu::noinline]] bool fill_all(UringRing& ring) {
@@ -78,7 +81,7 @@ private:
 
     OperationList waiting_;  // for the next batch
     OperationList asked_;    // the kernel was told
-    int turns_asked_ = 0;    // since the first of `asked_` came
+    int turns_asked_ = 0;    // since the first of `asked_` came, in parts of 64
 };
 
 }  // namespace weft::detail

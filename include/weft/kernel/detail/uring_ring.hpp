@@ -88,6 +88,8 @@ public:
 
     /// The kernel has something that it does, or tells, in an entry alone.
     bool has_deferred() const noexcept { return (sq_flags() & (uring_sq_taskrun | overflow)) != 0; }
+    /// There are more completions than the queue has room for.
+    bool keeps_back() const noexcept { return (sq_flags() & overflow) != 0; }
     bool takes_more() const noexcept {
         return (sq_flags() & uring_sq_taskrun) != 0 &&
                ::io_uring_cq_ready(&ring_) <= ring_.cq.ring_entries / 2;
