@@ -13,6 +13,7 @@
 #include "base/element.hpp"
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "base/file_identity.hpp"
 #include "base/frame_allocator.hpp"
 #include "base/intrusive_list.hpp"
 #include "base/options.hpp"

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <poll.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -14,6 +13,7 @@
 #include "../base/callback.hpp"
 #include "../base/config.hpp"
 #include "../base/error.hpp"
+#include "../base/file_identity.hpp"
 #include "../base/intrusive_list.hpp"
 #include "../base/ref.hpp"
 #include "../base/std_parts.hpp"
@@ -132,23 +132,9 @@ private:
         bool is_under_way() const noexcept { return Operation::state != State::idle; }
         FdWatchCore* core;  // null: nobody wants to know
     };
-    struct FileIdentity {
-        friend bool operator==(const FileIdentity&, const FileIdentity&) noexcept = default;
-        dev_t device = 0;
-        ino_t number = 0;
-    };
-    /// Nobody tells us that a number is closed. (Eventfds and their like share one identity, so
-    /// among these a newcomer is not told from the old one.)
-    bool identify(FileIdentity& file) const noexcept {
-        struct stat status {};
-        if (::fstat(fd, &status) != 0) return false;
-        file.device = status.st_dev;
-        file.number = status.st_ino;
-        return true;
-    }
     bool is_still_meant() const noexcept {
         FileIdentity now;
-        return identify(now) && now == file_;
+        return now.identify(fd) && now == file_;
     }
 
     static void completed(Operation& op) noexcept;
@@ -176,7 +162,7 @@ inline void FdWatchCore::want(FdEvents events) {
     if (events == FdEvents::none) return stop();
     if (!EventLoop::accepts(loop_)) throw_runtime_error("weft: FdWatch: the event loop is closed");
     FileIdentity now;
-    if (!identify(now)) {
+    if (!now.identify(fd)) {
         const int error = errno;
         stop();
         throw_system_error(error, fd_text("watch", fd));

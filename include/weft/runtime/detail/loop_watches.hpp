@@ -3,7 +3,6 @@
 #pragma once
 
 #include <poll.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -14,6 +13,7 @@
 #include "../../base/callback.hpp"
 #include "../../base/config.hpp"
 #include "../../base/error.hpp"
+#include "../../base/file_identity.hpp"
 #include "../../base/ref.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../kernel/operation.hpp"
@@ -40,7 +40,7 @@ public:
           fn_(std::move(call)) {
         fd = of;
         flags = writes ? POLLOUT : POLLIN;
-        if (!identify(file_))
+        if (!file_.identify(fd))
             throw_system_error(errno, fd_text(writes ? "add_writer" : "add_reader", fd));
     }
 
@@ -63,23 +63,9 @@ public:
     }
 
 private:
-    struct FileIdentity {
-        friend bool operator==(const FileIdentity&, const FileIdentity&) noexcept = default;
-        dev_t device = 0;
-        ino_t number = 0;
-    };
-    bool identify(FileIdentity& file) const noexcept {
-        struct stat status {};
-        if (::fstat(fd, &status) != 0) return false;
-        file.device = status.st_dev;
-        file.number = status.st_ino;
-        return true;
-    }
-    /// Nobody needs to tell that he closes a number. (Eventfds and their like share one identity,
-    /// so among these a newcomer is not told from the old one.)
     bool is_still_meant() const noexcept {
         FileIdentity now;
-        return !removed_ && identify(now) && now == file_;
+        return !removed_ && now.identify(fd) && now == file_;
     }
 
     static void completed(Operation& op) noexcept {
