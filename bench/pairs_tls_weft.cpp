@@ -14,6 +14,7 @@
 
 #include "../tests/support/certificates.hpp"
 #include "measure.hpp"
+#include "progress.hpp"
 
 namespace {
 
@@ -21,31 +22,7 @@ using namespace std::chrono_literals;
 using weft::Coro;
 using weft::Stream;
 
-struct Progress {
-    long pairs = 50;
-    long total = 50'000;
-    long started = 0;
-    long finished = 0;
-    std::chrono::steady_clock::time_point began;
-    std::int64_t began_us = 0;
-
-    long warm_up() const { return pairs * 100; }
-    bool may_start() { return started < total + warm_up() && ++started > 0; }
-    void finish_one() {
-        if (++finished == warm_up()) {
-            began = std::chrono::steady_clock::now();
-            began_us = bench::cpu_us();
-        }
-        if (finished == total + warm_up()) report();
-    }
-    void report() const {
-        const std::chrono::duration<double, std::nano> took =
-            std::chrono::steady_clock::now() - began;
-        const auto each = static_cast<double>(total);
-        const auto cpu_ns = static_cast<double>(bench::cpu_us() - began_us) * 1000;
-        std::printf("ns_per_echo=%.1f cpu_ns_per_echo=%.1f\n", took.count() / each, cpu_ns / each);
-    }
-};
+using bench::Progress;
 
 Coro<void> answer(Stream stream, std::size_t size) {
     std::vector<char> buffer(size);

@@ -237,7 +237,7 @@ TEST_CASE("a connection can be cut off after every turn", "[step_kill]") {
 }
 
 TEST_CASE("random bytes end in an answer or a close, and break nothing") {
-    // (The same bytes in tests/fuzz/http_request.cpp, as long as somebody likes.)
+    // (A whole server; the parser alone has its random requests in tests/http/parser.cpp.)
     static const char* const words[] = {"GET ",
                                         "POST ",
                                         "/ ",
