@@ -3,11 +3,17 @@
 // Each single allocation of a scenario fails in turn: what comes of it is a bad_alloc, or nothing.
 // No task is left, no frame leaks (AddressSanitizer), nobody waits for ever, and the next run
 // works.
+#include <weft/adapters.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/weft.hpp>
 
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -18,6 +24,7 @@
 #include <vector>
 
 #include "children.hpp"
+#include "descriptors.hpp"
 #include "failing_new.hpp"
 
 namespace no_memory_test {
@@ -389,6 +396,182 @@ TEST_CASE("patterns without memory", "[memory]") {
         auto generator = numbers();
         while (co_await generator.next()) {
         }
+    });
+}
+
+// Where nothing may be thrown a lack of memory would end the program: each of these runs with no
+// memory at all from its first allocation on, from its second, and so on.
+
+namespace {
+
+/// Runs `act` so often that it gets by in the end, on a loop of its own each time. Reports have to
+/// come all the same.
+template <class Act>
+void run_out_of_memory(Act act, weft::RunOptions options = {}) {
+    options.virtual_time = true;
+    bool struck = true;
+    for (int count = 0; struck && count < 100; ++count) {
+        INFO("after " << count << " allocations");
+        weft::trim_frame_cache();
+        weft::EventLoop loop(options);
+        loop.set_exception_handler([](const weft::ExceptionContext& told) {
+            if (told.message.empty()) std::abort();
+        });
+        try {
+            act(loop, count);
+        } catch (...) {
+            shortage.end();
+            CHECK(is_lack_of_memory(std::current_exception()));
+        }
+        struck = shortage.failed > 0;
+        shortage.end();
+    }
+    CHECK_FALSE(struck);
+}
+constexpr long all = 1'000'000;
+
+}  // namespace
+
+TEST_CASE("a descriptor that cannot be watched for want of memory is reported", "[memory]") {
+    // (A high number, for which the backend has to make room.)
+    const support::Pair ends = support::unix_pair();
+    int number = 400;
+    for (const bool writes : {false, true}) {
+        run_out_of_memory([&](weft::EventLoop& loop, int count) {
+            const weft::Fd high(support::checked(::fcntl(ends.a.get(), F_DUPFD, ++number), "dup"));
+            loop.run_until_complete([](int fd, bool writing, int after) -> Coro<void> {
+                weft::FdWatch watch(fd, [](weft::FdEvents) {});
+                shortage.set(after, all);
+                watch.want(writing ? weft::FdEvents::write : weft::FdEvents::read);
+                for (int turn = 0; turn < 3; ++turn) co_await weft::yield();
+                shortage.failures = 0;
+            }(high.get(), writes, count));
+        });
+        run_out_of_memory([&](weft::EventLoop& loop, int count) {
+            const weft::Fd high(support::checked(::fcntl(ends.a.get(), F_DUPFD, ++number), "dup"));
+            loop.run_until_complete([](int fd, bool writing, int after) -> Coro<void> {
+                weft::EventLoop& here = weft::get_running_loop();
+                shortage.set(after, all);
+                if (writing) {
+                    here.add_writer(fd, [] {});
+                } else {
+                    here.add_reader(fd, [] {});
+                }
+                for (int turn = 0; turn < 3; ++turn) co_await weft::yield();
+                shortage.failures = 0;
+            }(high.get(), writes, count));
+        });
+    }
+}
+
+TEST_CASE("tasks with long names are reported without memory for these", "[memory]") {
+    static const weft::TaskOptions named("a name too long to be kept inside of a std::string");
+    run_out_of_memory([](weft::EventLoop& loop, int count) {
+        auto refuses = []() -> Coro<void> {
+            for (;;) {
+                try {
+                    co_await weft::sleep(1h);
+                } catch (const weft::CancelledError&) {
+                }
+            }
+        };
+        auto begins = [&]() -> Coro<void> {
+            (void)create_task(refuses, named);
+            co_await weft::yield();
+        };
+        loop.run_until_complete(begins());
+        shortage.set(count, all);
+        loop.close();
+        shortage.failures = 0;
+    });
+    weft::RunOptions debug;
+    debug.debug = true;
+    run_out_of_memory(
+        [](weft::EventLoop& loop, int count) {
+            auto swallows = [](int after) -> Coro<void> {
+                try {
+                    co_await weft::sleep(1h);
+                } catch (const weft::CancelledError&) {
+                }
+                shortage.set(after, all);
+            };
+            auto cancels = [&]() -> Coro<void> {
+                auto task = create_task(swallows, std::move(count), named);
+                co_await weft::yield();
+                task.cancel();
+                co_await task.wait();
+                shortage.failures = 0;
+            };
+            loop.run_until_complete(cancels());
+        },
+        debug);
+}
+
+TEST_CASE("a guard whose token somebody else has released is reported without memory", "[memory]") {
+    run_out_of_memory([](weft::EventLoop& loop, int count) {
+        auto works = [](int after) -> Coro<void> {
+            weft::CapacityLimiter limiter(1);
+            {
+                const auto guard = co_await limiter.scoped();
+                limiter.release();
+                shortage.set(after, all);
+            }
+            shortage.failures = 0;
+        };
+        loop.run_until_complete(works(count));
+    });
+}
+
+TEST_CASE("a coroutine that ends without a value ends without memory as well", "[memory]") {
+    run_out_of_memory([](weft::EventLoop& loop, int count) {
+        auto ends = [](int after) -> Coro<int> {
+            co_await weft::yield();
+            shortage.set(after, all);
+        };
+        auto awaits = [&]() -> Coro<void> {
+            try {
+                (void)co_await ends(count);
+            } catch (const weft::RuntimeError&) {
+            } catch (const std::bad_alloc&) {
+            }
+            shortage.failures = 0;
+        };
+        loop.run_until_complete(awaits());
+    });
+}
+
+TEST_CASE("the end of a thread's job is told as soon as there is memory", "[memory]") {
+    weft::ThreadPoolOptions one;
+    one.threads = 1;
+    weft::ThreadPool pool(one);
+    for (int count = 0; count < 3; ++count) {
+        const int result = weft::run([](weft::ThreadPool& on, int after) -> Coro<int> {
+            auto works = [](int until) {
+                shortage.set(until, 1);
+                return until;
+            };
+            const int value = co_await on.run(works, after);
+            shortage.end();
+            co_return value;
+        }(pool, count));
+        CHECK(result == count);
+    }
+}
+
+TEST_CASE("the child of a fork refuses its parent's loop without memory", "[memory]") {
+    weft::run([]() -> Coro<void> {
+        shortage.set(0, all);
+        const pid_t child = ::fork();
+        if (child == 0) {
+            const bool refused = !weft::EventLoop::running();
+            ::_exit(refused ? 0 : 1);
+        }
+        shortage.end();
+        support::checked(child, "fork");
+        int status = 0;
+        support::checked(::waitpid(child, &status, 0), "waitpid");
+        CHECK(status == 0);
+        co_return;
     });
 }
 

@@ -41,6 +41,14 @@ void* allocate(std::size_t size) {
 
 void* operator new(std::size_t size) { return allocate(size); }
 void* operator new[](std::size_t size) { return allocate(size); }
+void* operator new(std::size_t size, std::align_val_t at) {
+    const auto align = static_cast<std::size_t>(at);
+    void* const block = shortage.strikes()
+                            ? nullptr
+                            : std::aligned_alloc(align, (size + align - 1) / align * align);
+    if (!block) throw std::bad_alloc();
+    return block;
+}
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
     return shortage.strikes() ? nullptr : std::malloc(size);
 }
@@ -54,3 +62,6 @@ void* operator new(std::size_t size, std::align_val_t at, const std::nothrow_t&)
 [[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete[](void* block, std::size_t) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete(void* block, std::align_val_t) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block, std::size_t, std::align_val_t) noexcept {
+    std::free(block);
+}

@@ -221,17 +221,22 @@ inline void FdWatchCore::found(bool writes, int result) noexcept {
         if (result != -ECANCELED && result != -EBADF) {
             loop_->call_exception_handler(
                 {"a descriptor is not watched any more",
-                 std::make_exception_ptr(
-                     std::system_error(-result, std::system_category(), fd_text("poll", fd))),
+                 thrown_by([&] { throw_system_error(-result, fd_text("poll", fd)); }),
                  {}});
         }
         return stop();
     }
     // The other end writes no more (POLLRDHUP is always told), and we wait for room: that would
     // come back at once, for as long as there is none.
-    if (writes && (result & (POLLOUT | POLLERR | POLLHUP | POLLNVAL)) == 0) [[unlikely]]
-        return brake_.set_after(std::chrono::milliseconds(5));
-    ready_ = ready_ | (writes ? FdEvents::write : FdEvents::read);
+    if (writes && (result & (POLLOUT | POLLERR | POLLHUP | POLLNVAL)) == 0) [[unlikely]] {
+        try {
+            return brake_.set_after(std::chrono::milliseconds(5));
+        } catch (...) {
+            // No memory for a timer: it comes back by way of a turn that tells nobody.
+        }
+    } else {
+        ready_ = ready_ | (writes ? FdEvents::write : FdEvents::read);
+    }
     if ((result & (POLLERR | POLLHUP | POLLNVAL)) != 0) ready_ = ready_ | FdEvents::broken;
     if (std::exchange(is_queued_, true)) return;
     add_ref();

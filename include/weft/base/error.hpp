@@ -133,6 +133,18 @@ namespace detail {
 [[noreturn, gnu::cold]] void throw_empty_handle();
 [[noreturn, gnu::cold]] void throw_invalid_state(const char* what);
 
+/// What `fail()` throws: for reports from where nothing may be thrown. To make an error takes
+/// memory; where there is none, the lack of it is told in its place.
+template <class Fail>
+[[gnu::cold]] std::exception_ptr thrown_by(Fail&& fail) noexcept {
+    try {
+        fail();
+    } catch (...) {
+        return std::current_exception();
+    }
+    return nullptr;
+}
+
 }  // namespace detail
 }  // namespace weft
 

@@ -157,7 +157,7 @@ private:
 }
 
 [[gnu::noinline]] WEFT_INLINE std::exception_ptr no_value() noexcept {
-    return std::make_exception_ptr(RuntimeError("weft: a coroutine ended without co_return"));
+    return thrown_by([] { throw_runtime_error("weft: a coroutine ended without co_return"); });
 }
 
 [[gnu::noinline]] WEFT_INLINE void rethrow(const std::exception_ptr& exception) {

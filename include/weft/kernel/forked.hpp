@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
+#include <new>
 
 #include "../base/error.hpp"
 #include "../base/std_parts.hpp"
@@ -18,6 +20,9 @@ public:
     // No turn goes without it, whoever stops waiting in the rest of the step.
     [[gnu::cold]] ForkedBackend() noexcept { counts_[0] = 1U << 31; }
     [[gnu::cold]] ~ForkedBackend() override = default;
+    /// One for all loops, which never goes: the child of a fork may have no memory.
+    [[gnu::cold]] static ForkedBackend* shared() noexcept { return ::new (place_) ForkedBackend(); }
+    [[gnu::cold]] static void operator delete(ForkedBackend*, std::destroying_delete_t) noexcept {}
 
     [[gnu::cold]] bool start(Operation& op) noexcept override {
         op.result = -ECANCELED;
@@ -37,6 +42,10 @@ public:
     [[gnu::cold]] Nanoseconds begin_wait(Nanoseconds) override { return 0; }
     [[gnu::cold]] void end_wait() noexcept override {}
     [[gnu::cold]] bool has_work() const noexcept override { return true; }
+
+private:
+    alignas(Backend) static inline std::byte place_[sizeof(Backend)];
 };
+static_assert(sizeof(ForkedBackend) == sizeof(Backend));
 
 }  // namespace weft::detail

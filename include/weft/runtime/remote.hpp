@@ -2,8 +2,11 @@
 // Remote: the way to a loop for other threads, which may outlive it.
 #pragma once
 
+#include <unistd.h>
+
 #include <utility>
 
+#include "../base/error.hpp"
 #include "../base/ref.hpp"
 #include "detail/inbox.hpp"
 
@@ -38,5 +41,28 @@ private:
     explicit Remote(detail::Ref<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) {}
     detail::Ref<detail::Inbox> inbox_;
 };
+
+namespace detail {
+
+/// A post that somebody waits for, and that nobody else would make: without memory it is made as
+/// soon as there is some.
+/// Returns:  false: that loop is closed.
+/// Thread:   any, without a lock that the loop takes.
+template <class Fn>
+bool post_surely(const Remote& to, Fn fn) noexcept {
+    for (;;) {
+        try {
+            to.call_soon_threadsafe(std::move(fn));  // (not moved where memory is short)
+            return true;
+        } catch (const RuntimeError&) {
+            return false;
+        } catch (...) {
+            constexpr useconds_t pause_us = 10'000;
+            ::usleep(pause_us);
+        }
+    }
+}
+
+}  // namespace detail
 
 }  // namespace weft

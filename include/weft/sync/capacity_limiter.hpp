@@ -123,8 +123,8 @@ public:
     }
     ~Guard() {
         if (!limiter_ || limiter_->give_back(borrower_)) return;
-        detail::report_guard_failure(
-            std::make_exception_ptr(RuntimeError("its token was released by somebody else")));
+        detail::report_guard_failure(detail::thrown_by(
+            [] { detail::throw_runtime_error("its token was released by somebody else"); }));
     }
     explicit operator bool() const noexcept { return limiter_ != nullptr; }
     /// Does nothing when it is empty.

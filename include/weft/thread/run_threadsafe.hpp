@@ -354,13 +354,9 @@ WEFT_INLINE void RemoteRun::forget(RemoteWait& wait) noexcept {
             });
         }
         if (!next) return;
-        try {
-            next->call_soon_threadsafe([run = Ref<RemoteRun>::to(*this)] { run->tell_here(); });
-        } catch (const RuntimeError&) {
-            // That loop is closed, and destroys the frames of its tasks.
-        } catch (const std::bad_alloc&) {
-            std::terminate();  // somebody waits who cannot be told
-        }
+        // (A loop that is closed destroys the frames of its tasks.)
+        static_cast<void>(
+            post_surely(*next, [run = Ref<RemoteRun>::to(*this)] { run->tell_here(); }));
     }
 }
 

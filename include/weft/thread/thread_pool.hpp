@@ -155,16 +155,11 @@ namespace detail {
 
 [[gnu::cold]] WEFT_INLINE void ThreadJob::tell_end(Ref<ThreadJob> job) noexcept {
     const Remote home = job->home_;
-    try {
-        // (The reference goes along: what belongs to the job is destroyed on the loop's thread.)
-        home.call_soon_threadsafe([job = std::move(job)] {
-            if (job->waiter) job->waiter->job_ended();
-        });
-    } catch (const RuntimeError&) {
-        // The loop is closed: nobody waits for the result, which goes with the job.
-    } catch (const std::bad_alloc&) {
-        std::terminate();  // somebody waits for a result that cannot be told
-    }
+    // (The reference goes along: what belongs to the job is destroyed on the loop's thread. Once
+    // that is closed nobody waits for the result, which goes with the job.)
+    static_cast<void>(post_surely(home, [job = std::move(job)] {
+        if (job->waiter) job->waiter->job_ended();
+    }));
 }
 
 // --- the wait ---

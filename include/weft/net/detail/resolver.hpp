@@ -129,7 +129,6 @@ private:
     int start_thread_if_short() noexcept;
     void work() noexcept;
     static void* work_on(void* resolver) noexcept;
-    static bool post_answer(const Ref<Lookup>& lookup) noexcept;
 
     inline static constinit std::atomic<Resolver*> instance{nullptr};
     inline static constinit std::atomic<bool> watches_forks{false};
@@ -330,28 +329,16 @@ private:
         forget(*taken);
         mutex_.unlock();
         {
+            // (Its loop may have closed: then nobody waits for this answer any more.)
             const Ref<Lookup> answered(taken);
-            constexpr useconds_t pause_us = 10'000;
-            // Somebody waits, and nobody else can tell him.
-            while (!post_answer(answered)) ::usleep(pause_us);
+            post_surely(taken->remote_, [answered] {
+                answered->waiting.for_each([](LookupWait& wait) { wait.answer(); });
+            });
         }
         mutex_.lock();
     }
     --threads_;
     mutex_.unlock();
-}
-
-/// False: no memory to tell it with. It may be asked again.
-[[gnu::cold]] WEFT_INLINE bool Resolver::post_answer(const Ref<Lookup>& lookup) noexcept {
-    try {
-        lookup->remote_.call_soon_threadsafe(
-            [lookup] { lookup->waiting.for_each([](LookupWait& wait) { wait.answer(); }); });
-    } catch (const RuntimeError&) {
-        // The loop has closed: nobody waits for this answer any more.
-    } catch (const std::bad_alloc&) {
-        return false;
-    }
-    return true;
 }
 
 #endif

@@ -455,6 +455,7 @@ private:
     bool has_tasks() noexcept;
     void tell_all(detail::FutureCore& future) noexcept;
     void tell(detail::FutureWaiter& waiter) noexcept;
+    void report_task(const char* message, const detail::TaskCore& task) noexcept;
     void report_swallowed(const detail::TaskCore& task) noexcept;
     void enter_kernel(detail::Nanoseconds timeout);
     void spin(detail::Nanoseconds limit);

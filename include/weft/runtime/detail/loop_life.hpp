@@ -69,7 +69,7 @@ namespace weft {
     closed_ = is_parents_ = true;
     // Not destroyed: it would wait for its helper thread, and ends with the process.
     static_cast<void>(backend_.release());
-    backend_.reset(new detail::ForkedBackend());
+    backend_.reset(detail::ForkedBackend::shared());
     special_.world = true;  // no turn goes without that backend
     inbox_->leave_to_parent();
     // The step that has forked goes on in the child too; what else the turn has made ready does
@@ -246,8 +246,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         };
         while (!tasks_.empty()) {
             detail::TaskCore& task = tasks_.front();
-            call_exception_handler(
-                {"a task refused to end and was destroyed", nullptr, task.name()});
+            report_task("a task refused to end and was destroyed", task);
             end_and_keep(task);
         }
         before_woken_ = ready_.last();

@@ -33,20 +33,31 @@ namespace weft {
     if (!handler_replaced_) handler_ = std::move(handler);
 }
 
+namespace detail {
+/// Names are a courtesy: the report itself must not be lost for want of memory for them.
+[[gnu::cold, gnu::noinline]] inline void name_task(ExceptionContext& context,
+                                                   const TaskCore& task) noexcept {
+    try {
+        context.task_name = task.name();
+        context.created_at = text_of(task.created_at());
+    } catch (const std::bad_alloc&) {
+    }
+}
+}  // namespace detail
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::report_task(const char* message,
+                                                      const detail::TaskCore& task) noexcept {
+    ExceptionContext context{message, nullptr, {}};
+    detail::name_task(context, task);
+    call_exception_handler(context);
+}
+
 [[gnu::cold]] WEFT_INLINE void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
     ExceptionContext context{future.is_task ? "a task failed and nobody retrieved its exception"
                                             : "a future's exception was never retrieved",
                              future.typed->exception(future),
                              {}};
-    try {
-        if (future.is_task) {
-            const auto& task = static_cast<detail::TaskCore&>(future);
-            context.task_name = task.name();
-            context.created_at = detail::text_of(task.created_at());
-        }
-    } catch (const std::bad_alloc&) {
-        // They are a courtesy; the report itself must not be lost for it.
-    }
+    if (future.is_task) detail::name_task(context, static_cast<detail::TaskCore&>(future));
     // A handle may outlive its loop.
     if (is_live(future.loop)) return future.loop->call_exception_handler(context);
     detail::print_report(context);
@@ -175,8 +186,7 @@ namespace detail {
     const detail::TaskCore& task) noexcept {
     if (task.outcome_kind() != detail::OutcomeKind::value) return;
     if (!task.delivered || task.cancel_requests == 0) return;
-    call_exception_handler({"a task swallowed its cancellation", nullptr, task.name(),
-                            detail::text_of(task.created_at())});
+    report_task("a task swallowed its cancellation", task);
 }
 
 /// Tasks that are there already create others.

@@ -85,8 +85,7 @@ private:
         if (result != -ECANCELED && result != -EBADF) {
             loop_->call_exception_handler(
                 {"a descriptor is not watched any more",
-                 std::make_exception_ptr(
-                     std::system_error(-result, std::system_category(), fd_text("poll", fd))),
+                 thrown_by([&] { throw_system_error(-result, fd_text("poll", fd)); }),
                  {}});
         }
         removed_ = true;

@@ -161,14 +161,9 @@ WEFT_INLINE void ThreadChannelBase::close() noexcept {
 }
 
 WEFT_INLINE void ThreadChannelBase::Visit::tell() noexcept {
-    try {
-        to_tell_->call_soon_threadsafe(
-            [channel = Ref<ThreadChannelBase>::to(channel_)] { channel->tell_here(); });
-    } catch (const RuntimeError&) {
-        // That loop is closed. It destroys the frames of its tasks, which give back what they have.
-    } catch (const std::bad_alloc&) {
-        std::terminate();  // somebody waits who cannot be told
-    }
+    // (A loop that is closed destroys the frames of its tasks, which give back what they have.)
+    static_cast<void>(post_surely(
+        *to_tell_, [channel = Ref<ThreadChannelBase>::to(channel_)] { channel->tell_here(); }));
 }
 
 WEFT_INLINE void ThreadChannelBase::tell_here() noexcept {

@@ -191,6 +191,7 @@ struct WorkerSlot::Present {
     if (count == 0) count = Cores().count();
     for (std::size_t index = 0; index < count; ++index)
         slots_.emplace_back(new WorkerSlot(*this, index, make()));
+    failures_.reserve(count + 1);  // each fails once, and so does the start of one
 }
 
 [[gnu::cold]] WEFT_INLINE Workers::~Workers() {
@@ -231,7 +232,11 @@ struct WorkerSlot::Present {
 
 /// Where it runs and what it is called. (The system shows 15 bytes; a longer name is refused.)
 [[gnu::cold]] WEFT_INLINE void Workers::settle(const WorkerSlot& slot) noexcept {
-    ::pthread_setname_np(::pthread_self(), name_of(slot).substr(0, 15).c_str());
+    try {
+        ::pthread_setname_np(::pthread_self(), name_of(slot).substr(0, 15).c_str());
+    } catch (const std::bad_alloc&) {
+        // A thread without a name works as well.
+    }
     if (!options_.pin) return;
     cpu_set_t core;
     CPU_ZERO(&core);
@@ -243,11 +248,7 @@ struct WorkerSlot::Present {
 WEFT_INLINE void Workers::failed(std::exception_ptr failure) noexcept {
     {
         const Locked lock(mutex_);
-        try {
-            failures_.push_back(std::move(failure));
-        } catch (const std::bad_alloc&) {
-            std::terminate();  // a failure that nobody would hear of
-        }
+        failures_.push_back(std::move(failure));  // (for which there is room)
     }
     cancel_all();
 }
@@ -297,13 +298,7 @@ void Workers::post_to_each(Fn fn) noexcept {
 
 template <class Fn>
 void Workers::post(const Remote& loop, Fn fn) noexcept {
-    try {
-        loop.call_soon_threadsafe(std::move(fn));
-    } catch (const RuntimeError&) {
-        // That one has ended.
-    } catch (const std::bad_alloc&) {
-        std::terminate();  // nobody would ever end
-    }
+    static_cast<void>(post_surely(loop, std::move(fn)));  // (false: that one has ended)
 }
 #endif
 
