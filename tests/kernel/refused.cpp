@@ -175,6 +175,27 @@ TEST_CASE("a file operation that no thread can be made for is EAGAIN, not a canc
     CHECK(contains(text, std::strerror(EAGAIN)));
 }
 
+TEST_CASE("an open that no thread can be made for is EAGAIN, and is not tried for ever",
+          "[refused]") {
+    const std::string text = in_child([]() -> std::string {
+        if (::geteuid() == 0) checked(::setresuid(65534, 65534, 65534), "setresuid");
+        const rlimit none{0, 0};
+        checked(::setrlimit(RLIMIT_NPROC, &none), "setrlimit");
+        weft::RunOptions options;
+        options.backend = weft::BackendKind::epoll;
+        options.hang_limit = std::chrono::seconds(2);
+        return weft::run(
+            []() -> weft::Coro<std::string> {
+                const Failure failed =
+                    co_await failure([] { return weft::io::open("/dev/null", O_RDONLY); });
+                co_return failed.what;
+            },
+            options);
+    });
+    CHECK(contains(text, "\"/dev/null\": "));
+    CHECK(contains(text, std::strerror(EAGAIN)));
+}
+
 TEST_CASE("WEFT_BACKEND=epoll never asks for a ring", "[refused]") {
     const std::string text = in_child([] {
         ::setenv("WEFT_BACKEND", "epoll", 1);

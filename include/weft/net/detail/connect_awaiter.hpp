@@ -40,6 +40,7 @@ public:
 
     // For RetriedWait, which is no friend: g++ takes a protected destructor with one for
     // accessible.
+    static constexpr bool answers_in_place = true;
     bool comes_too_early() noexcept {
         if (result != -EAGAIN) return false;
         if (cookie_ == 0) cookie_ = cookie_of(fd);  // not a Unix socket: that it pauses is rare

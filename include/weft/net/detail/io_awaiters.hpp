@@ -115,6 +115,8 @@ public:
 private:
     friend class RetriedWait<OpenAwaiter, DescriptorWait>;
 
+    /// (EAGAIN in place: the thread that would have opened it cannot be made.)
+    static constexpr bool answers_in_place = false;
     bool comes_too_early() const noexcept {
         if (flags & O_NONBLOCK) return false;
         return result == -EAGAIN || (result == -ENXIO && is_fifo());

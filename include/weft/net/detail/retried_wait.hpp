@@ -15,8 +15,9 @@
 namespace weft::detail {
 
 /// Pauses of 1, 2, 4, 8, 10, 10, ... ms, until the cancel. A `Self` says with `comes_too_early()`
-/// which results are no answer yet, and with `is_still_meant()` whether another try would be for
-/// what the first one was for.
+/// which results are no answer yet, with `is_still_meant()` whether another try would be for what
+/// the first one was for, and with `answers_in_place` whether the kernel is asked within `start`:
+/// where it is not, what `start` answers is the backend's refusal, which another try does not mend.
 template <class Self, class Base = OperationWait>
 class RetriedWait : public Base, private Timer {
 public:
@@ -26,7 +27,7 @@ public:
 
     bool await_suspend(std::coroutine_handle<> handle) {
         if (Base::await_suspend(handle)) return true;
-        if (!self().comes_too_early() || !wait_a_little()) return false;
+        if (!Self::answers_in_place || !self().comes_too_early() || !wait_a_little()) return false;
         this->task_->waiting_on = this;
         return true;
     }
@@ -63,7 +64,8 @@ private:
             self.result = -ECANCELED;
             self.task_->loop->wake(*self.task_);
         } else if (self.task_->loop->start(self)) {
-            answered(self);
+            if (Self::answers_in_place) return answered(self);
+            self.task_->loop->wake(*self.task_);
         }
     }
     bool wait_a_little() noexcept {
