@@ -156,6 +156,24 @@ TEST_CASE("a child's descriptors are right wherever they come from", "[process]"
     CHECK(wrong == 0);
 }
 
+TEST_CASE("what has got the number of an end that is closed here is not inherited", "[process]") {
+    const Fd saved[2] = {Fd(::fcntl(0, F_DUPFD_CLOEXEC, 3)), Fd(::fcntl(2, F_DUPFD_CLOEXEC, 3))};
+    ::close(0);
+    ::close(2);
+    std::string text;
+    weft::testing::run([&]() -> Coro<void> {  // its ring, or its epoll instance, is number 0
+        ProcessOptions options;
+        options.out = Stdio::pipe();
+        Process child = co_await create_subprocess_exec("readlink", "/proc/self/fd/0",
+                                                        "/proc/self/fd/2", options);
+        const weft::CompletedProcess done = co_await child.communicate();
+        text = done.out;
+    });
+    ::dup2(saved[0].get(), 0);
+    ::dup2(saved[1].get(), 2);
+    CHECK(text == "/dev/null\n/dev/null\n");
+}
+
 WEFT_TEST_CASE("a child's ends may be files, nothing, or one another", "[process]") {
     support::Folder folder;
     const std::string file = folder.file("file");

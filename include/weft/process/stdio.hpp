@@ -24,7 +24,8 @@ public:
     };
 
     Stdio() noexcept {}
-    /// Ours.
+    /// Ours. One that is closed here, or marked close-on-exec (then it is some other file that got
+    /// the number), is /dev/null there.
     static Stdio inherited() noexcept { return Stdio(Kind::inherited); }
     /// /dev/null.
     static Stdio null() noexcept { return Stdio(Kind::null); }

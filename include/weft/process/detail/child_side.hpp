@@ -116,11 +116,7 @@ private:
         move_up(plan, plan.terminal);
         for (int target = 0; target < 3; ++target) {
             const int source = plan.source[target];
-            if (source < 0) {
-                // Inherited (if there is one) whatever the mark says.
-                ::syscall(SYS_fcntl, target, F_SETFD, 0);
-                continue;
-            }
+            if (source < 0) continue;  // inherited
             // A dup onto itself would leave the mark.
             const long done = source == target ? ::syscall(SYS_fcntl, target, F_SETFD, 0)
                                                : ::syscall(SYS_dup3, source, target, 0);

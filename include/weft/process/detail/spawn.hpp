@@ -68,6 +68,12 @@ private:
     const Stdio& end(int index) const noexcept {
         return index == 0 ? options_.in : index == 1 ? options_.out : options_.err;
     }
+    /// Where a program was started without one of them, the number may be a socket's by now, or our
+    /// ring's: that has the mark.
+    static bool is_ours_to_share(int number) noexcept {
+        const int flags = ::fcntl(number, F_GETFD);
+        return flags >= 0 && (flags & FD_CLOEXEC) == 0;
+    }
     /// "pipe2 (exec \"ls\")"
     std::string text(std::string_view call) const {
         return concat({call, " (exec ", in_quotes(command_.program()), ")"});
@@ -133,9 +139,11 @@ private:
     switch (end(index).kind()) {
         case Stdio::Kind::usual:
             source = plan_.terminal;
-            return;
+            if (source >= 0) return;
+            [[fallthrough]];
         case Stdio::Kind::inherited:
-            return;
+            if (is_ours_to_share(index)) return;
+            [[fallthrough]];
         case Stdio::Kind::null:
             childs_[index].reset(checked(::open("/dev/null", O_RDWR | O_CLOEXEC), "open"));
             source = childs_[index].get();
