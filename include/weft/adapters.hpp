@@ -4,3 +4,4 @@
 
 #include "adapters/alarm.hpp"
 #include "adapters/fd_watch.hpp"
+#include "adapters/heartbeat.hpp"

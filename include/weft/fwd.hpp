@@ -195,6 +195,7 @@ struct TerminalSize;
 // adapters
 class Alarm;
 class FdWatch;
+class Heartbeat;
 enum class FdEvents : unsigned char;
 
 // patterns

@@ -358,4 +358,32 @@ TEST_CASE("watches and alarms serve clean-ups while run ends, and may outlive th
     CHECK_THROWS_AS(alarm.set_after(1ms), weft::RuntimeError);
 }
 
+TEST_CASE("an alarm serves one loop after the other", "[alarm]") {
+    std::optional<Alarm> alarm;
+    int rings = 0;
+    auto sets = [&](weft::Duration after) -> Coro<void> {
+        if (!alarm) alarm.emplace([&] { ++rings; });
+        alarm->set_after(after);
+        co_return;
+    };
+    auto hears = [&]() -> Coro<void> {
+        co_await sets(1ms);
+        while (alarm->is_set()) co_await weft::sleep(1ms);
+    };
+    auto first = std::make_unique<weft::EventLoop>();
+    weft::EventLoop second;
+    first->run_until_complete(hears());
+    CHECK(rings == 1);
+    // It is set in a loop that lives, then in one that goes.
+    first->run_until_complete(sets(1h));
+    second.run_until_complete(hears());
+    CHECK(rings == 2);
+    first->run_until_complete(sets(1h));
+    CHECK(alarm->is_set());
+    first.reset();
+    CHECK_FALSE(alarm->is_set());
+    second.run_until_complete(hears());
+    CHECK(rings == 3);
+}
+
 }  // namespace fd_watch_test

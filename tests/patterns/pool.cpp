@@ -433,4 +433,20 @@ WEFT_TEST_CASE("options and pools need not name the type of the resource", "[poo
     REQUIRE_FALSE(pool.try_acquire());
 }
 
+TEST_CASE("what is idle in a pool is closed in time on the next loop too", "[pool]") {
+    auto make = []() -> Coro<std::string> { co_return std::string("made"); };
+    weft::Pool pool(make, weft::PoolOptions(2, 30s));
+    auto lends = [&](std::size_t count) -> Coro<void> {
+        std::vector<weft::PoolLease<std::string>> leases;
+        while (leases.size() < count) leases.push_back(co_await pool.acquire());
+    };
+    weft::testing::run([&]() -> Coro<void> { co_await lends(2); });
+    REQUIRE(pool.idle() == 2);
+    weft::testing::run([&]() -> Coro<void> {
+        co_await lends(1);
+        co_await weft::sleep(31s);
+    });
+    CHECK(pool.idle() == 0);
+}
+
 }  // namespace pool_test

@@ -23,6 +23,8 @@ class AlarmCore;
 /// before, and takes no memory. Unlike `EventLoop::call_later` it also rings while `run` ends, so
 /// that a clean-up may use the library.
 ///
+/// It rings in the loop in which it was set last: one that outlives its loop serves the next.
+///
 /// May be set, moved and destroyed inside of `fn`. What `fn` throws is reported to the loop's
 /// exception handler.
 /// Thread:   loop thread only.
@@ -39,6 +41,7 @@ public:
     ~Alarm();
 
     /// Rings when so much time has passed; in the next turn, when that is nothing or less.
+    /// Throws:   RuntimeError without a loop that accepts it; std::bad_alloc.
     void set_after(Duration delay);
     /// It does not ring, also where its turn has come. Idempotent.
     void cancel() noexcept;
@@ -61,8 +64,10 @@ public:
           fn_(std::move(call)) {}
 
     void set_after(Duration delay) {
-        if (!EventLoop::accepts(loop_))
-            throw_runtime_error("weft: Alarm: the event loop is closed");
+        // (Outside of every loop it stays with its own.)
+        EventLoop* const here = EventLoop::running() ? EventLoop::running() : loop_;
+        if (!EventLoop::accepts(here)) throw_runtime_error("weft: Alarm: the event loop is closed");
+        if (here != loop_) move_to(*here);
         const Nanoseconds when = deadline_after(loop_->read_clock(), to_nanoseconds(delay));
         // (The heap has room for one that leaves it and comes again.)
         const bool is_held = armed();
@@ -87,6 +92,12 @@ public:
     }
 
 private:
+    /// Throws:   RuntimeError.
+    void move_to(EventLoop& loop) {
+        if (is_queued_) throw_runtime_error("weft: Alarm: it is about to ring in another loop");
+        cancel();
+        loop_ = &loop;
+    }
     static void due(Timer& timer) noexcept {
         auto& self = static_cast<AlarmCore&>(timer);
         // It may have been cancelled and set again while its turn had come: one place in the queue
@@ -97,7 +108,12 @@ private:
     static void run_or_drop(CallbackNode& node, Verb verb) noexcept {
         const Ref<AlarmCore> self(&static_cast<AlarmCore&>(node));
         self->is_queued_ = false;
-        if (verb == Verb::run && self->is_set_ && !self->armed()) self->call();
+        if (self->armed() || !self->is_set_) return;
+        if (verb == Verb::run) {
+            self->call();
+        } else {
+            self->is_set_ = false;  // its loop has gone
+        }
     }
     void call() noexcept {
         is_set_ = false;
@@ -114,7 +130,7 @@ private:
         if (gone_) fn_.reset();
     }
 
-    EventLoop* const loop_;
+    EventLoop* loop_;
     bool is_set_ = false;
     bool is_queued_ = false;
     bool is_running_ = false;

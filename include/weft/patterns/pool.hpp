@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Pool<T>: resources that are costly to make (connections), lent to one task at a time.
+// Long because: a pool, its leases and their shared state are templates that know each other.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <stdexcept>
 #include <type_traits>
@@ -241,7 +243,6 @@ struct PoolCore : Counted<PoolCore<T>> {
         : make(std::move(make_one)),
           options(std::move(with)),
           permits(static_cast<std::ptrdiff_t>(options.max_size)) {}
-    ~PoolCore() { timer.cancel(); }
 
     void require_open() const {
         if (closed) throw PoolClosed();
@@ -273,10 +274,27 @@ struct PoolCore : Counted<PoolCore<T>> {
         }
     }
 
+    /// What the timer calls. Where its loop goes before it is due, the next loop sets another.
+    class Watch {
+    public:
+        Watch(Shared of, std::uint32_t own) noexcept : core_(std::move(of)), number_(own) {}
+        Watch(Watch&& other) noexcept : core_(std::move(other.core_)), number_(other.number_) {}
+        Watch& operator=(Watch&&) = delete;
+        ~Watch() {
+            if (core_ && core_->watch_number == number_) core_->watching = false;
+        }
+        void operator()() { core_->expire(); }
+
+    private:
+        Shared core_;
+        std::uint32_t number_;
+    };
+
     /// Arms the timer for what is idle longest, in front: resources are lent from the list's end.
     void watch(EventLoop& loop) {
         if (options.idle_timeout <= Duration(0) || idle.empty()) return;
-        timer = loop.call_at(idle.front().since + options.idle_timeout, [this] { expire(); });
+        timer = loop.call_at(idle.front().since + options.idle_timeout,
+                             Watch(Shared::to(*this), ++watch_number));
         watching = true;
     }
     void stop_watching() noexcept {
@@ -329,6 +347,7 @@ struct PoolCore : Counted<PoolCore<T>> {
     Event quiet;
     std::size_t busy = 0;
     std::size_t lent = 0;
+    std::uint32_t watch_number = 0;
     bool watching = false;  // the timer is armed
     bool closed = false;
 };
