@@ -15,6 +15,7 @@
 #include <weft/testing/census.hpp>
 #include <weft/testing/step_kill.hpp>
 
+#include "refusals.hpp"
 #include "service.hpp"
 #if __has_include(<openssl/ssl.h>)
 #include <weft/net/tls.hpp>
@@ -616,6 +617,184 @@ TEST_CASE("a subscription that goes ends the wait of its reader", "[redis]") {
         CHECK(contains(why, "the subscription was destroyed"));
     });
     CHECK(before.leaked() == "");
+}
+
+TEST_CASE("a client serves one loop after the other, with its time limits", "[redis]") {
+    const support::Service& server = support::shared_service("redis");
+    if (!server.is_there()) return;
+    const weft::testing::DescriptorCensus before;
+    {
+        Options options = at(server);
+        options.command_timeout = 50ms;
+        Client client(options);
+        auto first = std::make_unique<weft::EventLoop>();
+        weft::EventLoop second;
+        auto works = [&]() -> Coro<void> {
+            const bool was_set = co_await client.set("loops", "1");
+            CHECK(was_set);
+        };
+        auto waits = [&]() -> Coro<void> {
+            bool in_time = true;
+            try {
+                (void)co_await client.command<Reply>("BLPOP", "nothing", 2);
+            } catch (const weft::TimeoutError&) {
+                in_time = false;
+            }
+            CHECK_FALSE(in_time);
+        };
+        first->run_until_complete(works());
+        // Its tasks wait on the first, which does not run now.
+        auto refused = [&]() -> Coro<void> {
+            std::string why;
+            try {
+                (void)co_await client.get("loops");
+            } catch (const weft::RuntimeError& error) {
+                why = error.what();
+            }
+            CHECK(contains(why, "belongs to another event loop"));
+        };
+        second.run_until_complete(refused());
+        first->run_until_complete(works());
+        // A command is still waited for when the first one goes, and its alarm is set.
+        auto left = [](Client& asks) -> Coro<void> {
+            (void)co_await asks.command<Reply>("BLPOP", "nothing", 2);
+        };
+        auto task = first->create_task(left(client));
+        auto begins = []() -> Coro<void> { co_await weft::sleep(5ms); };
+        first->run_until_complete(begins());
+        first.reset();
+        CHECK(task.done());
+        second.run_until_complete(waits());
+        second.run_until_complete(works());
+        auto ends = [&]() -> Coro<void> { co_await client.close(); };
+        second.run_until_complete(ends());
+    }
+    CHECK(before.leaked() == "");
+}
+
+TEST_CASE("a subscription and a pool serve one loop after the other", "[redis]") {
+    const support::Service& server = support::shared_service("redis");
+    if (!server.is_there()) return;
+    const weft::testing::DescriptorCensus before;
+    {
+        std::optional<Subscription> news;
+        weft::redis::Pool pool(at(server), 2);
+        auto hears = [&]() -> Coro<void> {
+            Client client(at(server));
+            if (!news) news.emplace(co_await client.subscribe("loops"));
+            const auto heard = co_await client.publish("loops", "x");
+            CHECK(heard == 1);
+            auto next = [&] { return news->next(); };
+            const auto message = co_await weft::move_on_after(10s, next);
+            CHECK((message && message->payload == "x"));
+            auto lease = co_await pool.acquire();
+            co_await lease->command<void>("PING");
+        };
+        for (int run = 0; run < 3; ++run) {
+            weft::EventLoop loop;
+            auto other = std::make_unique<weft::EventLoop>();  // (at another address each time)
+            (run % 2 == 0 ? loop : *other).run_until_complete(hears());
+        }
+    }
+    CHECK(before.leaked() == "");
+}
+
+TEST_CASE("a client that is moved, or goes, amid its transaction", "[redis]") {
+    with_client([](Client&) -> Coro<void> {
+        auto first = std::make_unique<Client>(at(support::shared_service("redis")));
+        std::optional<Client> second;
+        auto moves = [&](Client& inner) -> Coro<Batch> {
+            second.emplace(std::move(*first));
+            first.reset();
+            const auto old = co_await inner.get("moved");
+            CHECK_FALSE(old);
+            Batch batch;
+            batch.add("SET", "moved", "1");
+            co_return batch;
+        };
+        const auto done = co_await first->transact(weft::redis::keys("moved"), moves);
+        CHECK(done.size() == 1);
+        auto goes = [&](Client& inner) -> Coro<Batch> {
+            second.reset();
+            (void)co_await inner.get("moved");
+            co_return Batch();
+        };
+        auto transacts = [&] { return second->transact(weft::redis::keys("moved"), goes); };
+        const std::string why = co_await failure<ConnectionError>(transacts);
+        CHECK(contains(why, "the client is closed"));
+    });
+}
+
+TEST_CASE("every handle to Redis that was moved from or closed says so", "[redis]") {
+    with_client([](Client&) -> Coro<void> {
+        Client client(at(support::shared_service("redis")));
+        Client moved = std::move(client);
+        auto news = co_await moved.subscribe("a");
+        auto heard = std::move(news);
+        auto check = [](Client& of, support::Refusals& refused) -> Coro<void> {
+            auto connect = [&]() -> Coro<void> { co_await of.connect(); };
+            co_await refused.add("connect", connect);
+            auto command = [&]() -> Coro<void> { co_await of.command<void>("PING"); };
+            co_await refused.add("command", command);
+            auto get = [&]() -> Coro<void> { (void)co_await of.get("a"); };
+            co_await refused.add("get", get);
+            auto eval = [&]() -> Coro<void> { (void)co_await of.eval("return 1"); };
+            co_await refused.add("eval", eval);
+            auto send = [&]() -> Coro<void> {
+                Batch batch;
+                batch.add("PING");
+                (void)co_await of.send(batch);
+            };
+            co_await refused.add("send", send);
+            auto transact = [&]() -> Coro<void> {
+                Batch batch;
+                batch.add("PING");
+                (void)co_await of.transact(batch);
+            };
+            co_await refused.add("transact", transact);
+            auto watch = [&]() -> Coro<void> {
+                auto body = [](Client&) -> Coro<Batch> { co_return Batch(); };
+                (void)co_await of.transact(weft::redis::keys("a"), body);
+            };
+            co_await refused.add("transact on keys", watch);
+            auto scan = [&]() -> Coro<void> {
+                auto all = of.scan();
+                (void)co_await all.next();
+            };
+            co_await refused.add("scan", scan);
+            CHECK(of.is_closed());
+            CHECK_FALSE(of.is_connected());
+        };
+        support::Refusals empty("an empty redis::Client");
+        co_await check(client, empty);
+        auto close = [&]() -> Coro<void> { co_await client.close(); };
+        co_await empty.add("close", close);
+        auto subscribe = [&]() -> Coro<void> { (void)co_await client.subscribe("a"); };
+        co_await empty.add("subscribe", subscribe);
+        co_await moved.close();
+        support::Refusals closed("the client is closed");
+        co_await check(moved, closed);
+        co_await moved.close();
+
+        support::Refusals unheard("an empty redis::Subscription");
+        auto next = [&]() -> Coro<void> { (void)co_await news.next(); };
+        co_await unheard.add("Subscription::next", next);
+        auto messages = [&]() -> Coro<void> {
+            (void)news.messages();
+            co_return;
+        };
+        co_await unheard.add("Subscription::messages", messages);
+        auto more = [&]() -> Coro<void> { co_await news.subscribe("b"); };
+        co_await unheard.add("Subscription::subscribe", more);
+        auto pattern = [&]() -> Coro<void> { co_await news.psubscribe("b*"); };
+        co_await unheard.add("Subscription::psubscribe", pattern);
+        auto less = [&]() -> Coro<void> { co_await news.unsubscribe("b"); };
+        co_await unheard.add("Subscription::unsubscribe", less);
+        auto none = [&]() -> Coro<void> { co_await news.punsubscribe("b*"); };
+        co_await unheard.add("Subscription::punsubscribe", none);
+        CHECK(news.connections() == 0);
+        CHECK(heard.connections() == 1);
+    });
 }
 
 }  // namespace client_test

@@ -20,6 +20,7 @@
 
 namespace wire_test {
 
+using namespace std::chrono_literals;
 using weft::Coro;
 using weft::Stream;
 using weft::redis::Client;
@@ -488,6 +489,48 @@ TEST_CASE("a client that is cut off at any step leaves nothing behind", "[redis]
     };
     const std::size_t turns = support::cut_everywhere(scenario);
     CHECK(turns > 5);
+}
+
+WEFT_TEST_CASE("a subscription finds out that its network was cut, and only then", "[redis]") {
+    Played played;
+    played.options.reconnect.attempts = 2;
+    Client client(played.options);
+    const std::string confirmed = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
+    const std::string ping = Wire::command("PING");
+    auto begins = [&]() -> Coro<weft::redis::Subscription> { return client.subscribe("a"); };
+    auto begun = weft::create_task(begins);
+    while (played.connections == 0) co_await weft::yield();
+    (void)co_await played.taken();
+    co_await played.server->write(confirmed);
+    weft::redis::Subscription news = co_await std::move(begun);
+    // Waits that are shorter than a beat.
+    auto reads = [&]() -> Coro<std::string> {
+        for (;;) {
+            std::optional<weft::redis::Message> message =
+                co_await weft::move_on_after(4s, news.next());
+            if (message) co_return std::move(message->payload);
+        }
+    };
+    auto reader = weft::create_task(reads);
+    for (int beat = 0; beat < 3; ++beat) {
+        const std::string asked = co_await played.taken();
+        CHECK(asked == ping);
+        co_await played.server->write(std::string_view("*2\r\n$4\r\npong\r\n$0\r\n\r\n"));
+    }
+    CHECK(news.connections() == 1);
+    const auto start = weft::get_running_loop().time();
+    const std::string unanswered = co_await played.taken();
+    CHECK(unanswered == ping);
+    while (played.connections == 1) co_await weft::sleep(1s);
+    CHECK(weft::get_running_loop().time() - start < 40s);
+    const std::string again = co_await played.taken();
+    CHECK(again == Wire::command("SUBSCRIBE", "a"));
+    co_await played.server->write(confirmed);
+    co_await played.server->write(
+        std::string_view("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n"));
+    const std::string payload = co_await reader;
+    CHECK(payload == "hi");
+    CHECK(news.connections() == 2);
 }
 
 }  // namespace wire_test

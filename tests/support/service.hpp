@@ -50,8 +50,9 @@ public:
         if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
             throw std::runtime_error("socketpair");
         talk_ = weft::Fd(ends[0]);
-        const weft::Fd theirs(ends[1]);
+        weft::Fd theirs(ends[1]);
         start(command, theirs.get());
+        theirs.reset();  // or a script that does not start would be waited for for ever
         read_facts(name);
     }
     Service(const Service&) = delete;

@@ -133,8 +133,13 @@ public:
     /// times in all. An empty batch ends it.
     /// Throws:   also Error when the keys were changed each time; what `body` throws.
     /// Cancel:   the keys are watched no more.
+    /// Lifetime: `client` is a handle of the transaction's own to the same connection, and the
+    ///           body's until it ends; this client may be moved meanwhile, and when it is destroyed
+    ///           the body's commands throw a ConnectionError.
     template <class Body>
-    Coro<std::vector<Reply>> transact(Keys keys, Body body, int attempts = 16);
+    Coro<std::vector<Reply>> transact(Keys keys, Body body, int attempts = 16) {
+        return watch_and_exec(core(), std::move(keys), std::move(body), attempts);
+    }
 
     // --- the commands that most programs need ---
 
@@ -262,6 +267,12 @@ private:
         if (core_) core_->end("the client was destroyed");
     }
 
+    class Borrowed;
+    explicit Client(detail::Ref<detail::Core> core) noexcept : core_(std::move(core)) {}
+
+    template <class Body>
+    static Coro<std::vector<Reply>> watch_and_exec(detail::Ref<detail::Core> core, Keys keys,
+                                                   Body body, int attempts);
     static Coro<std::vector<Reply>> exec(detail::Ref<detail::Core> core, Batch batch);
     static Coro<std::optional<std::vector<Reply>>> exec_on(detail::Ref<detail::Core> core,
                                                            Batch batch, std::uint32_t connection);
@@ -280,6 +291,16 @@ private:
     detail::Ref<detail::Core> core_;
 };
 
+/// Another handle, which ends nothing when it goes.
+class Client::Borrowed {
+public:
+    explicit Borrowed(const detail::Ref<detail::Core>& core) noexcept : client(core) {}
+    Borrowed(const Borrowed&) = delete;
+    Borrowed& operator=(const Borrowed&) = delete;
+    ~Borrowed() { client.core_ = detail::Ref<detail::Core>(); }
+    Client client;
+};
+
 template <detail::Argument Value>
 Command<bool> Client::set(std::string_view key, const Value& value, SetOptions options) {
     std::vector<std::string> more;
@@ -294,8 +315,9 @@ Command<bool> Client::set(std::string_view key, const Value& value, SetOptions o
 }
 
 template <class Body>
-Coro<std::vector<Reply>> Client::transact(Keys keys, Body body, int attempts) {
-    const detail::Ref<detail::Core> core = this->core();
+Coro<std::vector<Reply>> Client::watch_and_exec(detail::Ref<detail::Core> core, Keys keys,
+                                                Body body, int attempts) {
+    Borrowed inner(core);
     for (int attempt = 0; attempt < attempts; ++attempt) {
         const RwLock::WriteGuard alone = co_await core->transactions.write();
         Unwatch at_the_end{*core};
@@ -307,7 +329,7 @@ Coro<std::vector<Reply>> Client::transact(Keys keys, Body body, int attempts) {
             co_await detail::Commands(core, watch, 1, at_the_end.connection);
         if (watched[0].is_error())
             Reply::throw_server_error(watched[0], core->name() + ": WATCH: ");
-        const Batch batch = co_await body(*this);
+        const Batch batch = co_await body(inner.client);
         if (batch.empty()) co_return std::vector<Reply>();
         std::optional<std::vector<Reply>> done =
             co_await exec_on(core, batch, at_the_end.connection);

@@ -33,6 +33,10 @@ struct Options {
     /// the connection is given up: whoever else waits on it gets a ConnectionError. Leave it at 0
     /// for a client that waits at the server (BLPOP), and give those commands a time of their own.
     Duration command_timeout{0};
+    /// A subscription that hears nothing for so long asks the server (PING), and connects anew when
+    /// nothing has come after the same time again: a network that is cut does not say so. 0: it
+    /// waits until TCP gives up, which takes hours. Looked at in `Subscription::next`.
+    Duration heartbeat = std::chrono::seconds(15);
     /// How often, and with which pauses, a connection is tried before the commands that wait for it
     /// fail. (`when` is not asked: a refusal by the server itself, of a password say, ends it.)
     RetryOptions reconnect{5, std::chrono::milliseconds(50)};

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "../adapters/heartbeat.hpp"
 #include "../base/config.hpp"
 #include "../base/ref.hpp"
 #include "../base/ring_buffer.hpp"
@@ -39,7 +40,11 @@ struct SubscriptionState;
 ///     for (;;) print((co_await news.next()).payload);
 ///
 /// When the connection breaks, `next` makes another (see `Options::reconnect`), and subscribes
-/// again. What is published meanwhile is lost, as Redis has it; `connections()` tells.
+/// again. What is published meanwhile is lost, as Redis has it; `connections()` tells. A network
+/// that is cut without a word shows in `next` as well: see `Options::heartbeat`.
+///
+/// One that was moved from, and one whose reader waits while it goes: RuntimeError,
+/// ConnectionError.
 /// Thread:   loop thread only. One task reads.
 class [[nodiscard]] Subscription {
 public:
@@ -74,6 +79,8 @@ private:
     using State = detail::SubscriptionState;
     explicit Subscription(weft::detail::Ref<State> state) noexcept;
     void let_go() noexcept;
+    /// Throws:   RuntimeError.
+    const weft::detail::Ref<State>& state() const;
     weft::detail::Ref<State> state_;
 };
 
@@ -83,16 +90,20 @@ struct SubscriptionState : weft::detail::Counted<SubscriptionState> {
     SubscriptionState(Options how, std::vector<std::string> names, std::vector<std::string> globs)
         : options(std::move(how)), channels(std::move(names)), patterns(std::move(globs)) {}
 
+    class HalfWritten;
     static Coro<Message> next(weft::detail::Ref<SubscriptionState> self);
     static AsyncGenerator<Message> all(weft::detail::Ref<SubscriptionState> self);
     static Coro<void> change(weft::detail::Ref<SubscriptionState> self, std::string command,
                              std::string name);
     /// Connects, and waits until the server has confirmed everything.
     static Coro<void> open(weft::detail::Ref<SubscriptionState> self);
+    /// Reads what comes next. Nothing for a while: asks whether somebody is there.
+    static Coro<void> hear(weft::detail::Ref<SubscriptionState> self);
     static Coro<void> open_patiently(weft::detail::Ref<SubscriptionState> self);
     void deliver(std::string_view bytes);
 
     Options options;
+    Heartbeat beat{options.heartbeat};
     std::vector<std::string> channels;
     std::vector<std::string> patterns;
     std::optional<Stream> stream;
@@ -122,21 +133,28 @@ inline void Subscription::let_go() noexcept {
     state_->is_gone = true;
     if (state_->stream) state_->stream->abort();
 }
-inline Coro<Message> Subscription::next() { return State::next(state_); }
-inline AsyncGenerator<Message> Subscription::messages() { return State::all(state_); }
+inline const weft::detail::Ref<detail::SubscriptionState>& Subscription::state() const {
+    if (!state_) [[unlikely]]
+        weft::detail::throw_runtime_error("weft: an empty redis::Subscription: it was moved from");
+    return state_;
+}
+inline Coro<Message> Subscription::next() { return State::next(state()); }
+inline AsyncGenerator<Message> Subscription::messages() { return State::all(state()); }
 inline Coro<void> Subscription::subscribe(std::string channel) {
-    return State::change(state_, "SUBSCRIBE", std::move(channel));
+    return State::change(state(), "SUBSCRIBE", std::move(channel));
 }
 inline Coro<void> Subscription::psubscribe(std::string pattern) {
-    return State::change(state_, "PSUBSCRIBE", std::move(pattern));
+    return State::change(state(), "PSUBSCRIBE", std::move(pattern));
 }
 inline Coro<void> Subscription::unsubscribe(std::string channel) {
-    return State::change(state_, "UNSUBSCRIBE", std::move(channel));
+    return State::change(state(), "UNSUBSCRIBE", std::move(channel));
 }
 inline Coro<void> Subscription::punsubscribe(std::string pattern) {
-    return State::change(state_, "PUNSUBSCRIBE", std::move(pattern));
+    return State::change(state(), "PUNSUBSCRIBE", std::move(pattern));
 }
-inline unsigned Subscription::connections() const noexcept { return state_->connections; }
+inline unsigned Subscription::connections() const noexcept {
+    return state_ ? state_->connections : 0;
+}
 
 }  // namespace weft::redis
 
@@ -144,6 +162,7 @@ inline unsigned Subscription::connections() const noexcept { return state_->conn
 #include <exception>
 #include <system_error>
 
+#include "../deadline/move_on_after.hpp"
 #include "../net/chunk.hpp"
 #include "../patterns/retry.hpp"
 #include "../task/sleep.hpp"
@@ -172,6 +191,7 @@ namespace detail {
     const std::size_t wanted = self->channels.size() + self->patterns.size();
     co_await stream.write(bytes);
     self->parser.emplace();
+    self->beat.heard();
     self->confirmed = 0;
     while (self->confirmed < wanted) {
         const Chunk chunk = co_await stream.read_chunk();
@@ -227,10 +247,55 @@ WEFT_INLINE void SubscriptionState::deliver(std::string_view bytes) {
         } else if (kind == "pmessage" && parts.size() == 4) {
             arrived.push_back(Message(std::move(parts[2]).text(), std::move(parts[3]).text(),
                                       std::move(parts[1]).text()));
-        } else {
+        } else if (kind != "pong") {
             ++confirmed;  // a channel more, or one less
         }
     }
+}
+
+/// A command that was cut off in its middle would make one of the next: the connection is given up.
+class SubscriptionState::HalfWritten {
+public:
+    HalfWritten(SubscriptionState& self, std::size_t size) noexcept
+        : self_(self),
+          size_(size),
+          written_(self.stream->written()),
+          connection_(self.connections) {}
+    HalfWritten(const HalfWritten&) = delete;
+    HalfWritten& operator=(const HalfWritten&) = delete;
+    ~HalfWritten() {
+        if (!self_.stream || self_.connections != connection_) return;
+        const std::uint64_t more = self_.stream->written() - written_;
+        if (more > 0 && more < size_) self_.stream->abort();
+    }
+
+private:
+    SubscriptionState& self_;
+    std::size_t size_;
+    std::uint64_t written_;
+    unsigned connection_;
+};
+
+WEFT_INLINE Coro<void> SubscriptionState::hear(weft::detail::Ref<SubscriptionState> self) {
+    if (!self->beat.is_on()) {
+        const Chunk chunk = co_await self->stream->read_chunk();
+        if (chunk.empty()) throw ConnectionError("the server has closed the connection");
+        co_return self->deliver(chunk.view());
+    }
+    const std::optional<Chunk> chunk =
+        co_await move_on_after(self->beat.patience(), self->stream->read_chunk());
+    if (chunk) {
+        self->beat.heard();
+        if (chunk->empty()) throw ConnectionError("the server has closed the connection");
+        co_return self->deliver(chunk->view());
+    }
+    bool was_sent = false;
+    if (self->beat.should_ask()) {
+        const std::string ping = Wire::command("PING");
+        const HalfWritten guard(*self, ping.size());
+        was_sent = co_await move_on_after(self->beat.patience(), self->stream->write(ping));
+    }
+    if (!was_sent) throw ConnectionError("the server gives no sign of life");
 }
 
 WEFT_INLINE Coro<Message> SubscriptionState::next(weft::detail::Ref<SubscriptionState> self) {
@@ -238,12 +303,7 @@ WEFT_INLINE Coro<Message> SubscriptionState::next(weft::detail::Ref<Subscription
         if (!self->stream) co_await open_patiently(self);
         if (!self->arrived.empty()) break;
         try {
-            const Chunk chunk = co_await self->stream->read_chunk();
-            if (chunk.empty()) {
-                self->stream.reset();
-            } else {
-                self->deliver(chunk.view());
-            }
+            co_await hear(self);
         } catch (const std::system_error&) {
             self->stream.reset();
         } catch (const ConnectionError&) {
@@ -275,6 +335,7 @@ WEFT_INLINE AsyncGenerator<Message> SubscriptionState::all(
         self->late += wire;
         co_return;
     }
+    const HalfWritten guard(*self, wire.size());
     co_await self->stream->write(wire);
 }
 

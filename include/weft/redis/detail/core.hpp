@@ -91,6 +91,26 @@ private:
     void write_not_begun(std::uint32_t connection) noexcept;
     void read_not_begun(std::uint32_t connection) noexcept;
 
+    /// Each of the three tasks has one: a frame that goes where it stands, because its loop closes,
+    /// leaves nothing behind that a client on the next loop would wait for.
+    class Serving {
+    public:
+        using Lost = void (Core::*)(std::uint32_t connection) noexcept;
+        Serving(Core& core, Lost lost) noexcept
+            : core_(core), lost_(lost), connection_(core.connection_) {}
+        Serving(const Serving&) = delete;
+        Serving& operator=(const Serving&) = delete;
+        ~Serving() { (core_.*lost_)(connection_); }
+
+    private:
+        Core& core_;  // (an argument of the frame keeps it)
+        Lost lost_;
+        std::uint32_t connection_;
+    };
+    void connect_lost(std::uint32_t connection) noexcept;
+    void write_lost(std::uint32_t connection) noexcept;
+    void read_lost(std::uint32_t connection) noexcept;
+
     struct EndAtLast {
         ~EndAtLast() { core.end("the client was closed"); }
         Core& core;
@@ -99,6 +119,7 @@ private:
     bool is_on(std::uint32_t connection) const noexcept {
         return connection_ == connection && state_ == State::up;
     }
+    void move_to(EventLoop& loop);
     void pump();
     void pump_or_fail() noexcept;
     void begin_to_read();
@@ -120,6 +141,7 @@ private:
 
     const Options options_;
     const std::string name_;
+    EventLoop* loop_ = nullptr;  // of the tasks
     State state_ = State::down;
     bool is_closing_ = false;
     bool writes_ = false;

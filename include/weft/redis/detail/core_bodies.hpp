@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Core: how commands go out, replies come in, and what becomes of them when neither does.
+// Long because: each of the three tasks may find that another has given the connection up.
 #pragma once
 
 #include <exception>
@@ -26,7 +27,20 @@ namespace weft::redis::detail {
 WEFT_INLINE Core::Core(Options options) : options_(std::move(options)), name_(options_.name()) {}
 WEFT_INLINE Core::~Core() = default;
 
+/// A client that outlives a loop serves the next one, on the same connection. Its tasks have ended
+/// with their loop; those of a loop that lives would run no more while the new one waits for them.
+/// Throws:   RuntimeError.
+[[gnu::cold]] WEFT_INLINE void Core::move_to(EventLoop& loop) {
+    if (state_ == State::connecting || reads_ || writes_) {
+        weft::detail::throw_runtime_error(
+            {"weft: ", name_, ": the client belongs to another event loop, which is not closed"});
+    }
+    loop_ = &loop;
+}
+
 WEFT_INLINE void Core::submit(Pending& request) {
+    if (loop_ != request.task->loop) [[unlikely]]
+        move_to(*request.task->loop);
     request.state = Pending::State::unsent;
     unsent_.push_back(request);
     if (state_ == State::closed || is_closing_) [[unlikely]] {
@@ -109,6 +123,8 @@ WEFT_INLINE bool Core::anybody_waits() noexcept {
     }
 }
 
+inline constexpr const char* loop_has_gone = "the event loop has gone";
+
 // --- Core: the connection ----------------------------------------------------
 
 /// Sees to it that whoever has something to do is there.
@@ -158,8 +174,21 @@ WEFT_INLINE void Core::pump() {
     }
 }
 
+[[gnu::cold]] WEFT_INLINE void Core::connect_lost(std::uint32_t connection) noexcept {
+    if (state_ != State::connecting || connection_ != connection) return;
+    state_ = State::down;
+    fail_unsent(Failure::make(Failure::Kind::connection, loop_has_gone), true);
+}
+[[gnu::cold]] WEFT_INLINE void Core::write_lost(std::uint32_t connection) noexcept {
+    if (is_on(connection) && writes_) broke(loop_has_gone);
+}
+[[gnu::cold]] WEFT_INLINE void Core::read_lost(std::uint32_t connection) noexcept {
+    if (is_on(connection) && reads_) broke(loop_has_gone);
+}
+
 [[gnu::cold]] WEFT_INLINE Coro<void> Core::connect(Ref<Core> core, Unbegun unbegun) {
     unbegun.has_begun();
+    const Serving serving(*core, &Core::connect_lost);
     weft::detail::Backoff pauses(core->options_.reconnect);
     Ref<Failure> failure;
     for (int attempt = 1;; ++attempt) {
@@ -232,6 +261,7 @@ WEFT_INLINE void Core::gather(std::string& bytes) {
 
 WEFT_INLINE Coro<void> Core::write(Ref<Core> core, Unbegun unbegun) {
     unbegun.has_begun();
+    const Serving serving(*core, &Core::write_lost);
     const std::uint32_t mine = core->connection_;
     std::string bytes = std::move(core->spare_);
     try {
@@ -262,6 +292,7 @@ WEFT_INLINE void Core::begin_to_read() {
 
 WEFT_INLINE Coro<void> Core::read(Ref<Core> core, Unbegun unbegun) {
     unbegun.has_begun();
+    const Serving serving(*core, &Core::read_lost);
     const std::uint32_t mine = core->connection_;
     bool was_cancelled = false;
     while (core->is_on(mine)) {

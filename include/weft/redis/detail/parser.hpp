@@ -66,9 +66,11 @@ private:
             return nullptr;
         }
     }
-    static void* list(const redisReadTask* task, int count) noexcept {
+    // (The count is an int in hiredis 0.14, and a std::size_t since 1.0.)
+    template <class Count>
+    static void* list(const redisReadTask* task, Count count) noexcept {
         try {
-            constexpr int most_at_once = 1024;
+            constexpr Count most_at_once = 1024;
             Reply* const reply = place(task);
             reply->kind_ = Reply::Kind::list;
             reply->items_.reserve(static_cast<std::size_t>(std::min(count, most_at_once)));
@@ -96,14 +98,39 @@ private:
     }
     static void let_go(void*) noexcept {}
 
-    static constinit inline redisReplyObjectFunctions functions{&text, &list, &number, &nil,
-                                                                &let_go};
+    // Since 1.0, of servers that were asked for RESP3, which ours are not.
+    static void* real(const redisReadTask* task, double, char* digits, std::size_t size) noexcept {
+        return text(task, digits, size);
+    }
+    static void* truth(const redisReadTask* task, int value) noexcept {
+        return number(task, value);
+    }
+
+    template <class Functions>
+    static constexpr Functions all_functions() noexcept {
+        Functions made{};
+        made.createString = &text;
+        made.createArray = &list;
+        made.createInteger = &number;
+        made.createNil = &nil;
+        made.freeObject = &let_go;
+        if constexpr (requires { made.createDouble; }) {
+            made.createDouble = &real;
+            made.createBool = &truth;
+        }
+        return made;
+    }
+    static redisReplyObjectFunctions* functions() noexcept {
+        static constinit redisReplyObjectFunctions made =
+            all_functions<redisReplyObjectFunctions>();
+        return &made;
+    }
     redisReader* reader_;
     Reply root_;
 };
 
 #if WEFT_BODIES || defined(WEFT_REDIS_SOURCE)
-WEFT_INLINE Parser::Parser() : reader_(::redisReaderCreateWithFunctions(&functions)) {
+WEFT_INLINE Parser::Parser() : reader_(::redisReaderCreateWithFunctions(functions())) {
     if (!reader_) throw std::bad_alloc();
     reader_->privdata = this;
 }
