@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "../sql/queries.hpp"
+#include "../sync/lock.hpp"
 #include "../task/coro.hpp"
 #include "detail/connecting.hpp"
 #include "detail/session.hpp"
@@ -32,16 +33,29 @@ using sql::Rows;
 /// Thread:   loop thread only; several tasks may use it, each in its turn.
 class Connection : public sql::Queries<Connection> {
 public:
+    static constexpr const char* type_name = "mysql::Connection";
+
     /// For `connect` and for transactions.
     Connection(sql::detail::SessionRef session, sql::detail::LevelRef level) noexcept
         : Queries(std::move(session), std::move(level)) {}
 
     /// Several statements in one text, without parameters. For schemas.
     /// Throws:   as `query`. Those before the one that fails have been carried out.
-    Coro<void> script(std::string statements) { return ignore(query(std::move(statements))); }
+    Coro<void> script(std::string statements) {
+        return run_script(own(), level(), std::move(statements));
+    }
 
 private:
-    static Coro<void> ignore(Coro<Rows> rows) { (void)co_await std::move(rows); }
+    detail::SessionRef own() const {
+        return detail::SessionRef::to(static_cast<detail::Session&>(*session()));
+    }
+    static Coro<void> run_script(detail::SessionRef session, sql::detail::LevelRef level,
+                                 std::string statements) {
+        level->check();
+        const Lock::Guard turn = co_await level->turn.scoped();
+        sql::detail::check_turn(*session, *level, statements);
+        co_await session->run_all(std::move(statements));
+    }
 };
 
 namespace detail {

@@ -38,6 +38,8 @@ using sql::Rows;
 /// Thread:   loop thread only; several tasks may use it, each in its turn.
 class Connection : public sql::Queries<Connection> {
 public:
+    static constexpr const char* type_name = "postgres::Connection";
+
     /// For `connect` and for transactions.
     Connection(sql::detail::SessionRef session, sql::detail::LevelRef level) noexcept
         : Queries(std::move(session), std::move(level)) {}

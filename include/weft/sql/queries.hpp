@@ -28,7 +28,8 @@ public:
     Queries(Queries&&) noexcept = default;
     Queries& operator=(Queries&&) noexcept = default;
 
-    /// Carries out one statement with parameters.
+    /// Carries out one statement with parameters. A text of several is refused, before the first
+    /// of them is carried out, by an sql::Error that names `script`.
     /// Returns:  its rows, all of them in memory.
     /// Throws:   sql::Error with the database's code and message and the statement;
     ///           sql::ConnectionError; RuntimeError inside of a transaction that has another
@@ -86,7 +87,8 @@ public:
     /// For the rooms and pools of this library.
     detail::SessionRef session() const {
         if (!session_) [[unlikely]]
-            weft::detail::throw_runtime_error("weft: sql: an empty handle: it was moved from");
+            weft::detail::throw_runtime_error(
+                {"weft: an empty ", Self::type_name, ": it was moved from"});
         return session_;
     }
     detail::LevelRef level() const noexcept { return level_; }

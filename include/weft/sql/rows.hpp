@@ -56,14 +56,15 @@ public:
     Row(detail::ResultRef result, std::size_t index) noexcept
         : result_(std::move(result)), index_(index) {}
 
-    std::size_t columns() const noexcept { return result_->columns(); }
+    std::size_t columns() const noexcept { return result_ ? result_->columns() : 0; }
     /// Throws:   ConversionError when there is no such column.
     Cell operator[](std::size_t column) const {
-        if (column >= result_->columns()) result_->refuse_column(column);
-        return result_->cell(index_, column).named(result_->name(column));
+        const Result& from = result();
+        if (column >= from.columns()) from.refuse_column(column);
+        return from.cell(index_, column).named(from.name(column));
     }
     Cell operator[](int column) const { return (*this)[static_cast<std::size_t>(column)]; }
-    Cell operator[](std::string_view column) const { return (*this)[result_->column(column)]; }
+    Cell operator[](std::string_view column) const { return (*this)[result().column(column)]; }
     Cell operator[](const char* column) const { return (*this)[std::string_view(column)]; }
 
     /// `row.get<int>("id")`, `row.get<std::optional<std::string>>(2)`
@@ -80,6 +81,11 @@ public:
     }
 
 private:
+    const Result& result() const {
+        if (!result_) [[unlikely]]
+            weft::detail::throw_runtime_error("weft: an empty sql::Row: it was moved from");
+        return *result_;
+    }
     template <class... Ts, std::size_t... Is>
     auto as_each(std::index_sequence<Is...>) const {
         if constexpr (sizeof...(Ts) == 1) {

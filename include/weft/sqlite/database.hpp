@@ -30,6 +30,8 @@ using sql::Rows;
 /// Thread:   loop thread only; several tasks may use it, each in its turn.
 class Database : public sql::Queries<Database> {
 public:
+    static constexpr const char* type_name = "sqlite::Database";
+
     /// For `open` and for transactions.
     Database(sql::detail::SessionRef session, sql::detail::LevelRef level) noexcept
         : Queries(std::move(session), std::move(level)) {}

@@ -67,8 +67,7 @@ inline Coro<Handle> connect_to(const char* host, const Options& options) {
     const int status = ::mysql_real_connect_start(
         &made, mysql, host, options.user.c_str(), options.password.c_str(),
         options.database.empty() ? nullptr : options.database.c_str(), options.port,
-        options.unix_socket.empty() ? nullptr : options.unix_socket.c_str(),
-        CLIENT_MULTI_STATEMENTS | CLIENT_MULTI_RESULTS);
+        options.unix_socket.empty() ? nullptr : options.unix_socket.c_str(), CLIENT_MULTI_RESULTS);
     const auto go_on = [&made, mysql](int ready) {
         return ::mysql_real_connect_cont(&made, mysql, ready);
     };

@@ -60,7 +60,13 @@ public:
     }
     std::string server() const override { return server_; }
 
-    inline Coro<sql::Rows> run(std::string statement, sql::Parameters parameters) override;
+    Coro<sql::Rows> run(std::string statement, sql::Parameters parameters) override {
+        return carry_out(std::move(statement), std::move(parameters), false);
+    }
+    /// Statements without parameters, each after the other.
+    Coro<void> run_all(std::string statements) {
+        (void)co_await carry_out(std::move(statements), sql::Parameters(), true);
+    }
 
 private:
     /// One statement, and how far it has come: after a cancel another task goes on with it.
@@ -80,7 +86,8 @@ private:
         int status = 0;
         int (*go_on)(Session& session, Query& query, int ready) = nullptr;
         int code = 0;  // what it has returned; not 0 is an error
-        int stage = 0;
+        int stage = -1;
+        bool is_script = false;  // several statements in one text
         bool has_failed = false;
         unsigned number = 0;  // of the error
         std::string error;
@@ -109,7 +116,9 @@ private:
         Session* session_;
     };
 
-    // Both leave a cancel to the caller, and are called again after it.
+    inline Coro<sql::Rows> carry_out(std::string statement, sql::Parameters parameters,
+                                     bool is_script);
+    // These leave a cancel to the caller, and are called again after it.
     inline Coro<Held> step(Query& query, int stage, Start start, GoOn go_on);
     inline Coro<Held> perform(Query& query);
     inline Coro<Held> perform_text(Query& query);
@@ -147,6 +156,7 @@ private:
     unsigned users_ = 0;
     bool unfinished_ = false;
     bool dropped_ = false;
+    bool takes_scripts_ = false;  // as the server has been told
 };
 using SessionRef = weft::detail::Ref<Session>;
 
@@ -172,6 +182,9 @@ inline void Session::fail(const Query& query) {
     parts.number = static_cast<int>(query.number);
     parts.code = query.sqlstate;
     parts.message = query.error;
+    constexpr unsigned no_syntax = 1064;
+    if (query.number == no_syntax && !query.is_script && looks_like_several(query.text))
+        parts.detail = one_statement;
     if (!is_open() || costs_connection(query.number)) {
         if (parts.message.empty()) parts.message = "the connection was closed";
         drop();
@@ -219,7 +232,25 @@ inline Coro<Held> Session::perform(Query& query) {
 }
 
 inline Coro<Held> Session::perform_text(Query& query) {
-    Held held = co_await step(
+    Held held = Held::no;
+    // The server takes several statements in one text as long as it is told to, and no longer: a
+    // text that somebody has pasted a stranger's words into is to remain one statement.
+    if (query.stage < 0 && query.is_script != takes_scripts_) {
+        held = co_await step(
+            query, -1,
+            [](Session& session, Query& of) {
+                return ::mysql_set_server_option_start(&of.code, session.mysql(),
+                                                       of.is_script
+                                                           ? MYSQL_OPTION_MULTI_STATEMENTS_ON
+                                                           : MYSQL_OPTION_MULTI_STATEMENTS_OFF);
+            },
+            [](Session& session, Query& of, int ready) {
+                return ::mysql_set_server_option_cont(&of.code, session.mysql(), ready);
+            });
+        if (held != Held::no || query.has_failed) co_return held;
+        takes_scripts_ = query.is_script;
+    }
+    held = co_await step(
         query, 0,
         [](Session& session, Query& of) {
             return ::mysql_real_query_start(&of.code, session.mysql(), of.text.data(),
@@ -364,11 +395,13 @@ inline Coro<void> Session::ask_nothing() {
     co_await perform_unheld(nothing);
 }
 
-inline Coro<sql::Rows> Session::run(std::string statement, sql::Parameters parameters) {
+inline Coro<sql::Rows> Session::carry_out(std::string statement, sql::Parameters parameters,
+                                          bool is_script) {
     sql::detail::strike_before_start();
     if (!is_open()) refuse("the connection is closed", std::move(statement));
     const Busy busy(*this);
     Query query(std::move(statement), std::move(parameters));
+    query.is_script = is_script;
     const Held held = co_await perform(query);
     if (held != Held::no) {
         bool in_time = false;

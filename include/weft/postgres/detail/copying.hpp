@@ -83,7 +83,10 @@ inline AsyncGenerator<sql::Row> stream_rows(SessionRef session, sql::detail::Lev
 /// Throws:   what the server says against it.
 inline Coro<void> begin_copy(Session& session, const Session::Busy& busy,
                              const std::string& statement, ExecStatusType expected) {
-    session.sent(::PQsendQuery(session.conn(), statement.c_str()), statement);
+    // (Not PQsendQuery, which would carry out what somebody has appended to the COPY.)
+    session.sent(::PQsendQueryParams(session.conn(), statement.c_str(), 0, nullptr, nullptr,
+                                     nullptr, nullptr, 0),
+                 statement);
     const Held held = co_await session.until_ready();
     Answer answer;
     if (held != Held::no) {

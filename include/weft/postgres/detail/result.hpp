@@ -102,6 +102,9 @@ inline std::string_view without_break(std::string_view text) noexcept {
     parts.hint = answer.field(PG_DIAG_MESSAGE_HINT);
     parts.constraint = answer.field(PG_DIAG_CONSTRAINT_NAME);
     if (parts.message.empty()) parts.message = without_break(::PQresultErrorMessage(answer.get()));
+    const bool no_syntax = parts.code == "42601";
+    if (no_syntax && parts.detail.empty() && sql::Session::looks_like_several(parts.statement))
+        parts.detail = sql::Session::one_statement;
     return parts;
 }
 

@@ -18,6 +18,7 @@
 #include "../../base/std_parts.hpp"
 #include "../../sql/error.hpp"
 #include "../../sql/parameters.hpp"
+#include "../../sql/session.hpp"
 #include "../../sql/table.hpp"
 #include "../../thread/thread_pool.hpp"
 #include "../options.hpp"
@@ -167,10 +168,10 @@ private:
         const int code = ::sqlite3_prepare_v3(db_, text.c_str(), static_cast<int>(text.size() + 1),
                                               SQLITE_PREPARE_PERSISTENT, &made, &rest);
         if (code != SQLITE_OK) fail<sql::Error>(text);
-        if (!made ||
-            std::string_view(rest).find_first_not_of(" \t\r\n;") != std::string_view::npos) {
+        if (!made || holds_a_statement(rest)) {
             ::sqlite3_finalize(made);
-            refuse(made ? "more than one statement: see script" : "no statement", text);
+            refuse(made ? "more than one statement" : "no statement", text,
+                   made ? sql::Session::one_statement : "");
         }
         while (!statements_.empty() && statements_.size() >= options_.statement_cache)
             forget_oldest();
@@ -178,6 +179,17 @@ private:
         kept.compiled = made;
         kept.used = clock_;
         return made;
+    }
+    /// Of what SQLite leaves: comments, and what lies between statements, are none.
+    bool holds_a_statement(const char* rest) noexcept {
+        while (*rest) {
+            sqlite3_stmt* next = nullptr;
+            const bool is_one =
+                ::sqlite3_prepare_v2(db_, rest, -1, &next, &rest) != SQLITE_OK || next;
+            ::sqlite3_finalize(next);
+            if (is_one) return true;
+        }
+        return false;
     }
     void forget_oldest() {
         auto oldest = statements_.begin();
@@ -274,12 +286,14 @@ private:
         parts.statement = text;
         throw E(std::move(parts));
     }
-    [[noreturn, gnu::cold]] void refuse(std::string why, const std::string& text) {
+    [[noreturn, gnu::cold]] void refuse(std::string why, const std::string& text,
+                                        const char* detail = "") {
         sql::ErrorParts parts;
         parts.server = server_;
         parts.number = SQLITE_MISUSE;
         parts.code = name_of(SQLITE_MISUSE);
         parts.message = std::move(why);
+        parts.detail = detail;
         parts.statement = text;
         throw sql::Error(std::move(parts));
     }
