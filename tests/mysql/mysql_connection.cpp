@@ -339,4 +339,51 @@ TEST_CASE("ten thousand queries to MySQL, some of them cancelled: each gets its 
     });
 }
 
+TEST_CASE("every handle to MySQL that was moved from or closed says so", "[mysql]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        auto more = [](Connection&, support::Refusals&) -> Coro<void> { co_return; };
+        Connection db = co_await weft::mysql::connect(options());
+        co_await support::check_moved_and_closed(std::move(db), more);
+    });
+}
+
+TEST_CASE("several statements in one text are for script alone, also in MySQL", "[mysql]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db = co_await weft::mysql::connect(options());
+        co_await support::check_one_statement(db);
+        // A script that is cut off leaves nothing open for the next one.
+        const auto late = co_await error_of<weft::TimeoutError>(
+            support::within(20ms, db.script("SELECT 1; SELECT sleep(5)")));
+        CHECK(late);
+        co_await support::check_one_statement(db);
+        // A CALL has several results without being several statements.
+        co_await db.script(
+            "DROP PROCEDURE IF EXISTS both_of; "
+            "CREATE PROCEDURE both_of() BEGIN SELECT 1; SELECT 2; END");
+        const auto rows = co_await db.query("CALL both_of()");
+        CHECK(rows.one<int>() == 1);
+        (void)co_await db.query("DROP PROCEDURE both_of");
+    });
+}
+
+TEST_CASE("a MySQL connection and a pool serve one loop after the other", "[mysql]") {
+    if (!server().is_there()) return;
+    const auto connects = [] { return weft::mysql::connect(options()); };
+    support::use_on_several_loops(connects, [](Connection& db) -> Coro<void> {
+        const auto rows = co_await support::within(10s, db.query("SELECT ?", 7));
+        CHECK(rows.one<int>() == 7);
+        auto body = [](Connection& tx) -> Coro<void> { (void)co_await tx.query("SELECT 1"); };
+        co_await support::within(10s, db.transaction(body));
+    });
+    const auto pools = []() -> Coro<std::unique_ptr<Pool>> {
+        co_return std::make_unique<Pool>(options(), PoolOptions(2));
+    };
+    support::use_on_several_loops(pools, [](std::unique_ptr<Pool>& pool) -> Coro<void> {
+        const auto rows = co_await support::within(10s, pool->query("SELECT 8"));
+        CHECK(rows.one<int>() == 8);
+    });
+}
+
 }  // namespace mysql_connection_test

@@ -6,6 +6,7 @@
 #include <weft/testing/catch.hpp>
 #include <weft/together/task_group.hpp>
 
+#include <memory>
 #include <optional>
 
 #include "databases.hpp"
@@ -158,6 +159,195 @@ TEST_CASE("what is told on a channel arrives in order, and a deadline loses none
             co_await one_text(hears, "SELECT count(*) FROM pg_listening_channels()");
         CHECK(channels == "0");
         CHECK(hears.is_clean());
+    });
+}
+
+TEST_CASE("a listener that goes ends the wait of its reader, and the connection goes on",
+          "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection hears = co_await weft::postgres::connect(words());
+        auto events = std::make_unique<weft::postgres::Listener>(co_await hears.listen("gone"));
+        const auto reads = [&]() { return error_of<ConnectionError>(events->next()); };
+        auto reader = weft::create_task(reads);
+        co_await weft::sleep(5ms);
+        events.reset();
+        const auto why = co_await reader;
+        REQUIRE(why);
+        CHECK_THAT(why->what(), Catch::Contains("the listener was destroyed"));
+        const auto one = co_await one_text(hears, "SELECT 1");
+        CHECK(one == "1");
+    });
+}
+
+TEST_CASE("a listener finds out that its network was cut, and only then", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        support::Network network(server().port());
+        const auto port = co_await network.start();
+        weft::postgres::Options options;
+        options.heartbeat = 20ms;
+        Connection hears = co_await weft::postgres::connect(
+            words("sslmode=disable port=" + std::to_string(port)), options);
+        Connection tells = co_await weft::postgres::connect(words());
+        {
+            auto events = co_await hears.listen("beat");
+            // Many beats, most of them in waits that are shorter than one.
+            for (int waits = 0; waits < 30; ++waits) {
+                const auto nothing = co_await weft::move_on_after(7ms, events.next());
+                CHECK_FALSE(nothing);
+            }
+            co_await tells.notify("beat", "there");
+            const auto event = co_await events.next();
+            CHECK(event.payload == "there");
+            const auto nothing = co_await weft::move_on_after(30ms, events.next());
+            CHECK_FALSE(nothing);
+        }
+        // (A question may be under way.)
+        const auto one = co_await one_text(hears, "SELECT 1");
+        CHECK(one == "1");
+        auto events = co_await hears.listen("beat");
+        network.cut();
+        const auto why = co_await error_of<ConnectionError>(support::within(10s, events.next()));
+        REQUIRE(why);
+        CHECK_THAT(why->what(), Catch::Contains("no sign of life"));
+        CHECK_FALSE(hears.is_open());
+        co_await network.stop();
+    });
+}
+
+TEST_CASE("every handle to PostgreSQL that was moved from or closed says so", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        auto more = [](Connection& db, support::Refusals& refused) -> Coro<void> {
+            auto stream = [&]() -> Coro<void> {
+                auto rows = db.stream("SELECT 1");
+                (void)co_await rows.next();
+            };
+            co_await refused.add("stream", stream);
+            auto in = [&]() -> Coro<void> { (void)co_await db.copy_in("COPY t FROM STDIN", "1"); };
+            co_await refused.add("copy_in", in);
+            auto out = [&]() -> Coro<void> {
+                auto rows = db.copy_out("COPY t TO STDOUT");
+                (void)co_await rows.next();
+            };
+            co_await refused.add("copy_out", out);
+            auto listen = [&]() -> Coro<void> { (void)co_await db.listen("a"); };
+            co_await refused.add("listen", listen);
+            auto notify = [&]() -> Coro<void> { co_await db.notify("a", "b"); };
+            co_await refused.add("notify", notify);
+            auto batch = [&]() -> Coro<void> {
+                auto pipeline = db.pipeline();
+                pipeline.add("SELECT 1");
+                (void)co_await pipeline.run();
+            };
+            co_await refused.add("pipeline", batch);
+            auto pid = [&]() -> Coro<void> {
+                if (db.backend_pid() == 0) throw std::runtime_error("closed");
+                co_return;
+            };
+            co_await refused.add("backend_pid", pid);
+        };
+        Connection db = co_await weft::postgres::connect(words());
+        co_await support::check_moved_and_closed(std::move(db), more);
+        Connection hears = co_await weft::postgres::connect(words());
+        auto events = co_await hears.listen("a");
+        auto moved = std::move(events);
+        support::Refusals refused("an empty postgres::Listener");
+        auto next = [&]() -> Coro<void> { (void)co_await events.next(); };
+        co_await refused.add("Listener::next", next);
+        auto try_next = [&]() -> Coro<void> {
+            (void)events.try_next();
+            co_return;
+        };
+        co_await refused.add("Listener::try_next", try_next);
+        hears.close();
+        support::Refusals closed("closed");
+        auto last = [&]() -> Coro<void> { (void)co_await moved.next(); };
+        co_await closed.add("Listener::next", last);
+        CHECK_FALSE(moved.try_next());
+        Connection again = co_await weft::postgres::connect(words());
+        auto batch = again.pipeline();
+        auto other = std::move(batch);
+        batch.add("SELECT 1");
+        support::Refusals empty("an empty postgres::Pipeline");
+        auto run = [&]() -> Coro<void> { (void)co_await batch.run(); };
+        co_await empty.add("Pipeline::run", run);
+        const auto rows = co_await again.query("SELECT 1");
+        auto row = rows[0];
+        auto of_it = std::move(row);
+        support::Refusals no_row("an empty sql::Row");
+        auto get = [&]() -> Coro<void> {
+            (void)row.get<int>(0);
+            co_return;
+        };
+        co_await no_row.add("Row::get", get);
+        auto by_name = [&]() -> Coro<void> {
+            (void)row["a"];
+            co_return;
+        };
+        co_await no_row.add("Row::operator[]", by_name);
+        CHECK(row.columns() == 0);
+        weft::postgres::Lease lease;
+        support::Refusals no_lease("lease is empty");
+        auto use = [&]() -> Coro<void> { (void)co_await lease->query("SELECT 1"); };
+        co_await no_lease.add("Lease", use);
+    });
+}
+
+TEST_CASE("several statements in one text are for script alone", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection db =
+            co_await weft::postgres::connect(words("options='-c client_min_messages=error'"));
+        co_await support::check_one_statement(db);
+        co_await db.script("DROP TABLE IF EXISTS appended; CREATE TABLE appended (n int)");
+        const auto in = co_await error_of<Error>(
+            db.copy_in("COPY appended FROM STDIN; DROP TABLE appended", "1\n"));
+        CHECK(in);
+        auto copies = [&]() -> Coro<void> {
+            auto rows = db.copy_out("COPY appended TO STDOUT; DROP TABLE appended");
+            while (co_await rows.next()) {
+            }
+        };
+        const auto out = co_await error_of<Error>(copies());
+        CHECK(out);
+        const auto copied = co_await db.copy_in("COPY appended FROM STDIN;", "1\n2\n");
+        CHECK(copied == 2);
+        (void)co_await db.query("DROP TABLE appended");
+    });
+}
+
+TEST_CASE("a connection, a listener and a pool serve one loop after the other", "[postgres]") {
+    if (!server().is_there()) return;
+    const auto connects = [] { return weft::postgres::connect(words()); };
+    support::use_on_several_loops(connects, [](Connection& db) -> Coro<void> {
+        const auto rows = co_await support::within(10s, db.query("SELECT $1::int", 7));
+        CHECK(rows.one<int>() == 7);
+        auto body = [](Connection& tx) -> Coro<void> { (void)co_await tx.query("SELECT 1"); };
+        co_await support::within(10s, db.transaction(body));
+    });
+    struct Hears {
+        Connection db;
+        weft::postgres::Listener events;
+    };
+    const auto listens = []() -> Coro<std::unique_ptr<Hears>> {
+        Connection db = co_await weft::postgres::connect(words());
+        auto events = co_await db.listen("loops");
+        co_return std::unique_ptr<Hears>(new Hears{std::move(db), std::move(events)});
+    };
+    support::use_on_several_loops(listens, [](std::unique_ptr<Hears>& hears) -> Coro<void> {
+        Connection tells = co_await weft::postgres::connect(words());
+        co_await tells.notify("loops", "x");
+        const auto event = co_await support::within(10s, hears->events.next());
+        CHECK(event.payload == "x");
+    });
+    const auto pools = []() -> Coro<std::unique_ptr<Pool>> {
+        co_return std::make_unique<Pool>(words(), PoolOptions(2));
+    };
+    support::use_on_several_loops(pools, [](std::unique_ptr<Pool>& pool) -> Coro<void> {
+        const auto rows = co_await support::within(10s, pool->query("SELECT 8"));
+        CHECK(rows.one<int>() == 8);
     });
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // sqlite: a database in a temporary folder, and what the room sql does.
 #include <weft/sqlite.hpp>
+#include <weft/task/sleep.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/together/task_group.hpp>
 
@@ -338,6 +339,38 @@ TEST_CASE("a null pointer to text is NULL", "[sqlite]") {
         const auto rows = co_await db.query("SELECT ?, ?", none, some);
         CHECK(rows.one()[0].is_null());
         CHECK(rows.one().get<std::string>(1) == "text");
+    });
+}
+
+TEST_CASE("every handle to SQLite that was moved from or closed says so", "[sqlite]") {
+    support::run_in_real_time([]() -> Coro<void> {
+        auto more = [](Database& db, support::Refusals& refused) -> Coro<void> {
+            // (A database that is closed may be closed again.)
+            auto close = [&]() -> Coro<void> {
+                co_await db.close();
+                throw std::runtime_error("closed");
+            };
+            co_await refused.add("close", close);
+        };
+        Database db = co_await weft::sqlite::open(":memory:");
+        co_await support::check_moved_and_closed(std::move(db), more);
+    });
+}
+
+TEST_CASE("several statements in one text are for script alone, also in SQLite", "[sqlite]") {
+    support::run_in_real_time([]() -> Coro<void> {
+        Database db = co_await weft::sqlite::open(":memory:");
+        co_await support::check_one_statement(db);
+    });
+}
+
+TEST_CASE("a database serves one loop after the other", "[sqlite]") {
+    const auto opens = [] { return weft::sqlite::open(":memory:"); };
+    support::use_on_several_loops(opens, [](Database& db) -> Coro<void> {
+        const auto rows = co_await support::within(10s, db.query("SELECT ?", 7));
+        CHECK(rows.one<int>() == 7);
+        auto body = [](Database& tx) -> Coro<void> { (void)co_await tx.query("SELECT 1"); };
+        co_await support::within(10s, db.transaction(body));
     });
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -23,6 +24,8 @@
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/together/race.hpp>
+
+#include "refusals.hpp"
 
 namespace support {
 
@@ -94,6 +97,85 @@ void end_at_every_step(bool by_cancel, Scenario scenario, After after, std::size
         after();
     }
     CHECK(ended_early > 1);
+}
+
+/// The members that all databases have.
+template <class Db>
+weft::Coro<void> check_refusals(Db& db, const char* expected) {
+    Refusals refused(expected);
+    auto query = [&]() -> weft::Coro<void> { (void)co_await db.query("SELECT 1"); };
+    co_await refused.add("query", query);
+    auto values = [&]() -> weft::Coro<void> { (void)co_await db.query("SELECT $1", 1); };
+    co_await refused.add("query with a value", values);
+    auto execute = [&]() -> weft::Coro<void> { (void)co_await db.execute("SELECT 1"); };
+    co_await refused.add("execute", execute);
+    auto nothing = [](Db&) -> weft::Coro<void> { co_return; };
+    auto transaction = [&]() -> weft::Coro<void> { co_await db.transaction(nothing); };
+    co_await refused.add("transaction", transaction);
+    auto script = [&]() -> weft::Coro<void> { co_await db.script("SELECT 1"); };
+    co_await refused.add("script", script);
+    CHECK_FALSE(db.is_open());
+    CHECK_FALSE(db.in_transaction());
+    CHECK_FALSE(db.is_clean());
+}
+/// `more(db, refusals)` adds what one database alone has.
+template <class Db, class More>
+weft::Coro<void> check_moved_and_closed(Db db, More more) {
+    Db other = std::move(db);
+    const std::string empty = weft::detail::concat({"an empty ", Db::type_name});
+    co_await check_refusals(db, empty.c_str());
+    Refusals when_empty(empty);
+    co_await more(db, when_empty);
+    auto server = [&]() -> weft::Coro<void> {
+        (void)db.server();
+        co_return;
+    };
+    co_await when_empty.add("server", server);
+    other.weft::sql::Queries<Db>::close();
+    co_await check_refusals(other, "closed");
+    Refusals when_closed("closed");
+    co_await more(other, when_closed);
+}
+
+/// Several statements in one text are carried out by `script`, and by nothing else.
+template <class Db>
+weft::Coro<void> check_one_statement(Db& db) {
+    co_await db.script("DROP TABLE IF EXISTS several; CREATE TABLE several (n INT);");
+    const auto refused = [&](std::string text) -> weft::Coro<void> {
+        const auto error = co_await error_of<weft::sql::Error>(db.query(text));
+        INFO(text << ": " << (error ? error->what() : "nothing"));
+        CHECK((error && std::string(error->what()).find("see script") != std::string::npos));
+        CHECK(db.is_open());
+    };
+    co_await refused("SELECT 1; INSERT INTO several VALUES (1)");
+    co_await refused("INSERT INTO several VALUES (2); INSERT INTO several VALUES (3)");
+    co_await db.script("INSERT INTO several VALUES (10); INSERT INTO several VALUES (20)");
+    co_await refused("INSERT INTO several VALUES (4); INSERT INTO several VALUES (5)");
+    const auto appended =
+        co_await error_of<weft::sql::Error>(db.script("INSERT INTO several VALUES (30); nonsense"));
+    CHECK(appended);
+    co_await refused("INSERT INTO several VALUES (6); INSERT INTO several VALUES (7)");
+    // One statement is one with what may stand behind it.
+    const auto one = co_await db.query("SELECT COUNT(*) FROM several WHERE n < 10; -- none\n ; ");
+    CHECK(one.template one<int>() == 0);
+    (void)co_await db.query("DROP TABLE several;");
+}
+
+/// A handle serves one loop after the other, those that are not closed as well.
+template <class Connect, class Use>
+void use_on_several_loops(Connect connect, Use use) {
+    const weft::testing::DescriptorCensus before;
+    {
+        auto first = std::make_unique<weft::EventLoop>(real_time());
+        weft::EventLoop second(real_time());
+        auto handle = first->run_until_complete(connect());
+        first->run_until_complete(use(handle));
+        second.run_until_complete(use(handle));
+        first->run_until_complete(use(handle));
+        first.reset();
+        second.run_until_complete(use(handle));
+    }
+    CHECK(before.leaked() == "");
 }
 
 /// A network that can be cut: what comes then goes nowhere, and nobody is told.

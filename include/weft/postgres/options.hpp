@@ -22,6 +22,11 @@ struct Options {
     /// How long the server may take to answer a cancel, a COMMIT or a ROLLBACK; then the connection
     /// is dropped.
     Duration clean_up_limit = std::chrono::seconds(10);
+    /// A listener that hears nothing for so long asks the server (an empty query), and gives the
+    /// connection up when nothing has come after the same time again: a network that is cut does
+    /// not say so. 0: it waits until TCP gives up, which takes hours. Looked at in
+    /// `Listener::next`.
+    Duration heartbeat = std::chrono::seconds(15);
 };
 
 }  // namespace weft::postgres

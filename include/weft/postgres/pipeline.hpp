@@ -46,6 +46,9 @@ public:
     ///           after it are not carried out.
     /// Cancel:   as Connection::query, for all of it.
     Coro<std::vector<sql::Rows>> run() {
+        if (!session_) [[unlikely]]
+            weft::detail::throw_runtime_error(
+                "weft: an empty postgres::Pipeline: it was moved from");
         return run_batch(session_, level_, std::exchange(batch_, detail::Batch()));
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // postgres::detail::Session: a PGconn, and how it is asked, cancelled and given up.
+// Long because: what is begun in one function is, after a cancel, ended in another.
 #pragma once
 
 #include <poll.h>
@@ -36,7 +37,8 @@ using sql::detail::HeldReady;
 class Session final : public sql::Session {
 public:
     Session(Connected conn, std::string server, const Options& options)
-        : statements(options.statement_cache),
+        : heartbeat(options.heartbeat),
+          statements(options.statement_cache),
           conn_(std::move(conn)),
           cancel_key_(new CancelKey(conn_.get())),
           server_(std::move(server)) {
@@ -123,7 +125,21 @@ public:
     void check(const Answer& answer, const std::string& statement);
     [[noreturn, gnu::cold]] inline void lost(const std::string& statement);
 
+    /// A listener's question whether somebody is there. Its answer is read with whatever comes.
+    /// Throws:   ConnectionError.
+    void ask_for_a_sign() {
+        if (is_asked_) return;
+        sent(::PQsendQuery(conn(), ""), "LISTEN");
+        is_asked_ = true;
+        (void)::PQflush(conn());
+    }
+    void take_signs() noexcept {
+        while (is_asked_ && !::PQisBusy(conn()))
+            is_asked_ = static_cast<bool>(Answer(::PQgetResult(conn())));
+    }
+
     bool listens = false;
+    const Duration heartbeat;
     Statements statements;
 
 private:
@@ -137,6 +153,7 @@ private:
     std::string server_;
     unsigned users_ = 0;
     bool unfinished_ = false;
+    bool is_asked_ = false;
     bool dropped_ = false;
 };
 using SessionRef = weft::detail::Ref<Session>;
@@ -316,6 +333,13 @@ inline Coro<void> Session::recover() {
             drop();
             refuse("the connection was given up by the call before", "");
         }
+    }
+    if (is_asked_) {
+        is_asked_ = false;
+        const Busy busy(*this);
+        const Held held = co_await settle(kept);
+        if (held != Held::no) co_await give_up(held, kept);
+        busy.over();
     }
     // (In a transaction that has failed nothing is carried out but its end.)
     if (listens && !transaction_failed()) {
