@@ -1391,23 +1391,23 @@ class Rules:
 class Linter:
     def __init__(self, include_folders):
         self.include_folders = include_folders
-        self.parsed = {}
+        self.parsed = {}  # path -> Parser or Unreadable
+        self.found = {}   # (folder, name) -> path or None
 
     def check(self, path):
         """[(line, column, kind, message)] of a file."""
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if path.suffix == ".md":
-            blocks = code_blocks(text)
-            return sorted({finding for block in blocks for finding in self.check_text(block, path.parent)})
-        return self.check_text(text, path.parent)
+        if path.suffix != ".md":
+            return self.check_parsed(self.parse(path.resolve()), path.parent)
+        return sorted({each for block in code_blocks(read_text(path)) for each in self.check_text(block, path.parent)})
 
     def check_text(self, text, folder):
-        try:
-            source = Source(text)
-        except Unreadable as problem:
-            return [(problem.token.line, problem.token.column, "unreadable", MESSAGES["unreadable"])]
-        parser = Parser(source)
-        knowledge = Knowledge([parser] + self.headers(source.includes, folder, set()))
+        return self.check_parsed(parsed(text), folder)
+
+    def check_parsed(self, parser, folder):
+        if isinstance(parser, Unreadable):
+            return [(parser.token.line, parser.token.column, "unreadable", MESSAGES["unreadable"])]
+        source = parser.source
+        knowledge = Knowledge([parser] + self.headers(source.includes, folder.resolve(), set()))
         found = set()
         for kind, at, what in Rules(parser, knowledge).findings():
             token = source.tokens[at]
@@ -1415,24 +1415,43 @@ class Linter:
         return sorted(list(silenced(found, source)) + list(notes(source)))
 
     def headers(self, names, folder, seen):
+        """What is known from the headers of these names, and from those that they include. (An unreadable one is
+        reported where it is checked itself.)"""
         parsers = []
         for name in names:
-            path = next((each / name for each in [folder, *self.include_folders] if (each / name).is_file()), None)
-            if path is None or path.resolve() in seen:
+            path = self.find(name, folder)
+            if path is None or path in seen:
                 continue
-            seen.add(path.resolve())
-            if parser := self.parse_header(path):
+            seen.add(path)
+            parser = self.parse(path)
+            if not isinstance(parser, Unreadable):
                 parsers += [parser] + self.headers(parser.source.includes, path.parent, seen)
         return parsers
 
-    def parse_header(self, path):
-        key = path.resolve()
-        if key not in self.parsed:
-            try:
-                self.parsed[key] = Parser(Source(path.read_text(encoding="utf-8", errors="replace")))
-            except Unreadable:  # said where that header is checked itself
-                self.parsed[key] = None
-        return self.parsed[key]
+    def find(self, name, folder):
+        """The header of that name, as seen from a file in `folder`."""
+        key = folder, name
+        if key not in self.found:
+            each = next((each / name for each in [folder, *self.include_folders] if (each / name).is_file()), None)
+            self.found[key] = each and each.resolve()
+        return self.found[key]
+
+    def parse(self, path):
+        if path not in self.parsed:
+            self.parsed[path] = parsed(read_text(path))
+        return self.parsed[path]
+
+
+def read_text(path):
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def parsed(text):
+    """What stands in a source, or why that cannot be told."""
+    try:
+        return Parser(Source(text))
+    except Unreadable as problem:
+        return problem
 
 
 def silenced(found, source):
