@@ -246,7 +246,6 @@ TEST_CASE("a loop destroyed while a FIFO without another end is opened does not 
     Folder folder;
     const std::string path = folder.file("fifo");
     REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
-    ::alarm(20);  // ends a hang that no task dump could describe
     {
         auto body = [&]() -> weft::Coro<void> {
             const Fd fd = co_await io::open(path.c_str(), O_RDONLY);
@@ -258,6 +257,7 @@ TEST_CASE("a loop destroyed while a FIFO without another end is opened does not 
             loop.run_once();
             ::sched_yield();
         }
+        ::alarm(60);  // ends a hang that no task dump could describe
     }
     ::alarm(0);
     CHECK(before.leaked() == "");
