@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// RingBuffer<E>: a double-ended queue in one block of memory, which grows and never shrinks.
+// RingBuffer<E>: a double-ended queue in one block of memory, which grows as it has to.
 #pragma once
 
 #include <cstddef>
@@ -26,10 +26,7 @@ public:
           head_(std::exchange(other.head_, 0)),
           tail_(std::exchange(other.tail_, 0)) {}
     RingBuffer& operator=(RingBuffer&&) = delete;
-    ~RingBuffer() {
-        while (!empty()) std::destroy_at(&slot(head_++));
-        if (slots_) std::allocator<E>().deallocate(slots_, capacity_);
-    }
+    ~RingBuffer() { release(); }
 
     bool empty() const noexcept { return head_ == tail_; }
     std::size_t size() const noexcept { return tail_ - head_; }
@@ -62,6 +59,13 @@ public:
         --tail_;
         std::destroy_at(&place);
         return item;
+    }
+
+    /// Drops what is in it, and the memory too.
+    void release() noexcept {
+        while (!empty()) std::destroy_at(&slot(head_++));
+        if (slots_) std::allocator<E>().deallocate(std::exchange(slots_, nullptr), capacity_);
+        capacity_ = head_ = tail_ = 0;
     }
 
 private:

@@ -25,6 +25,7 @@ namespace weft::http {
 
 namespace detail {
 class Parser;
+struct MessageHead;
 struct ParserState;
 }  // namespace detail
 
@@ -94,6 +95,7 @@ public:
 
 private:
     friend class Response;
+    friend struct detail::MessageHead;
     friend struct detail::ParserState;
 
     struct Place {

@@ -96,6 +96,8 @@ private:
     };
 
     void split_target() noexcept;
+    /// Its handler has ended, and the next one is not there yet.
+    void rest() noexcept;
     std::int64_t whole_number(std::string_view name) const;
 
     detail::MessageHead head_;
@@ -122,6 +124,12 @@ WEFT_INLINE void Request::split_target() noexcept {
     path_ = target.substr(0, mark);
     if (path_.empty()) path_ = "/";
     query_ = mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
+}
+
+WEFT_INLINE void Request::rest() noexcept {
+    head_.rest();
+    path_ = query_ = {};
+    params_.clear();
 }
 
 WEFT_INLINE std::optional<std::string> Request::query(std::string_view name) const {

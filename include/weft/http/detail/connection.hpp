@@ -105,6 +105,7 @@ private:
     Coro<void> serve_requests();
     void begin_request();
     bool waits_for_head();
+    void rest() noexcept;
     Coro<bool> answer_request();
     bool compose(const Response& response, bool keep_alive);
     Coro<bool> answer_large(Response& response, bool keep_alive);
@@ -232,12 +233,18 @@ inline void Connection::begin_request() {
                            : first_    ? options.head_timeout
                                        : options.idle_timeout);
 }
+/// What the last request has grown is not kept for as long as its client is silent.
+inline void Connection::rest() noexcept {
+    request_.rest();
+    shed(out_);
+}
 /// More of the head has to come.
 /// Returns:  false: none will.
 inline bool Connection::waits_for_head() {
     if (reader_.at_end()) return false;
     const bool has_begun = reader_.has_begun();
     if (app_->stopping && !stops_late_ && !has_begun) return false;
+    if (!has_begun) rest();
     if (phase_ == Phase::idle && has_begun) set_limit(Phase::head, app_->options.head_timeout);
     return true;
 }

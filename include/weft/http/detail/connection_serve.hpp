@@ -317,6 +317,10 @@ inline Coro<void> Connection::run_other_protocol(Response response) {
     // (A server that has begun to stop meanwhile could not tell the other protocol.)
     if (app_->stopping) stop();
     std::string rest = reader_.take_rest();
+    // (All that is still said of the request is its line, in reports.)
+    request_.head_.headers = Headers();
+    request_.params_.clear();
+    shed(out_);
     Takeover& takeover = response.takeover_;
     try {
         Coro<void> taken = takeover(std::move(stream_), std::move(rest));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "../headers.hpp"
 
@@ -20,6 +21,14 @@ enum class BodyLength : unsigned char {
     chunked,  // it says itself
     to_end,   // of the connection; responses alone
 };
+
+/// The room that a connection which waits for its next message keeps for it. What has grown beyond
+/// that for one that was large goes back: most connections of a server are idle.
+inline constexpr std::size_t standing_room = 2048;
+
+inline void shed(std::string& text) noexcept {
+    if (text.capacity() > standing_room) std::string().swap(text);
+}
 
 /// What stands before the body.
 struct MessageHead {
@@ -42,6 +51,15 @@ struct MessageHead {
         upgrade = expects_continue = false;
         body = BodyLength::none;
         length = 0;
+    }
+    /// Nobody uses what is in it, and it is not known when the next message comes.
+    void rest() noexcept {
+        clear();
+        shed(target);
+        shed(reason);
+        if (headers.text_.capacity() > standing_room) std::string().swap(headers.text_);
+        if (headers.fields_.capacity() * sizeof(Headers::Place) > standing_room)
+            std::vector<Headers::Place>().swap(headers.fields_);
     }
 };
 

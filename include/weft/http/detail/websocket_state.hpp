@@ -24,6 +24,7 @@
 #include "../../task/task.hpp"
 #include "../websocket_error.hpp"
 #include "../websocket_options.hpp"
+#include "message_head.hpp"
 #include "random_bytes.hpp"
 #include "websocket_frames.hpp"
 
@@ -215,8 +216,9 @@ WEFT_INLINE Coro<void> write_frames(weft::detail::Ref<WebSocketState> ws) {
         writer_failed(*ws);
         co_return;
     }
-    // (An idle connection holds no buffers.)
-    if (ws->on_its_way.capacity() > 1024) std::string().swap(ws->on_its_way);
+    // (An idle connection holds no buffers. What was queued meanwhile has made them change places.)
+    shed(ws->on_its_way);
+    shed(ws->out);
     ws->is_writing = false;
 }
 
@@ -324,6 +326,7 @@ WEFT_INLINE bool WebSocketState::has_enough() noexcept {
 WEFT_INLINE WebSocketState::Piece WebSocketState::take_piece() noexcept {
     Piece piece = inbox.pop_front();
     inbox_bytes -= piece.data.size() + sizeof(Piece);
+    if (inbox.empty() && inbox.capacity() * sizeof(Piece) > standing_room) inbox.release();
     if (!has_enough()) room.notify_one();
     return piece;
 }
