@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <weft/testing/catch.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <exception>
@@ -80,6 +81,75 @@ WEFT_TEST_CASE("pipelined requests are answered in order, a half-closed client g
           "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\nAllow: "
           "POST\r\n"
           "Connection: close\r\nContent-Length: 18\r\n\r\nMethod Not Allowed");
+}
+
+/// How many of something are done in one turn of the loop at most, and in how many turns.
+struct Turns {
+    long handled = 0;
+    long most = 0;
+    long turns = 0;
+    bool done = false;
+    Coro<void> watch() {
+        for (long before = 0; !done; before = handled) {
+            co_await weft::yield();
+            ++turns;
+            most = std::max(most, handled - before);
+        }
+    }
+};
+
+WEFT_TEST_CASE("a client that sends without end leaves others their turns") {
+    // Handlers that never wait, for requests, pieces and frames that are all there.
+    Turns counted;
+    http::Router router;
+    router.get("/", [&](Request&) -> Coro<Response> {
+        ++counted.handled;
+        co_return Response("x");
+    });
+    router.post("/", [&](Request& request) -> Coro<Response> {
+        for (;;) {
+            const std::string_view piece = co_await request.body().read_chunk();
+            if (piece.empty()) break;
+            ++counted.handled;
+        }
+        co_return Response("x");
+    });
+    router.get("/socket", [&](Request& request) -> Coro<Response> {
+        auto receive = [&](http::WebSocket& socket) -> Coro<void> {
+            while (auto message = co_await socket.recv()) counted.handled += 1000;
+        };
+        co_return http::accept_websocket(request, receive);
+    });
+    const auto many = [](std::string_view what, int count) {
+        std::string all;
+        for (int each = 0; each < count; ++each) all += what;
+        return all;
+    };
+    const std::vector<std::string> all = {
+        many(get("/"), 1000) + get("/", "Connection: close\r\n"),
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" +
+            many("1\r\nx\r\n", 200'000) + "0\r\n\r\n",
+        get("/socket",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n") +
+            many("\x89\x80xxxx", 200'000) + "\x81\x80xxxx\x88\x80xxxx"};
+    http::Server server = co_await http::start_server(std::move(router), "127.0.0.1", 0);
+    for (const std::string& sent : all) {
+        counted = Turns();
+        weft::Task<void> watching = weft::create_task(counted.watch());
+        Stream client = co_await weft::open_connection("127.0.0.1", server.port());
+        auto write = [&]() -> Coro<void> { co_await client.write(sent); };
+        weft::Task<void> writing = weft::create_task(write);
+        const std::string answer = co_await client.read_all(1 << 20);
+        co_await writing;
+        counted.done = true;
+        co_await watching;
+        CHECK(answer.find("HTTP/1.1 ") == 0);
+        CHECK(counted.handled >= 1000);
+        CHECK(counted.most <= std::max(1000L, counted.handled / 40));
+        CHECK(counted.turns >= 14);
+    }
+    co_await server.shutdown();
 }
 
 struct Malformed {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,7 @@
 #include "parser.hpp"
 
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
+#include "../../task/sleep.hpp"
 #include "../protocol_error.hpp"
 #endif
 
@@ -59,6 +61,8 @@ public:
     bool at_end() const noexcept { return ended_; }
 
 private:
+    static constexpr std::uint32_t most_in_a_row = 2000;
+
     void let_go() noexcept {
         if (!has_rest() && !parser_.has_piece()) {
             chunk_.reset();
@@ -72,6 +76,9 @@ private:
     Parser parser_;
     Chunk chunk_;
     std::size_t at_ = 0;  // what was parsed of it
+    // Pieces since others had their turn. (Of a body in chunks of one byte a single read
+    // finds thousands, and what has arrived is read without a wait.)
+    std::uint32_t in_a_row_ = 0;
     bool ended_ = false;
 };
 
@@ -112,7 +119,10 @@ WEFT_INLINE Coro<bool> MessageReader::read_head() {
 
 WEFT_INLINE std::string_view MessageReader::take_body() {
     for (;;) {
-        if (const std::string_view piece = parser_.take_piece(); !piece.empty()) return piece;
+        if (const std::string_view piece = parser_.take_piece(); !piece.empty()) {
+            ++in_a_row_;
+            return piece;
+        }
         // (The pieces that were handed out before are not used any more.)
         if (!has_rest() || parser_.is_complete()) {
             let_go();
@@ -127,6 +137,10 @@ WEFT_INLINE Coro<std::string_view> MessageReader::read_body() {
         if (const std::string_view piece = take_body(); !piece.empty()) co_return piece;
         if (parser_.is_complete()) co_return std::string_view();
         if (ended_) throw_cut();
+        if (in_a_row_ > most_in_a_row) {
+            in_a_row_ = 0;
+            co_await yield();
+        }
         Chunk chunk = co_await stream_->read_chunk();
         received(std::move(chunk));
     }

@@ -116,7 +116,8 @@ struct WebSocketState : weft::detail::Counted<WebSocketState> {
     Notify arrived;
     Notify room;
     Notify ponged;
-    Event ended;  // the connection is closed
+    Event ended;                        // the connection is closed
+    std::uint32_t frames_in_a_row = 0;  // since others had their turn
     std::uint64_t pings = 0;
     std::uint64_t pongs = 0;
 
@@ -265,6 +266,7 @@ WEFT_INLINE bool WebSocketState::take(std::string_view input) {
         std::string& into = goes_on ? inbox[inbox.size() - 1].data : fresh;
         const std::size_t before = into.size();
         const FrameEvent event = decoder.next(input, into);
+        ++frames_in_a_row;
         switch (event.kind) {
             case FrameEvent::Kind::nothing:
                 return true;
