@@ -46,12 +46,12 @@ public:
     /// Without a deadline.
     CancelScope() noexcept : CancelScope(detail::no_deadline, false) {}
     /// `limit` counts from the beginning of the body.
-    /// Throws:   std::invalid_argument for a duration that is NaN or too long.
+    /// Throws:   std::invalid_argument for a duration that is NaN.
     template <class Rep, class Period>
     explicit CancelScope(std::chrono::duration<Rep, Period> limit)
-        : CancelScope(detail::to_nanoseconds(limit), true) {}
+        : CancelScope(detail::to_limit(limit), true) {}
     explicit CancelScope(TimePoint deadline) noexcept
-        : CancelScope(detail::to_deadline(deadline), false) {}
+        : CancelScope(detail::to_limit(deadline), false) {}
     CancelScope(const CancelScope&) = delete;
     CancelScope& operator=(const CancelScope&) = delete;
     /// Not while its body runs.
@@ -261,8 +261,7 @@ private:
     is_limit_ = false;
     if (armed()) parent_->loop->disarm(*this);
     Timer::deadline = detail::no_deadline;  // for as long as there is no timer
-    const detail::Nanoseconds when =
-        deadline ? detail::to_deadline(*deadline) : detail::no_deadline;
+    const detail::Nanoseconds when = deadline ? detail::to_limit(*deadline) : detail::no_deadline;
     if (body_ && !cancel_called_ && when != detail::no_deadline) {
         if (when <= body_->loop->read_clock()) {
             cancel();

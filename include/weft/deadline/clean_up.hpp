@@ -34,7 +34,7 @@ class KeptCall;
 /// C++ allows no co_await in a handler: catch, keep the exception, leave the handler, clean up,
 /// rethrow; or let `async_with` do that.
 /// Returns:  whether it came to its end in time (for void); std::optional with the result.
-/// Throws:   what it throws; std::invalid_argument for a duration that is NaN or too long;
+/// Throws:   what it throws; std::invalid_argument for a duration that is NaN;
 ///           std::bad_alloc when there is no memory for the timer, which ends the body too.
 /// Cancel:   held. The body runs in a task of its own (`current_task` tells), which `run` leaves
 ///           alone when it cancels the tasks that are left; closing the loop ends it.
@@ -42,7 +42,7 @@ template <class Rep, class Period, class Fn, class... Args>
 auto clean_up(std::chrono::duration<Rep, Period> limit, Fn&& fn, Args&&... args) {
     using Call = std::conditional_t<sizeof...(Args) == 0, std::decay_t<Fn>,
                                     detail::KeptCall<std::decay_t<Fn>, std::decay_t<Args>...>>;
-    return detail::CleanUpAwaiter<Call>(detail::to_nanoseconds(limit),
+    return detail::CleanUpAwaiter<Call>(detail::to_limit(limit),
                                         Call(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 

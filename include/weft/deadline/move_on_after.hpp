@@ -24,7 +24,7 @@ class MoveOnAwaiter;
 /// Returns:  std::optional with the result, empty when the deadline ended it. For void: whether it
 ///           came to its end.
 /// Throws:   what is awaited throws, its clean-up included; std::invalid_argument for a duration
-///           that is NaN or too long; std::bad_alloc
+///           that is NaN; std::bad_alloc
 ///           when there is no memory for the timer, which ends what is awaited too.
 /// Cancel:   passes through and wins over a deadline of the same turn.
 /// Lifetime: an operation is awaited in the expression that makes it:
@@ -36,7 +36,7 @@ template <class A, class Rep, class Period>
 detail::MoveOnAwaiter<detail::KeptAwaiter<A>> move_on_after(
     std::chrono::duration<Rep, Period> limit, A&& awaitable) {
     return detail::MoveOnAwaiter<detail::KeptAwaiter<A>>(std::forward<A>(awaitable),
-                                                         detail::to_nanoseconds(limit));
+                                                         detail::to_limit(limit));
 }
 /// Refuses everything else.
 template <class A, class Limit>

@@ -60,12 +60,11 @@ inline constexpr bool is_duration<std::chrono::duration<Rep, Period>> = true;
 class [[nodiscard]] Timeout : private detail::Timer, private detail::EnteredScope {
 public:
     /// `delay` counts from the beginning of the body.
-    /// Throws:   std::invalid_argument for a duration that is NaN or too long.
+    /// Throws:   std::invalid_argument for a duration that is NaN.
     template <class Rep, class Period>
     explicit Timeout(std::chrono::duration<Rep, Period> delay)
-        : Timeout(detail::to_nanoseconds(delay), Kind::delay) {}
-    explicit Timeout(TimePoint when) noexcept
-        : Timeout(detail::to_deadline(when), Kind::deadline) {}
+        : Timeout(detail::to_limit(delay), Kind::delay) {}
+    explicit Timeout(TimePoint when) noexcept : Timeout(detail::to_limit(when), Kind::deadline) {}
     /// None, until the body sets one.
     explicit Timeout(std::nullopt_t) noexcept : Timeout(detail::no_deadline, Kind::deadline) {}
     Timeout(const Timeout&) = delete;
@@ -87,7 +86,7 @@ public:
     /// lost against a result, so that the body goes on and is still to be struck, is moved too.
     /// Throws:   RuntimeError after the expiry has struck, and outside of the body; std::bad_alloc,
     ///           and then there is no deadline.
-    void reschedule(TimePoint when) { move_to(detail::to_deadline(when)); }
+    void reschedule(TimePoint when) { move_to(detail::to_limit(when)); }
     /// From now on there is none.
     void reschedule(std::nullopt_t) { move_to(detail::no_deadline); }
 
@@ -286,7 +285,7 @@ private:
 /// A coroutine will do too: `timeout(1s, fetch(url))`.
 /// Returns:  what the coroutine returns, also after the deadline.
 /// Throws:   TimeoutError when the deadline ended it; what it throws itself (that of its clean-up
-///           included); std::invalid_argument for a duration that is NaN or too long;
+///           included); std::invalid_argument for a duration that is NaN;
 ///           std::bad_alloc when there is no memory for the timer, which ends what is awaited too.
 /// Cancel:   passes through, waits for the clean-up, and wins over a deadline of the same turn.
 /// Lifetime: with g++ 12, name a lambda that captures more than references and numbers.
@@ -294,7 +293,7 @@ template <class Rep, class Period, class Fn, class... Args>
 detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>> timeout(
     std::chrono::duration<Rep, Period> delay, Fn&& fn, Args&&... args) {
     return detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>>(
-        detail::to_nanoseconds(delay), false,
+        detail::to_limit(delay), false,
         detail::timed_call(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 
@@ -334,7 +333,7 @@ template <class Fn, class... Args>
 detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>> timeout_at(TimePoint when, Fn&& fn,
                                                                     Args&&... args) {
     return detail::TimeoutAwaiter<detail::TimedCallOf<Fn, Args...>>(
-        detail::to_deadline(when), true,
+        detail::to_limit(when), true,
         detail::timed_call(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 /// Refuses everything else.

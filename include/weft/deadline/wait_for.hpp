@@ -31,7 +31,7 @@ concept Timeable = requires(KeptAwaiter<A> awaiter) {
 /// operation not begun, and a future or task that is not done is cancelled.
 /// Returns:  what is awaited returns, whenever it won against the deadline.
 /// Throws:   TimeoutError; what is awaited throws, its clean-up included; std::invalid_argument
-///           for a duration that is NaN or too long; std::bad_alloc
+///           for a duration that is NaN; std::bad_alloc
 ///           when there is no memory for the timer, which ends what is awaited too.
 /// Cancel:   passes through and wins over a deadline of the same turn.
 /// Lifetime: an operation is awaited in the expression that makes it:
@@ -43,7 +43,7 @@ template <class A, class Rep, class Period>
 detail::WaitForAwaiter<detail::KeptAwaiter<A>> wait_for(A&& awaitable,
                                                         std::chrono::duration<Rep, Period> limit) {
     return detail::WaitForAwaiter<detail::KeptAwaiter<A>>(std::forward<A>(awaitable),
-                                                          detail::to_nanoseconds(limit));
+                                                          detail::to_limit(limit));
 }
 /// Refuses everything else.
 template <class A, class Limit>

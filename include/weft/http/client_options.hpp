@@ -23,7 +23,7 @@ struct ClientOptions {
     /// One that nobody has used for that long is closed. (Servers close theirs after 5 to 75 s.)
     Duration idle_timeout = std::chrono::seconds(15);
 
-    // 0: no limit.
+    // 0, and `Duration::max()`: no limit. (Less than 0 is refused.)
     Duration connect_timeout = std::chrono::seconds(10);  ///< name, connection, proxy and TLS
     /// From the last of the request that the server takes to the head of its response.
     Duration header_timeout = std::chrono::seconds(60);

@@ -54,7 +54,7 @@ public:
     Coro<void> shutdown();
     template <class Rep, class Period>
     Coro<void> shutdown(std::chrono::duration<Rep, Period> grace) {
-        app_->options.grace = std::chrono::duration_cast<Duration>(grace);
+        app_->options.grace = Duration(weft::detail::to_limit(grace));
         return shutdown();
     }
 

@@ -22,14 +22,16 @@ struct ServerOptions : weft::ServerOptions {
     std::uint64_t max_body = 1024 * 1024;   ///< see `Request::set_max_body`
     std::uint64_t max_unread = 256 * 1024;  ///< of a body that no handler has read: more closes
 
-    // Of time. 0: none.
+    // Of time. 0, and `Duration::max()`: none. (Less than 0 is refused: std::invalid_argument.)
     /// From the first byte of a request, and from the accept, to the end of its head: 408.
     Duration head_timeout = std::chrono::seconds(10);
     /// A connection that is kept without a request is closed, without a word.
     Duration idle_timeout = std::chrono::seconds(75);
-    /// A body has so much time, and more for what arrives, at `min_body_rate`: 408.
+    /// A body may be waited for so long, all its waits together: 408. What arrives gives back of it
+    /// what it takes at `min_body_rate`, so a client that is faster may stop for that long at any
+    /// time, one that is slower runs out of it, and nobody can save time up.
     Duration body_timeout = std::chrono::seconds(20);
-    std::uint64_t min_body_rate = 500;  ///< bytes a second
+    std::uint64_t min_body_rate = 500;  ///< bytes a second; 0: nothing is given back
     /// A client that takes nothing of 256 KiB of its answer for so long is cut off.
     Duration write_timeout = std::chrono::seconds(60);
     /// A handler is cancelled: 503. (While it waits for its client's body its time stands still.)

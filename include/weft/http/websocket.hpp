@@ -221,6 +221,8 @@ private:
 WEFT_INLINE WebSocket::WebSocket(Stream stream, Role role, WebSocketOptions options,
                                  std::string ahead, std::string name)
     : state_(new detail::WebSocketState(std::move(stream), role, options, std::move(name))) {
+    weft::detail::refuse_negative(options.ping_interval,
+                                  "weft: http::WebSocketOptions: a negative ping_interval");
     static_cast<void>(create_task(detail::read_frames(state_, std::move(ahead)),
                                   TaskOptions("websocket reader", false)));
     state_->watch_peer();

@@ -172,10 +172,11 @@ struct Attempts : Counted<Attempts> {
                     create_task(attempt(all, tasks.size()), TaskOptions("connect", false)));
                 ++all->running;
                 delay.cancel();
-                delay = get_running_loop().call_later(all->options.attempt_delay, [all] {
-                    all->next_is_due = true;
-                    all->wake();
-                });
+                delay = get_running_loop().call_at(
+                    end_of_limit(get_running_loop().time(), all->options.attempt_delay), [all] {
+                        all->next_is_due = true;
+                        all->wake();
+                    });
             } else if (all->running == 0) {
                 break;
             }
@@ -193,10 +194,11 @@ struct Attempts : Counted<Attempts> {
 }  // namespace detail
 
 WEFT_INLINE Coro<Stream> open_connection(Address to, ConnectOptions options) {
+    detail::refuse_negative(options.attempt_timeout,
+                            "weft: ConnectOptions: a negative attempt_timeout");
     Fd socket = detail::open_socket(to);
     if (options.local_address) detail::bind_to(socket.get(), *options.local_address);
-    co_await detail::TimedConnect(socket.get(), to,
-                                  detail::to_nanoseconds(options.attempt_timeout));
+    co_await detail::TimedConnect(socket.get(), to, detail::to_limit(options.attempt_timeout));
     if (options.no_delay) detail::set_no_delay(socket.get(), to.family());
     if (options.keep_alive) detail::set_keep_alive(socket.get());
     co_return detail::socket_stream(std::move(socket));

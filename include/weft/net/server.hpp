@@ -111,14 +111,16 @@ public:
     /// Lifetime: the Server may be moved, and go, meanwhile.
     template <class Rep, class Period>
     Coro<void> shutdown(std::chrono::duration<Rep, Period> grace) {
-        return shut_down(detail::to_nanoseconds(grace));
+        return shut_down(detail::to_limit(grace));
     }
     /// With ServerOptions::grace.
     Coro<void> shutdown();
 
     /// Ends the connections that were accepted and are still open. What was written still arrives,
     /// and with TLS the word that this is the end (close_notify); handlers read the end of the
-    /// stream, and their writes fail (EPIPE).
+    /// stream, and their writes fail (EPIPE). With TLS that is so for a write that waits for its
+    /// client when the record that it is in the middle of is out: where the client does not read,
+    /// after TlsOptions::shutdown_timeout, or `abort_clients`.
     void close_clients();
     /// The same at once: what was written and is not sent yet is dropped. TCP clients are told
     /// (connection reset), reads of handlers fail (ECONNRESET or the end).
@@ -229,7 +231,7 @@ struct ServerMaker {
     state->upgrade = std::move(upgrade);
     state->limit = options.connection_limit;
     state->backlog = options.backlog;
-    state->grace = to_nanoseconds(options.grace);
+    state->grace = to_limit(options.grace);
     state->all_ended = get_running_loop().create_future<void>();
     return state;
 }

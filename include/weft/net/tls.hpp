@@ -51,7 +51,8 @@ struct TlsOptions {
     /// name or an IP address. Empty: the host that is connected to.
     std::string server_hostname{};
     Duration handshake_timeout = std::chrono::seconds(60);
-    /// How long `Stream::close` tries to tell a peer that does not read.
+    /// How long `Stream::close`, and `Server::close_clients`, try to tell a peer that does not
+    /// read; then the connection is aborted. 0: at once.
     Duration shutdown_timeout = std::chrono::seconds(30);
 };
 
@@ -201,11 +202,11 @@ namespace detail {
     const Ref<TlsState> tls(new TlsState(std::move(plain),
                                          Ref<TlsContextState>::to(context.state()),
                                          options.server_hostname, session_name));
-    tls->shutdown_timeout = to_nanoseconds(options.shutdown_timeout);
+    tls->shutdown_timeout = to_limit(options.shutdown_timeout);
     co_await take_read_ahead(tls);
     const std::string object = tls->object();
     try {
-        const TlsLimit limit(tls, to_nanoseconds(options.handshake_timeout));
+        const TlsLimit limit(tls, to_limit(options.handshake_timeout));
         co_await shake_hands(tls);
     } catch (const std::system_error&) {
         if (!tls->timed_out) throw;

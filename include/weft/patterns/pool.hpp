@@ -293,7 +293,7 @@ struct PoolCore : Counted<PoolCore<T>> {
     /// Arms the timer for what is idle longest, in front: resources are lent from the list's end.
     void watch(EventLoop& loop) {
         if (options.idle_timeout <= Duration(0) || idle.empty()) return;
-        timer = loop.call_at(idle.front().since + options.idle_timeout,
+        timer = loop.call_at(end_of_limit(idle.front().since, options.idle_timeout),
                              Watch(Shared::to(*this), ++watch_number));
         watching = true;
     }
@@ -307,9 +307,8 @@ struct PoolCore : Counted<PoolCore<T>> {
         EventLoop& loop = get_running_loop();
         const TimePoint now = loop.time();
         std::size_t old = 0;
-        while (old < idle.size() && idle[old].since + options.idle_timeout <= now) {
+        while (old < idle.size() && end_of_limit(idle[old].since, options.idle_timeout) <= now)
             end(std::move(idle[old++].resource));
-        }
         idle.erase(idle.begin(), idle.begin() + static_cast<std::ptrdiff_t>(old));
         watch(loop);
     }

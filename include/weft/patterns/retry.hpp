@@ -82,7 +82,8 @@ class Backoff {
 public:
     explicit Backoff(const RetryOptions& options)
         : next_(static_cast<double>(options.first.count())),
-          longest_(static_cast<double>(options.longest.count())),
+          longest_(
+              static_cast<double>(std::min(options.longest, Duration(longest_delay / 2)).count())),
           factor_(options.factor),
           jitter_(options.jitter),
           random_(options.seed) {

@@ -99,7 +99,8 @@ inline Coro<CompletedProcess> run_to_end(Command command, RunProcessOptions opti
         return child.communicate(std::move(options.input), options.limit);
     };
     // (The grace, and what it takes to be killed.)
-    const Duration enough = options.grace + default_release_limit;
+    const Duration enough =
+        std::min(options.grace, Duration(longest_delay / 2)) + default_release_limit;
     CompletedProcess end = co_await async_with(create_subprocess_exec(std::move(command), options),
                                                talk, &close_resource<Process>, enough);
     if (options.check && !end.status.ok()) throw ProcessError(program, std::move(end));

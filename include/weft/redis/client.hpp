@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -57,7 +58,7 @@ Keys keys(const Names&... names) {
 struct SetOptions {
     SetOptions() noexcept {}
     explicit SetOptions(Duration lives) noexcept : expire(lives) {}
-    Duration expire{0};           ///< in whole milliseconds; 0: it stays
+    Duration expire{0};           ///< in whole milliseconds; 0: it stays; not negative
     bool only_if_absent = false;  ///< NX
     bool only_if_there = false;   ///< XX
     bool keep_ttl = false;
@@ -307,6 +308,8 @@ Command<bool> Client::set(std::string_view key, const Value& value, SetOptions o
     if (options.only_if_absent) more.emplace_back("NX");
     if (options.only_if_there) more.emplace_back("XX");
     if (options.keep_ttl) more.emplace_back("KEEPTTL");
+    if (options.expire < Duration(0))
+        throw std::invalid_argument("weft: redis: SET with a time to live that is over already");
     if (options.expire > Duration(0)) {
         more.emplace_back("PX");
         more.push_back(weft::detail::decimal(whole_milliseconds(options.expire)));

@@ -96,6 +96,8 @@ public:
 
 private:
     static typename Inner::Options inner(const PoolOptions& options) {
+        weft::detail::refuse_negative(options.max_lifetime,
+                                      "weft: sql::PoolOptions: a negative max_lifetime");
         typename Inner::Options made(weft::PoolOptions<>(options.max_size, options.idle_timeout));
         made.check = [options](Connection& connection) {
             return still_good(connection.session(), options);

@@ -216,10 +216,10 @@ public:
     template <class Rep, class Period>
     bool wait_for(std::chrono::duration<Rep, Period> limit) const {
         return run_->wait_until(
-            detail::deadline_after(detail::monotonic_now(), detail::to_nanoseconds(limit)));
+            detail::deadline_after(detail::monotonic_now(), detail::to_limit(limit)));
     }
     bool wait_until(TimePoint deadline) const {
-        return run_->wait_until(detail::to_deadline(deadline));
+        return run_->wait_until(detail::to_limit(deadline));
     }
     auto operator co_await() const { return detail::RemoteAwaiter<T>(run_); }
     bool done() const { return run_->done(); }

@@ -104,7 +104,7 @@ private:
     }
     template <class Rep, class Period>
     static detail::Nanoseconds deadline_of(std::chrono::duration<Rep, Period> limit) {
-        return detail::deadline_after(detail::monotonic_now(), detail::to_nanoseconds(limit));
+        return detail::deadline_after(detail::monotonic_now(), detail::to_limit(limit));
     }
 
     detail::Ref<Core> core_;

@@ -63,7 +63,7 @@ auto as_completed(R&& range) {
 /// The same with a deadline for all of them together, after which `next` throws TimeoutError.
 template <detail::ChildRange R, class Rep, class Period>
 auto as_completed(R&& range, std::chrono::duration<Rep, Period> timeout) {
-    const detail::Nanoseconds delay = detail::to_nanoseconds(timeout);
+    const detail::Nanoseconds delay = detail::to_limit(timeout);
     return AsCompleted<detail::StartedHandle<R>>(
         detail::start_all(std::forward<R>(range)),
         detail::deadline_after(get_running_loop().read_clock(), delay));

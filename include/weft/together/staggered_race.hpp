@@ -28,13 +28,13 @@ Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> de
 /// wins; attempts that run are then cancelled and awaited, the others never start.
 /// Returns:  a `Winner<T>`: result and place of the first success.
 /// Throws:   when all fail, an ExceptionGroup of their errors, in their order;
-///           std::invalid_argument when there are none, or for a duration that is NaN or too long.
+///           std::invalid_argument when there are none, or for a duration that is NaN.
 /// Cancel:   cancels the attempts that run and waits for them, like `race`.
 /// Source:   RFC 8305, section 5; asyncio's staggered_race.
 template <detail::ChildRange R, class Rep, class Period>
 auto staggered_race(R&& attempts, std::chrono::duration<Rep, Period> delay) {
     return detail::race_staggered(detail::keep_range(std::forward<R>(attempts)),
-                                  std::optional(detail::to_nanoseconds(delay)));
+                                  std::optional(detail::to_limit(delay)));
 }
 /// The same without a delay: an attempt starts when the one before it has failed.
 template <detail::ChildRange R>

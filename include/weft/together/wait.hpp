@@ -70,11 +70,11 @@ auto wait(R&& tasks, ReturnWhen when = all_completed) {
 }
 
 /// The same for at most `timeout`; when that is over it returns what is done, and throws nothing.
-/// Throws:   std::invalid_argument for a duration that is NaN or too long, too.
+/// Throws:   std::invalid_argument for a duration that is NaN, too.
 template <detail::HandleRange R, class Rep, class Period>
 auto wait(R&& tasks, ReturnWhen when, std::chrono::duration<Rep, Period> timeout) {
     return detail::wait_for_some(detail::handles_of(std::forward<R>(tasks)), when,
-                                 std::optional(detail::to_nanoseconds(timeout)));
+                                 std::optional(detail::to_limit(timeout)));
 }
 template <detail::HandleRange R, class Rep, class Period>
 auto wait(R&& tasks, std::chrono::duration<Rep, Period> timeout) {

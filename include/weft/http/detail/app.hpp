@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "../../base/clock.hpp"
 #include "../../base/config.hpp"
 #include "../../base/intrusive_list.hpp"
 #include "../../base/ref.hpp"
@@ -26,7 +27,9 @@ class Connection;
 
 struct App : weft::detail::Counted<App> {
     App(Router routes, ServerOptions told)
-        : router(std::move(routes)), options(std::move(told)), loop_stops(*this) {}
+        : router(std::move(routes)), options(std::move(told)), loop_stops(*this) {
+        check_options();
+    }
 
     /// Of the loop that runs: a graceful stop is told to us.
     void listen_to_stop();
@@ -39,6 +42,8 @@ struct App : weft::detail::Counted<App> {
         limits.fields = options.max_fields;
         return limits;
     }
+    /// Throws:   std::invalid_argument for one that is negative.
+    void check_options() const;
     void report(const std::string& what, std::exception_ptr why) const;
 
     struct LoopStops final : weft::detail::StopWatch {
@@ -64,6 +69,16 @@ WEFT_INLINE void App::listen_to_stop() {
     } else if (!loop_stops.linked()) {
         stop.add(loop_stops);
     }
+}
+
+WEFT_INLINE void App::check_options() const {
+    using weft::detail::refuse_negative;
+    refuse_negative(options.head_timeout, "weft: http::ServerOptions: a negative head_timeout");
+    refuse_negative(options.idle_timeout, "weft: http::ServerOptions: a negative idle_timeout");
+    refuse_negative(options.body_timeout, "weft: http::ServerOptions: a negative body_timeout");
+    refuse_negative(options.write_timeout, "weft: http::ServerOptions: a negative write_timeout");
+    refuse_negative(options.handler_timeout,
+                    "weft: http::ServerOptions: a negative handler_timeout");
 }
 
 WEFT_INLINE void App::report(const std::string& what, std::exception_ptr why) const {

@@ -115,6 +115,13 @@ inline TlsOptions tls_of(const ClientOptions& options) {
 }
 
 WEFT_INLINE ClientSettings::ClientSettings(ClientOptions given) : options(std::move(given)) {
+    using weft::detail::refuse_negative;
+    refuse_negative(options.idle_timeout, "weft: http::ClientOptions: a negative idle_timeout");
+    refuse_negative(options.connect_timeout,
+                    "weft: http::ClientOptions: a negative connect_timeout");
+    refuse_negative(options.header_timeout, "weft: http::ClientOptions: a negative header_timeout");
+    refuse_negative(options.body_timeout, "weft: http::ClientOptions: a negative body_timeout");
+    refuse_negative(options.total_timeout, "weft: http::ClientOptions: a negative total_timeout");
     if (!options.proxy.empty()) proxy.emplace(options.proxy);
     if (!is_field_value(options.user_agent))
         throw std::invalid_argument("weft: a User-Agent with a control character");

@@ -237,7 +237,8 @@ inline Coro<Fetched> fetch(SharedClient client, std::string method, std::string 
         throw std::invalid_argument("weft: a WebSocket's URL is for connect_websocket");
     Deadline deadline;
     if (options.total_timeout > Duration(0))
-        deadline.when = get_running_loop().time() + options.total_timeout;
+        deadline.when =
+            weft::detail::end_of_limit(get_running_loop().time(), options.total_timeout);
     for (int redirects = 0;; ++redirects) {
         OwnedExchange exchange = co_await attempts(client, deadline, method, url, headers, body);
         const int status = exchange->head.status;

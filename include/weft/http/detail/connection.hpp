@@ -106,6 +106,7 @@ private:
     void begin_request();
     bool waits_for_head();
     void rest() noexcept;
+    void earn_time(std::size_t size) noexcept;
     Coro<bool> answer_request();
     bool compose(const Response& response, bool keep_alive);
     Coro<bool> answer_large(Response& response, bool keep_alive);
@@ -149,7 +150,7 @@ inline void Connection::set_limit(Phase phase, Duration limit) noexcept {
     set_deadline(phase, limit <= Duration(0)
                             ? weft::detail::no_deadline
                             : weft::detail::deadline_after(watch_.loop->now(),
-                                                           weft::detail::to_nanoseconds(limit)));
+                                                           weft::detail::to_limit(limit)));
 }
 inline void Connection::set_deadline(Phase phase, Nanoseconds deadline) noexcept {
     phase_ = phase;
@@ -279,6 +280,17 @@ private:
     Nanoseconds begin_;
 };
 
+/// What arrives gives back time that was waited, and no more than that: who has sent a gigabyte at
+/// once shall not have earned weeks of silence.
+inline void Connection::earn_time(std::size_t size) noexcept {
+    const ServerOptions& options = app_->options;
+    if (options.min_body_rate == 0) return;
+    const auto earned =
+        static_cast<Nanoseconds>(std::uint64_t{size} * 1'000'000'000 / options.min_body_rate);
+    const Nanoseconds most = weft::detail::to_limit(options.body_timeout);
+    body_time_ = most - earned > body_time_ ? body_time_ + earned : most;
+}
+
 inline Coro<std::string_view> Connection::next_piece() {
     try {
         if (request_.head_.body == BodyLength::known && request_.head_.length > request_.max_body_)
@@ -295,10 +307,7 @@ inline Coro<std::string_view> Connection::next_piece() {
         body_read_ += piece.size();
         if (body_read_ > request_.max_body_)
             throw ProtocolError(413, "weft: HTTP: a body that is too large");
-        if (app_->options.min_body_rate > 0) {
-            body_time_ += static_cast<Nanoseconds>(piece.size() * 1'000'000'000 /
-                                                   app_->options.min_body_rate);
-        }
+        earn_time(piece.size());
         co_return piece;
     } catch (const ProtocolError&) {
         has_failed = true;

@@ -244,7 +244,7 @@ inline Coro<bool> Connection::answer_request() {
     request_.split_target();
     request_.max_body_ = app_->options.max_body;
     body_read_ = 0;
-    body_time_ = weft::detail::to_nanoseconds(app_->options.body_timeout);
+    body_time_ = weft::detail::to_limit(app_->options.body_timeout);
     begun_ = continued_ = has_failed = false;
     set_limit(Phase::handler, app_->options.handler_timeout);
     Task<void> watching;

@@ -257,7 +257,9 @@ WEFT_INLINE void WebSocketState::begin_close(std::uint16_t with, std::string_vie
 WEFT_INLINE void WebSocketState::limit_close() {
     ping_timer.cancel();
     if (std::exchange(close_is_limited, true)) return;
-    close_timer = get_running_loop().call_later(options.close_timeout, [this] { stream.abort(); });
+    EventLoop& loop = get_running_loop();
+    close_timer = loop.call_at(weft::detail::end_of_limit(loop.time(), options.close_timeout),
+                               [this] { stream.abort(); });
 }
 
 WEFT_INLINE bool WebSocketState::take(std::string_view input) {
@@ -350,8 +352,10 @@ WEFT_INLINE void WebSocketState::ask_peer() {
 
 WEFT_INLINE void WebSocketState::watch_peer() {
     if (options.ping_interval <= Duration(0)) return;
-    last_heard = get_running_loop().time();
-    ping_timer = get_running_loop().call_later(options.ping_interval, [this] { peer_is_due(); });
+    EventLoop& loop = get_running_loop();
+    last_heard = loop.time();
+    ping_timer = loop.call_at(weft::detail::end_of_limit(last_heard, options.ping_interval),
+                              [this] { peer_is_due(); });
 }
 
 /// Anything that comes from it is a sign of life. A program that does not receive hears none.
@@ -361,7 +365,7 @@ WEFT_INLINE void WebSocketState::peer_is_due() {
     const TimePoint now = loop.time();
     if (has_enough()) last_heard = now;
     if (last_heard >= asked_at) is_asked = false;
-    const TimePoint due = last_heard + options.ping_interval;
+    const TimePoint due = weft::detail::end_of_limit(last_heard, options.ping_interval);
     if (is_asked || (now >= due && write_error)) {
         read_error = std::make_exception_ptr(TimeoutError(concat(
             {"timed out: ", name, ": the peer has not answered a ping for ",
@@ -375,7 +379,8 @@ WEFT_INLINE void WebSocketState::peer_is_due() {
         is_asked = true;
         asked_at = now;
         ask_peer();
-        ping_timer = loop.call_later(options.ping_timeout, [this] { peer_is_due(); });
+        ping_timer = loop.call_at(weft::detail::end_of_limit(now, options.ping_timeout),
+                                  [this] { peer_is_due(); });
     }
 }
 #endif

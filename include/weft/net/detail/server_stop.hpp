@@ -83,7 +83,7 @@ public:
           cancel_(get_running_loop().call_later(std::chrono::nanoseconds(grace),
                                                 [server] { server->cancel_handlers(); })),
           abort_(get_running_loop().call_later(
-              std::chrono::nanoseconds(deadline_after(grace, clean_up)),
+              std::chrono::nanoseconds(std::min(grace, longest_delay - clean_up) + clean_up),
               [server] { server->abort_clients(); })) {}
     HandlersEnd(const HandlersEnd&) = delete;
     HandlersEnd& operator=(const HandlersEnd&) = delete;

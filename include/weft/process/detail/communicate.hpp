@@ -83,7 +83,7 @@ inline Coro<CompletedProcess> talk_to_end(Ref<ProcessState> state, std::string i
     };
     const auto watch = [&]() -> Coro<void> {
         co_await wait_for_end(state);
-        if (pumps) deadline.reschedule(get_running_loop().time() + state->drain);
+        if (pumps) deadline.reschedule(end_of_limit(get_running_loop().time(), state->drain));
     };
     co_await all(pump_in_time(), watch());
     if (cut) {

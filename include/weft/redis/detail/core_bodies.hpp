@@ -24,7 +24,11 @@ namespace weft::redis::detail {
 
 // --- Core: who asks ----------------------------------------------------------
 
-WEFT_INLINE Core::Core(Options options) : options_(std::move(options)), name_(options_.name()) {}
+WEFT_INLINE Core::Core(Options options) : options_(std::move(options)), name_(options_.name()) {
+    using weft::detail::refuse_negative;
+    refuse_negative(options_.connect_timeout, "weft: redis::Options: a negative connect_timeout");
+    refuse_negative(options_.command_timeout, "weft: redis::Options: a negative command_timeout");
+}
 WEFT_INLINE Core::~Core() = default;
 
 /// A client that outlives a loop serves the next one, on the same connection. Its tasks have ended
@@ -55,7 +59,7 @@ WEFT_INLINE void Core::submit(Pending& request) {
     }
     if (options_.command_timeout > Duration(0)) {
         request.deadline = weft::detail::deadline_after(
-            request.task->loop->now(), weft::detail::to_nanoseconds(options_.command_timeout));
+            request.task->loop->now(), weft::detail::to_limit(options_.command_timeout));
         set_alarm(request.deadline);
     }
     pump();

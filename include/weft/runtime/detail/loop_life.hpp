@@ -29,8 +29,8 @@ namespace weft {
       inbox_(new detail::Inbox),
       // Virtual time starts at a round number, for readable failures.
       virtual_now_(1'000'000'000'000),
-      busy_poll_(detail::to_nanoseconds(options.busy_poll)),
-      hang_limit_(detail::to_nanoseconds(options.hang_limit)) {
+      busy_poll_(detail::to_limit(options.busy_poll)),
+      hang_limit_(detail::to_limit(options.hang_limit)) {
     special_.debug = options.debug;
     eager_tasks_ = options.eager_tasks;
     if (const char* const debug = std::getenv("WEFT_DEBUG"); debug && *debug && *debug != '0') {

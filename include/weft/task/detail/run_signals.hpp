@@ -76,7 +76,7 @@ private:
     if (signal != self.stop_signal_ || self.asked_to_stop_) return self.stop_hard(signal);
     self.asked_to_stop_ = true;
     try {
-        self.loop_.arm(self, deadline_after(self.loop_.read_clock(), to_nanoseconds(self.grace_)));
+        self.loop_.arm(self, deadline_after(self.loop_.read_clock(), to_limit(self.grace_)));
     } catch (...) {
         return self.stop_hard(signal);  // no memory for a timer, or a grace that is none
     }
