@@ -479,6 +479,48 @@ WEFT_TEST_CASE("close_clients says the end, behind what was written, and no clie
     CHECK(late_writes == 2);
 }
 
+WEFT_TEST_CASE("who ends clients that do not read waits for shutdown_timeout, or aborts them") {
+    // Half a record is on its way: the end cannot be said before the rest of it is out.
+    const std::string much(24 << 20, 'm');
+    struct Way {
+        weft::Duration limit;
+        bool aborts;
+        weft::Duration takes;
+    };
+    for (const Way& way : {Way{30s, false, 30s}, Way{weft::Duration::max(), true, 0s},
+                           Way{0s, false, 0s}, Way{-1s, false, 0s}}) {
+        INFO(way.limit.count());
+        weft::Event asked;
+        int error = 0;
+        const auto handler = [&](Stream client) -> Coro<void> {
+            co_await client.read_line();
+            asked.set();
+            error = co_await write_to(client, much);
+        };
+        TlsOptions options(server_context());
+        options.shutdown_timeout = way.limit;
+        weft::Server server = co_await weft::start_server(handler, "127.0.0.1", 0, options);
+        Stream silent =
+            co_await weft::open_connection("127.0.0.1", server.port(), client_options());
+        co_await silent.write("much\n");
+        co_await asked.wait();
+        for (int turn = 0; turn < 5; ++turn) co_await weft::yield();
+        server.close();
+        const weft::TimePoint begin = weft::get_running_loop().time();
+        server.close_clients();
+        if (way.aborts) {
+            for (int turn = 0; turn < 5; ++turn) co_await weft::yield();
+            CHECK(error == 0);
+            server.abort_clients();
+        }
+        co_await server.wait_closed();
+        CHECK(weft::get_running_loop().time() - begin == way.takes);
+        CHECK(error != 0);
+        const End end = co_await end_of(silent);
+        CHECK((end.error != 0 || end.failure));
+    }
+}
+
 TEST_CASE("a TLS server that ends its clients may be cancelled, or lose its loop, at every step") {
     const auto talk = [](std::uint16_t port, bool reads) -> Coro<void> {
         Stream stream = co_await weft::open_connection("127.0.0.1", port, client_options());
