@@ -5,6 +5,7 @@
 #include "sql/cell.hpp"
 #include "sql/error.hpp"
 #include "sql/held_ready.hpp"
+#include "sql/one_statement.hpp"
 #include "sql/parameters.hpp"
 #include "sql/pool.hpp"
 #include "sql/queries.hpp"

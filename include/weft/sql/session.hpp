@@ -60,16 +60,6 @@ public:
         throw ConnectionError(std::move(parts));
     }
 
-    /// What every database's refusal of several statements in one text says beside its own words.
-    /// An attacker's text, pasted into a statement, could append another one: so only `script`,
-    /// which takes no parameters, carries out several.
-    static constexpr const char* one_statement = "of several statements: see script";
-    /// Does the text look as if that was meant?
-    [[gnu::cold]] static bool looks_like_several(std::string_view text) noexcept {
-        const std::size_t end = text.find(';');
-        return end != text.npos && text.find_first_not_of("; \t\r\n", end) != text.npos;
-    }
-
     [[noreturn, gnu::cold]] void refuse_commit(bool was_ended) const {
         ErrorParts parts;
         parts.server = server();

@@ -19,6 +19,7 @@
 #include "../../base/ref.hpp"
 #include "../../deadline/clean_up.hpp"
 #include "../../runtime/loop.hpp"
+#include "../../sql/one_statement.hpp"
 #include "../../sql/session.hpp"
 #include "../../sql/stop_statement.hpp"
 #include "../../task/coro.hpp"
@@ -183,8 +184,8 @@ inline void Session::fail(const Query& query) {
     parts.code = query.sqlstate;
     parts.message = query.error;
     constexpr unsigned no_syntax = 1064;
-    if (query.number == no_syntax && !query.is_script && looks_like_several(query.text))
-        parts.detail = one_statement;
+    if (query.number == no_syntax && !query.is_script && sql::looks_like_several(query.text))
+        parts.detail = sql::one_statement;
     if (!is_open() || costs_connection(query.number)) {
         if (parts.message.empty()) parts.message = "the connection was closed";
         drop();

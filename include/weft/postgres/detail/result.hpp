@@ -13,6 +13,7 @@
 #include "../../base/c_text.hpp"
 #include "../../base/owned.hpp"
 #include "../../sql/error.hpp"
+#include "../../sql/one_statement.hpp"
 #include "../../sql/parameters.hpp"
 #include "../../sql/rows.hpp"
 #include "libpq.hpp"
@@ -103,8 +104,8 @@ inline std::string_view without_break(std::string_view text) noexcept {
     parts.constraint = answer.field(PG_DIAG_CONSTRAINT_NAME);
     if (parts.message.empty()) parts.message = without_break(::PQresultErrorMessage(answer.get()));
     const bool no_syntax = parts.code == "42601";
-    if (no_syntax && parts.detail.empty() && sql::Session::looks_like_several(parts.statement))
-        parts.detail = sql::Session::one_statement;
+    if (no_syntax && parts.detail.empty() && sql::looks_like_several(parts.statement))
+        parts.detail = sql::one_statement;
     return parts;
 }
 

@@ -17,8 +17,8 @@
 #include "../../base/error.hpp"
 #include "../../base/std_parts.hpp"
 #include "../../sql/error.hpp"
+#include "../../sql/one_statement.hpp"
 #include "../../sql/parameters.hpp"
-#include "../../sql/session.hpp"
 #include "../../sql/table.hpp"
 #include "../../thread/thread_pool.hpp"
 #include "../options.hpp"
@@ -171,7 +171,7 @@ private:
         if (!made || holds_a_statement(rest)) {
             ::sqlite3_finalize(made);
             refuse(made ? "more than one statement" : "no statement", text,
-                   made ? sql::Session::one_statement : "");
+                   made ? sql::one_statement : "");
         }
         while (!statements_.empty() && statements_.size() >= options_.statement_cache)
             forget_oldest();
