@@ -255,6 +255,45 @@ WEFT_TEST_CASE("frames that come with the handshake are not lost") {
     CHECK(frame == "\x81\x05hello");
 }
 
+WEFT_TEST_CASE("a client that breaks the protocol is no failure of a handler with several tasks") {
+    std::vector<std::string> reports;
+    weft::http::ServerOptions options;
+    options.on_error = [&reports](const weft::ExceptionContext& context) {
+        reports.emplace_back(context.message);
+    };
+    bool fails_itself = false;
+    weft::http::Router router;
+    const auto talk = [&](WebSocket& socket) -> weft::Coro<void> {
+        weft::Event never;
+        const auto sends = [&]() -> weft::Coro<void> { co_await never.wait(); };
+        co_await weft::task_group([&](weft::TaskGroup& group) -> weft::Coro<void> {
+            group.create_task(sends);
+            if (fails_itself) throw std::runtime_error("a mistake of the handler's");
+            while (auto message = co_await socket.recv()) co_await socket.send(message->data);
+        });
+    };
+    router.get("/", [&](weft::http::Request& request) -> weft::Coro<weft::http::Response> {
+        co_return weft::http::accept_websocket(request, talk);
+    });
+    weft::http::Server server =
+        co_await weft::http::start_server(std::move(router), "127.0.0.1", 0, options);
+    for (const bool fails : {false, true}) {
+        fails_itself = fails;
+        weft::Stream stream = co_await weft::open_connection("127.0.0.1", server.port());
+        co_await stream.write(
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+        (void)co_await stream.read_until("\r\n\r\n");
+        if (!fails) co_await stream.write("\x81\x05hello");  // which is not masked
+        const std::string frame = co_await stream.read_exactly(4);
+        CHECK(frame == (fails ? "\x88\x02\x03\xf3" : "\x88\x02\x03\xea"));
+        co_await stream.close();
+    }
+    co_await server.shutdown();
+    REQUIRE(reports.size() == 1);
+    CHECK(reports.front().starts_with("HTTP: GET /"));
+}
+
 WEFT_TEST_CASE("a server that does not agree is refused with a reason, and the URL") {
     const std::string upgrade =
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";

@@ -19,8 +19,11 @@
 
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
 #include <exception>
+#include <system_error>
 
+#include "../base/error.hpp"
 #include "../deadline/clean_up.hpp"
+#include "../together/exception_group.hpp"
 #include "detail/text.hpp"
 #include "detail/websocket_handshake.hpp"
 #endif
@@ -53,7 +56,8 @@ Response accept_websocket(const Request& request, AcceptWebSocketOptions options
 ///     });
 ///
 /// The WebSocket is closed when `talk` ends: with 1000; with 1011 when it throws (which is reported
-/// as the error of a handler is, unless it is about the WebSocket itself); and with 1001 when it is
+/// as the error of a handler is, unless it, or all that an ExceptionGroup holds, is about the
+/// WebSocket itself); and with 1001 when it is
 /// cancelled. When the server stops, `recv` finds the end (1001).
 /// Lifetime: `talk` is kept as long as its coroutine.
 template <class TalkFn>
@@ -66,27 +70,36 @@ accept_websocket(const Request& request, TalkFn talk,
 #if WEFT_BODIES || defined(WEFT_HTTP_SOURCE)
 namespace detail {
 
-/// One whose own connection has ended needs no goodbye, and is no failure of the handler's.
+/// What the peer has done is no failure of the handler's, whose tasks may each have found it.
+[[gnu::cold]] inline bool is_about_peer(const WebSocket& socket, const std::exception_ptr& error) {
+    using weft::detail::is_a;
+    const bool is_gone = socket.close_code() == WebSocketCode::abnormal;
+    bool all = true;
+    ExceptionGroup::of(error).for_each([&](const std::exception_ptr& one) {
+        all = all && (is_a<WebSocketError>(one) || is_a<WebSocketClosed>(one) ||
+                      (is_gone && (is_a<TimeoutError>(one) || is_a<std::system_error>(one))));
+    });
+    return all;
+}
+
 inline Coro<void> talk_websocket(WebSocket socket, Talk talk) {
     std::uint16_t code = WebSocketCode::normal;
     std::exception_ptr error;
     try {
         co_await talk(socket);
-    } catch (const WebSocketError&) {
-    } catch (const WebSocketClosed&) {
     } catch (const CancelledError&) {
         error = std::current_exception();
         code = WebSocketCode::going_away;
     } catch (...) {
-        error = std::current_exception();
-        code = WebSocketCode::internal_error;
+        // (Before the goodbye, to which a peer need not answer.)
+        if (!is_about_peer(socket, std::current_exception())) {
+            error = std::current_exception();
+            code = WebSocketCode::internal_error;
+        }
     }
     const Duration limit = socket.state().options.close_timeout;
     co_await clean_up(limit, [&socket, code] { return socket.close(code); });
-    if (!error) co_return;
-    const bool is_its_own =
-        socket.close_code() == WebSocketCode::abnormal && code == WebSocketCode::internal_error;
-    if (!is_its_own) std::rethrow_exception(error);
+    if (error) std::rethrow_exception(error);
 }
 
 /// Whoever keeps it keeps what `talk` has captured.
