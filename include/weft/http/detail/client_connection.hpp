@@ -133,6 +133,11 @@ WEFT_INLINE void throw_in_phase(std::string_view what, std::string_view phase,
     using namespace std::string_view_literals;
     std::string_view rest = error.what();
     if (rest.starts_with("timed out: "sv)) rest.remove_prefix(11);
+    // (What a pool waits for when all that it may lend are lent.)
+    if (phase == "connect"sv && rest == "semaphore"sv) {
+        phase = "wait for a connection";
+        rest = "as many as max_per_host are in use"sv;
+    }
     const bool says_more = rest != "timed out"sv;
     throw TimeoutError(weft::detail::concat(
         {"timed out: ", what, ": ", phase, says_more ? ": " : "", says_more ? rest : ""sv}));
