@@ -430,18 +430,25 @@ WEFT_TEST_CASE("what a handler throws is a 500 that says nothing of it, and is r
         throw 7;
         co_return Response();
     });
+    router.get("/short", [](Request&) -> Coro<Response> {
+        throw std::system_error(EMFILE, std::system_category(), "open");
+        co_return Response();
+    });
     router.get("/teapot", [](Request&) -> Coro<Response> {
         throw http::HttpError(418, "short and stout");
         co_return Response();
     });
     const std::string answer = co_await talk(
-        std::move(router), get("/fail?a=b") + get("/int") + get("/teapot") + get("/"), options);
+        std::move(router),
+        get("/fail?a=b") + get("/int") + get("/short") + get("/teapot") + get("/"), options);
     CHECK(answer.find("1234") == std::string::npos);
     CHECK(answer.substr(0, 34) == "HTTP/1.1 500 Internal Server Error");
+    // (A client may try that again.)
+    CHECK(answer.find("HTTP/1.1 503 Service Unavailable") != std::string::npos);
     CHECK(answer.find("short and stout") != std::string::npos);
     CHECK(answer.find("hello") != std::string::npos);
-    REQUIRE(reports.size() == 2);
-    CHECK(reports[0] == "weft: HTTP: GET /fail?a=b");
+    REQUIRE(reports.size() == 3);
+    CHECK(reports[0] == "HTTP: GET /fail?a=b");
 }
 
 WEFT_TEST_CASE("a streamed answer is chunked, and is cut off where it fails") {
@@ -822,7 +829,7 @@ WEFT_TEST_CASE("what another protocol's code throws is reported, whatever it is"
         CHECK(answer.find("HTTP/1.1", 1) == std::string::npos);
     }
     REQUIRE(reports.size() == 4);
-    CHECK(reports[0] == "weft: HTTP: GET /shout: nonsense from elsewhere");
+    CHECK(reports[0] == "HTTP: GET /shout: nonsense from elsewhere");
     CHECK(reports[1].ends_with("too late"));
     CHECK(reports[2].find("open") != std::string::npos);
     CHECK(reports[3].ends_with("a mistake"));

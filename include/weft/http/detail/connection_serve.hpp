@@ -193,7 +193,7 @@ inline Coro<void> Connection::linger() {
 /// In a catch block.
 inline void Connection::report_failure() const {
     const std::string line =
-        weft::detail::concat({"weft: HTTP: ", request_.method(), " ", request_.target()});
+        weft::detail::concat({"HTTP: ", request_.method(), " ", request_.target()});
     app_->report(line, std::current_exception());
 }
 
@@ -206,6 +206,14 @@ inline void Connection::require_answer(const Response& response) {
     if (is_final(response.status) || (response.status == 101 && response.takeover_)) return;
     const std::string status = weft::detail::decimal(response.status);
     weft::detail::throw_runtime_error({"weft: HTTP: no status for an answer: ", status});
+}
+
+/// Of what the next request may find enough: descriptors, memory.
+inline bool is_shortage(const std::system_error& error) noexcept {
+    const int code = error.code().value();
+    const bool is_errno = error.code().category() == std::generic_category() ||
+                          error.code().category() == std::system_category();
+    return is_errno && (code == EMFILE || code == ENFILE || code == ENOMEM || code == ENOBUFS);
 }
 
 /// In a catch block: what a handler's exception is answered with.
@@ -226,6 +234,12 @@ inline Response Connection::failed() const {
             return response;
         }
         report_failure();
+    } catch (const std::system_error& error) {
+        report_failure();
+        if (is_shortage(error)) return plain(503, std::string(reason_of(503)));
+    } catch (const std::bad_alloc&) {
+        report_failure();
+        return plain(503, std::string(reason_of(503)));
     } catch (...) {
         report_failure();
     }
