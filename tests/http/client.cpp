@@ -607,6 +607,27 @@ WEFT_TEST_CASE("requests that may be repeated are, with pauses, as long as the s
     CHECK(script.requests.size() == 4);
 }
 
+WEFT_TEST_CASE("where there is no time for another try, the last one tells what was wrong") {
+    Script script;
+    script.answer("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy");
+    script.answer(std::string(Script::stall));
+    ScriptedServer server = co_await ScriptedServer::start(script);
+    ClientOptions options;
+    options.retry = weft::RetryOptions(5, 2s);
+    options.retry.jitter = 0;
+    options.header_timeout = 3s;
+    options.total_timeout = 5s;
+    Client client(options);
+    const weft::TimePoint begin = weft::get_running_loop().time();
+    const std::string busy = co_await text_of(client, server.url());
+    CHECK(busy == "busy");
+    CHECK(weft::get_running_loop().time() - begin < 1s);
+    const std::string silent = co_await outcome_of(text_of(client, server.url()));
+    CHECK(has(silent, "wait for the response"));
+    CHECK(weft::get_running_loop().time() - begin <= 5s);
+    CHECK(script.requests.size() == 2);
+}
+
 WEFT_TEST_CASE("an idle connection is closed in time") {
     Script script;
     script.answer(Script::ok("x"));

@@ -34,7 +34,8 @@ struct ClientOptions {
     int max_redirects = 10;
     /// Requests that may be repeated (GET, HEAD, OPTIONS, TRACE, PUT, DELETE, with a body that is
     /// bytes) are tried so often, with pauses, while there is no connection, no answer in time, or
-    /// one with 429, 502, 503 or 504. `RetryOptions::when` is not asked.
+    /// one with 429, 502, 503 or 504, and while there is time for the pause. `RetryOptions::when`
+    /// is not asked.
     RetryOptions retry;
 
     Headers headers{};  ///< of each request that has none of that name

@@ -185,6 +185,11 @@ inline Coro<OwnedExchange> attempts(SharedClient client, Deadline deadline,
     const RetryOptions& retry = client->settings->options.retry;
     weft::detail::Backoff pauses(retry);
     const bool can_repeat = may_repeat(method) && !body->body.is_streamed();
+    // (A try that would begin when all time is over ends in a TimeoutError that says nothing of
+    // what was wrong.)
+    const auto has_time_for = [deadline](Duration pause) {
+        return deadline.within(no_limit) > pause;
+    };
     for (int calls = 1;; ++calls) {
         const bool is_last = calls >= retry.attempts || !can_repeat;
         Duration pause(0);
@@ -192,16 +197,19 @@ inline Coro<OwnedExchange> attempts(SharedClient client, Deadline deadline,
             OwnedExchange exchange = co_await attempt(client, deadline, method, url, headers, body);
             if (is_last || !is_busy_status(exchange->head.status)) co_return std::move(exchange);
             pause = pause_before_retry(exchange.operator->(), pauses, retry.longest);
+            if (!has_time_for(pause)) co_return std::move(exchange);
         } catch (const TlsError&) {
             throw;
         } catch (const std::system_error&) {
             if (is_last) throw;
             pause = pause_before_retry(nullptr, pauses, retry.longest);
+            if (!has_time_for(pause)) throw;
         } catch (const TimeoutError&) {
-            if (is_last || deadline.within(no_limit) <= Duration(0)) throw;
+            if (is_last) throw;
             pause = pause_before_retry(nullptr, pauses, retry.longest);
+            if (!has_time_for(pause)) throw;
         }
-        co_await sleep(deadline.within(pause));
+        co_await sleep(pause);
     }
 }
 
