@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: MIT
 // A forked child: no loop of its parent's runs there, it may run one of its own, and whatever it
 // does the parent's goes on.
+#include <weft/adapters/fd_watch.hpp>
+#include <weft/net/datagram.hpp>
 #include <weft/net/io.hpp>
+#include <weft/net/server.hpp>
 #include <weft/net/stream.hpp>
+#include <weft/patterns/rate_limiter.hpp>
+#include <weft/queue/queue.hpp>
+#include <weft/signal/signal.hpp>
 #include <weft/sync/event.hpp>
+#include <weft/sync/lock.hpp>
 #include <weft/task/run.hpp>
 #include <weft/testing/catch.hpp>
 
@@ -362,6 +369,174 @@ WEFT_TEST_CASE("children that are forked while files and connections are under w
         co_await writing;
         const std::string words = child.words();
         CHECK(words == "fresh!");
+    }
+}
+
+// --- what outlives the run ---
+
+namespace {
+
+using Kept = std::shared_ptr<void>;
+
+/// Beside it a task that waits in `wait(*it)`, and begins to before this returns.
+template <class T, class Wait>
+Coro<Kept> awaited(std::shared_ptr<T> it, Wait wait) {
+    (void)create_task(wait, std::ref(*it));
+    co_await turns(3);
+    co_return it;
+}
+
+/// The other ends, which stay open.
+std::vector<Fd>& far_ends() {
+    static std::vector<Fd> all;
+    return all;
+}
+Fd near_end() {
+    Pair ends = unix_pair(SOCK_STREAM | SOCK_NONBLOCK);
+    far_ends().push_back(std::move(ends.b));
+    return std::move(ends.a);
+}
+
+/// `make` has it on the loop's mind: a timer is set, something is watched, a task waits.
+struct Outlives {
+    const char* name;
+    Coro<Kept> (*make)();
+    bool may_see_loop_go = false;  // it has no task, so it may go after an EventLoop of one's own
+};
+
+const Outlives outlives[] = {
+    {"Alarm",
+     []() -> Coro<Kept> {
+         const auto it = std::make_shared<weft::Alarm>([] {});
+         it->set_after(std::chrono::hours(1));
+         co_return it;
+     },
+     true},
+    {"FdWatch",
+     []() -> Coro<Kept> {
+         static const Fd end = near_end();
+         const auto it = std::make_shared<weft::FdWatch>(end.get(), [](weft::FdEvents) {});
+         it->want(weft::FdEvents::read);
+         co_await turns(3);
+         co_return it;
+     },
+     true},
+    {"FdWatch whose turn comes next",
+     []() -> Coro<Kept> {
+         static const Fd end = near_end();
+         const auto it = std::make_shared<weft::FdWatch>(end.get(), [](weft::FdEvents) {});
+         it->want(weft::FdEvents::read_write);
+         co_await turns(3);
+         co_return it;
+     },
+     true},
+    {"TimerHandle",
+     []() -> Coro<Kept> {
+         auto* const it = new weft::TimerHandle(
+             weft::get_running_loop().call_later(std::chrono::hours(1), [] {}));
+         co_return Kept(it, [](weft::TimerHandle* timer) {
+             timer->cancel();
+             delete timer;
+         });
+     },
+     true},
+    {"Stream",
+     [] {
+         return awaited(std::make_shared<weft::Stream>(near_end()),
+                        [](weft::Stream& it) -> Coro<void> { (void)co_await it.read_chunk(); });
+     }},
+    {"Stream that has been read",
+     []() -> Coro<Kept> {
+         const auto it = std::make_shared<weft::Stream>(near_end());
+         put(far_ends().back().get(), "x");
+         (void)co_await it->read_chunk();
+         co_await turns(3);
+         co_return it;
+     }},
+    {"Datagram",
+     [] {
+         auto ends = weft::Datagram::pair();
+         static weft::Datagram other = std::move(ends.second);
+         return awaited(std::make_shared<weft::Datagram>(std::move(ends.first)),
+                        [](weft::Datagram& it) -> Coro<void> {
+                            char byte[1];
+                            (void)co_await it.receive_from(byte);
+                        });
+     }},
+    {"Server",
+     []() -> Coro<Kept> {
+         auto handler = [](weft::Stream) -> Coro<void> { co_return; };
+         weft::Server server = co_await weft::start_server(handler, "127.0.0.1", 0);
+         const auto it = std::make_shared<weft::Server>(std::move(server));
+         co_await turns(3);
+         co_return it;
+     }},
+    {"SignalStream",
+     [] {
+         return awaited(std::make_shared<weft::SignalStream>(weft::SignalSet(SIGUSR1)),
+                        [](weft::SignalStream& it) -> Coro<void> { (void)co_await it.next(); });
+     }},
+    {"RateLimiter",
+     [] {
+         return awaited(std::make_shared<weft::RateLimiter>(0.001),
+                        [](weft::RateLimiter& it) -> Coro<void> {
+                            co_await it.acquire();
+                            co_await it.acquire();
+                        });
+     }},
+    {"Event",
+     [] {
+         return awaited(std::make_shared<weft::Event>(),
+                        [](weft::Event& it) -> Coro<void> { co_await it.wait(); });
+     }},
+    {"Lock",
+     [] {
+         return awaited(std::make_shared<weft::Lock>(), [](weft::Lock& it) -> Coro<void> {
+             co_await it.acquire();
+             co_await it.acquire();
+         });
+     }},
+    {"Queue",
+     [] {
+         return awaited(std::make_shared<weft::Queue<int>>(),
+                        [](weft::Queue<int>& it) -> Coro<void> { (void)co_await it.get(); });
+     }},
+};
+
+}  // namespace
+
+TEST_CASE("in a forked child what outlives the run may go after it", "[fork]") {
+    for (const Outlives& row : outlives) {
+        INFO(row.name);
+        std::optional<Child> child;
+        Kept kept;
+        try {
+            weft::run([&]() -> Coro<void> {
+                kept = co_await row.make();
+                child.emplace();
+            });
+        } catch (const weft::RuntimeError&) {  // in the child
+        }
+        REQUIRE(child);
+        kept.reset();
+        if (child->here()) child->end("gone");
+        const std::string words = child->words();
+        CHECK(words == "gone");
+    }
+}
+
+TEST_CASE("in a forked child what belongs to no task may go after its loop", "[fork]") {
+    for (const Outlives& row : outlives) {
+        INFO(row.name);
+        if (!row.may_see_loop_go) continue;
+        auto loop = std::make_unique<weft::EventLoop>();
+        Kept kept = loop->run_until_complete(row.make());
+        Child child;
+        loop.reset();
+        kept.reset();
+        if (child.here()) child.end("gone");
+        const std::string words = child.words();
+        CHECK(words == "gone");
     }
 }
 

@@ -98,6 +98,12 @@ public:
         for (std::size_t index = kept; index-- > 0;) sift_down(index, Entry(heap_[index]));
     }
 
+    /// None of them is armed any more, and none is told.
+    [[gnu::cold]] void forget_all() noexcept {
+        for (const Entry& entry : heap_) entry.timer->place = Timer::not_armed;
+        heap_.clear();
+    }
+
 private:
     static std::size_t parent_of(std::size_t index) noexcept { return (index - 1) / 4; }
 

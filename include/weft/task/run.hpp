@@ -8,6 +8,7 @@
 
 #include "../base/config.hpp"
 #include "../base/options.hpp"
+#include "../base/owned.hpp"
 #include "../runtime/context.hpp"
 #include "../runtime/loop.hpp"
 #include "detail/run_signals.hpp"
@@ -43,7 +44,7 @@ public:
             std::forward<Fn>(fn), std::forward<Args>(args)...));
     }
 
-    EventLoop& get_loop() noexcept { return loop_; }
+    EventLoop& get_loop() noexcept { return *loop_; }
 
     /// Cancels the tasks that are left, waits for their clean-up (`RunOptions::shutdown_timeout` at
     /// most), reports their failures, and closes the loop. Idempotent.
@@ -54,7 +55,7 @@ private:
     Task<T> begin(Coro<T> main) {
         detail::ContextRef context = context_for_main();
         const detail::AmbientScope scope(context);
-        return loop_.create_task(std::move(main), detail::File(), detail::Line());
+        return loop_->create_task(std::move(main), detail::File(), detail::Line());
     }
     // What `run` does without knowing the type.
     static void refuse_nested();
@@ -68,7 +69,7 @@ private:
     Duration grace_;
     bool has_run_ = false;
     detail::ContextRef context_;
-    EventLoop loop_;
+    detail::Owned<EventLoop> loop_;
 };
 
 /// Runs a coroutine on a loop of its own and returns its result: what `main` calls.
@@ -118,29 +119,32 @@ decltype(auto) run(Fn&& fn, RunOptions options = {}) {
       handles_sigint_(options.handle_sigint),
       stop_signal_(options.stop_signal),
       grace_(options.grace),
-      loop_(std::move(options)) {}
+      loop_(new EventLoop(std::move(options))) {}
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::~Runner() {
     try {
         close();
     } catch (...) {
-        loop_.call_exception_handler(
+        loop_->call_exception_handler(
             {"a loop did not come to its end", std::current_exception(), {}});
     }
+    // In a forked child the frames stay as they are, and whatever outlives the run may still wake
+    // them: so the parent's loop stays too.
+    if (loop_->is_parents()) static_cast<void>(loop_.release());
 }
 
 [[gnu::cold]] WEFT_INLINE void Runner::close() {
-    if (loop_.is_closed() || EventLoop::running()) return loop_.close();
-    std::vector<AnyTask> left = all_tasks(loop_);
-    loop_.begin_end(false);
-    if (!left.empty()) loop_.run_until_no_tasks(patience_);
+    if (loop_->is_closed() || EventLoop::running()) return loop_->close();
+    std::vector<AnyTask> left = all_tasks(*loop_);
+    loop_->begin_end(false);
+    if (!left.empty()) loop_->run_until_no_tasks(patience_);
     for (const AnyTask& task : left) {
         if (!task.done() || task.cancelled() || !task.exception()) continue;
-        loop_.call_exception_handler(
+        loop_->call_exception_handler(
             {"a task failed while the loop was closing", task.exception(), task.name()});
     }
     left.clear();
-    loop_.close();
+    loop_->close();
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::refuse_nested() {
@@ -157,9 +161,9 @@ decltype(auto) run(Fn&& fn, RunOptions options = {}) {
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::finish(detail::FutureCore& task) {
     auto& main = static_cast<detail::TaskCore&>(task);
     main.make_extras().name = name_;
-    detail::RunSignals signals(loop_, main, grace_);
+    detail::RunSignals signals(*loop_, main, grace_);
     signals.watch(handles_sigint_, stop_signal_);
-    loop_.run_until_done(task);
+    loop_->run_until_done(task);
     context_ = detail::ContextRef(main.make_extras().context.get());
     signals.throw_if_stopped();
 }

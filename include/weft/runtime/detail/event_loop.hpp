@@ -96,6 +96,8 @@ public:
     void stop() noexcept { special_.stopping = true; }
     bool is_running() const noexcept { return running_; }
     bool is_closed() const noexcept { return closed_; }
+    /// This process is a child that was forked while the loop existed.
+    bool is_parents() const noexcept { return is_parents_; }
     /// Cancels every task and waits for its clean-up (a task that refuses to end is destroyed where
     /// it stands), drains the kernel, runs what was posted, drops callbacks. Idempotent.
     /// Throws:   RuntimeError while the loop runs.
@@ -497,6 +499,7 @@ private:
     void set_signal_handler(int signal, detail::Callback<void()> call);
     detail::LoopExtras& extras();
     void leave_to_parent() noexcept;
+    void let_go_of_all() noexcept;
     void list_debugged() noexcept;
     void unlist_debugged() noexcept;
     void report_slow(detail::Nanoseconds began, const std::string& who) noexcept;
@@ -568,7 +571,7 @@ private:
     bool looks_ = false;  // see `look_soon`
     bool closed_ = false;
     bool eager_tasks_ = false;
-    bool is_parents_ = false;  // this process is a child that was forked while the loop existed
+    bool is_parents_ = false;
     bool posts_queued_ = false;
     unsigned ring_entries_;
     bool others_wait_ = false;  // since `next_deadline`, until the next run

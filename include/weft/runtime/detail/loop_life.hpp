@@ -81,6 +81,16 @@ namespace weft {
     });
 }
 
+/// In a forked child no frame ends with its parent's loop. What lives beside the frames must not
+/// look for the loop any more.
+[[gnu::cold]] WEFT_INLINE void EventLoop::let_go_of_all() noexcept {
+    while (!end_with_us_.empty()) {
+        detail::EndsWithLoop& one = end_with_us_.pop_front();
+        one.end(one);
+    }
+    timers_.forget_all();
+}
+
 [[gnu::cold]] WEFT_INLINE EventLoop::~EventLoop() {
     try {
         close();
@@ -88,6 +98,7 @@ namespace weft {
         // The kernel refuses to go on with what it has of ours; nobody is left to hear it.
         call_exception_handler({"an event loop could not be closed", std::current_exception(), {}});
     }
+    if (is_parents_) let_go_of_all();
     EventLoop** link = &detail::live_loops;
     while (*link && *link != this) link = &(*link)->next_live_;
     if (*link) *link = next_live_;
