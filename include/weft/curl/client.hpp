@@ -63,8 +63,10 @@ struct ClientOptions {
 /// Every transfer, in one place:
 /// Throws:   Error, with libcurl's words and the URL (a status of 404 is none, see
 ///           `Request::fail_on_error`); TimeoutError; LimitOverrunError; CancelledError.
-/// Cancel:   the transfer leaves libcurl at once, and its connection is closed. (While libcurl looks
-///           up the name, the loop waits for that look-up's end.)
+/// Cancel:   the transfer leaves libcurl at once, and its connection is closed. A look-up of its name
+///           that runs is abandoned: its thread goes when the name server has answered. (libcurl
+///           before 7.87 has no word for that, CURLOPT_QUICK_EXIT: there the loop waits for the
+///           look-up's end, also when a timeout ends the transfer.)
 /// Lifetime: the request is taken over. Transfers may outlive the client.
 /// Thread:   loop thread only.
 class Client {

@@ -72,6 +72,11 @@ WEFT_INLINE void Easy::set_up(Body body) {
     set(CURLOPT_ERRORBUFFER, &error_[0]);
     set_text(CURLOPT_URL, request_.url);
     set(CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    // A transfer that ends while its name is being looked up leaves that thread alone, instead of
+    // waiting for it in the loop. (An older library at run time does not know the word.)
+    static_cast<void>(::curl_easy_setopt(easy_, CURLOPT_QUICK_EXIT, 1L));
+#endif
     set(CURLOPT_ACCEPT_ENCODING, "");
     set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     set(CURLOPT_WRITEFUNCTION, &write);
