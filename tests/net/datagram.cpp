@@ -2,6 +2,7 @@
 // Datagrams: whole, or told to be cut; refusals where they belong; none lost to a cancel
 // (SEMANTICS 97, 117).
 // rungs: all
+#include <weft/deadline/move_on_after.hpp>
 #include <weft/net/datagram.hpp>
 #include <weft/net/open_datagram.hpp>
 #include <weft/task/sleep.hpp>
@@ -11,6 +12,7 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -128,7 +130,7 @@ WEFT_TEST_CASE("a refusal is told to the receive that waits", "[datagram]") {
     auto join = [&] { return std::move(waits); };
     const Failure refused = co_await failure(join);
     CHECK(refused.error == ECONNREFUSED);
-    CHECK(refused.names("recvmsg 127.0.0.1:"));
+    CHECK(refused.names("recv 127.0.0.1:"));
 }
 
 WEFT_TEST_CASE("a send is about its own datagram, whatever became of those before", "[datagram]") {
@@ -161,6 +163,51 @@ WEFT_TEST_CASE("a refusal that a send has met is told to the next receive", "[da
     const Failure second = co_await failure(batch);
     CHECK(second.error == ECONNREFUSED);
     CHECK(second.names("recvmmsg 127.0.0.1:"));
+}
+
+WEFT_TEST_CASE("what a datagram comes from is true on a connected socket", "[datagram]") {
+    Datagram stranger = on_loopback();
+    Datagram server = on_loopback();
+    // What was there before it was connected stays, with its sender.
+    Datagram late = on_loopback();
+    co_await stranger.send_to("of a stranger", late.local_address());
+    late.connect_to(server.local_address());
+    co_await stranger.send_to("too late", late.local_address());
+    co_await server.send_to("of the peer", late.local_address());
+    std::array<char, 64> room;
+    const weft::ReceivedDatagram before = co_await late.receive_from(room);
+    CHECK(before.size == 13);
+    CHECK(before.from == stranger.local_address());
+    const weft::ReceivedDatagram after = co_await late.receive_from(room);
+    CHECK(after.from == server.local_address());
+
+    // One that was connected from the start; waiting and not, whole and cut, one after the other.
+    Datagram client = Datagram::connect(server.local_address());
+    co_await stranger.send_to("of a stranger", client.local_address());
+    auto waits = [&]() -> Coro<void> {
+        const weft::ReceivedDatagram got = co_await client.receive_from(room);
+        CHECK(got.size == 5);
+        CHECK(got.from == server.local_address());
+    };
+    weft::Task<void> waiting = create_task(waits);
+    co_await turns(3);
+    for (int number = 0; number < 100; ++number)
+        co_await server.send_to("first", client.local_address());
+    co_await waiting;
+    for (int number = 1; number < 99; ++number) co_await waits();
+    std::array<char, 2> small;
+    const weft::ReceivedDatagram cut = co_await client.receive_from(small);
+    CHECK(cut.truncated());
+    CHECK(cut.length == 5);
+    CHECK(cut.from == server.local_address());
+    const auto none =
+        co_await weft::move_on_after(std::chrono::milliseconds(5), client.receive_from(room));
+    CHECK_FALSE(none.has_value());
+    // Another peer: whatever comes says itself where from.
+    client.connect_to(stranger.local_address());
+    co_await stranger.send_to("new", client.local_address());
+    const weft::ReceivedDatagram other = co_await client.receive_from(room);
+    CHECK(other.from == stranger.local_address());
 }
 
 WEFT_TEST_CASE("errors name the call and the address", "[datagram]") {

@@ -122,6 +122,10 @@ struct Operation : ListNode<> {
         return (code == OpCode::send || code == OpCode::sendmsg) && result >= 0 &&
                static_cast<std::uint32_t>(result) < length;
     }
+    /// A receive of one datagram, which says nothing of whether there are more.
+    bool takes_datagram() const noexcept {
+        return (flags & MSG_TRUNC) != 0 && code == OpCode::recv;
+    }
     /// A pooled receive that belongs to a stream and not to a reader of it: it ends with the
     /// connection.
     bool stands() const noexcept { return code == OpCode::recv_pooled && background; }

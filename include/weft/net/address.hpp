@@ -23,12 +23,21 @@
 #endif
 
 namespace weft {
+namespace detail {
+class DatagramReceive;
+class DatagramSend;
+}  // namespace detail
 
 /// The address of a socket, in the form that the kernel knows. A value: it is copied and compared.
 class Address {
 public:
     /// No address (family AF_UNSPEC).
     Address() noexcept { std::memset(&unix_, 0, sizeof unix_); }  // (the largest of them)
+    Address(const Address& other) noexcept { copy(other); }
+    Address& operator=(const Address& other) noexcept {
+        if (this != &other) copy(other);
+        return *this;
+    }
 
     /// From numbers as text: "127.0.0.1", "::1". No name is looked up, except that of an interface:
     /// an IPv6 address may have a scope, by name or by number ("fe80::1%eth0", "fe80::1%2").
@@ -97,6 +106,20 @@ public:
     }
 
 private:
+    friend class detail::DatagramReceive;
+    friend class detail::DatagramSend;
+    /// No address, in memory that is not cleared: to clear it, and to copy it whole, costs more
+    /// than all else that is done for a datagram.
+    struct Unset {};
+    explicit Address(Unset) noexcept { any_.sa_family = AF_UNSPEC; }
+    /// As a rule in two instructions.
+    void copy(const Address& other) noexcept {
+        size_ = other.size_;
+        std::memcpy(&v6_, &other.v6_, sizeof v6_);
+        if (size_ > sizeof v6_) [[unlikely]]
+            unix_ = other.unix_;
+    }
+
     enum class Numeric : std::uint8_t { yes, no, unknown_interface };
 
     Numeric set_ip(std::string_view text) noexcept;

@@ -116,6 +116,22 @@ inline ssize_t poll_now(const Operation& op) noexcept {
     return -1;
 }
 
+/// One part and no control data, as most have: the kernel takes that by a shorter way.
+inline bool is_plain(const msghdr& message) noexcept {
+    return message.msg_iovlen == 1 && !message.msg_control;
+}
+inline ssize_t receive_message(int fd, msghdr& message, int flags) noexcept {
+    if (!is_plain(message)) return ::recvmsg(fd, &message, flags);
+    return ::recvfrom(fd, message.msg_iov->iov_base, message.msg_iov->iov_len, flags,
+                      static_cast<sockaddr*>(message.msg_name),
+                      message.msg_name ? &message.msg_namelen : nullptr);
+}
+inline ssize_t send_message(int fd, const msghdr& message, int flags) noexcept {
+    if (!is_plain(message)) return ::sendmsg(fd, &message, flags);
+    return ::sendto(fd, message.msg_iov->iov_base, message.msg_iov->iov_len, flags,
+                    static_cast<const sockaddr*>(message.msg_name), message.msg_namelen);
+}
+
 inline ssize_t call_without_blocking(const Operation& op, const FileTraits& file) noexcept {
     const int flags = static_cast<int>(op.flags);
     switch (op.code) {
@@ -130,10 +146,10 @@ inline ssize_t call_without_blocking(const Operation& op, const FileTraits& file
         case OpCode::send:
             return ::send(op.fd, op.address, op.length, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
         case OpCode::recvmsg:
-            return ::recvmsg(op.fd, static_cast<msghdr*>(op.address), flags | MSG_DONTWAIT);
+            return receive_message(op.fd, *static_cast<msghdr*>(op.address), flags | MSG_DONTWAIT);
         case OpCode::sendmsg:
-            return ::sendmsg(op.fd, static_cast<const msghdr*>(op.address),
-                             flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+            return send_message(op.fd, *static_cast<const msghdr*>(op.address),
+                                flags | MSG_DONTWAIT | MSG_NOSIGNAL);
         case OpCode::shutdown:
             return ::shutdown(op.fd, flags);
         case OpCode::accept:

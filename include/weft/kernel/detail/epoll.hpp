@@ -51,8 +51,9 @@ public:
                 return true;
             }
         } else if ((op.code == OpCode::recv || op.code == OpCode::recv_pooled) && known &&
-                   known->drained && (known->registered & EPOLLIN) && known->waiters.empty() &&
-                   !op.only_tries()) [[likely]] {
+                   (known->drained || (op.expect_wait && op.takes_datagram())) &&
+                   (known->registered & EPOLLIN) && known->waiters.empty() && !op.only_tries())
+            [[likely]] {
             // Its turn comes with an event, behind whoever waits already.
             ++count_of(op);
             wait_for_event(op, *known);
@@ -315,7 +316,8 @@ private:
         // One read a wake: to ask again right away would mostly be a call that answers EAGAIN,
         // since messages tend to have the size that their reader expects. Level-triggered, so
         // nothing is missed: what is left makes the next wait return at once.
-        if (reads && (result >= 0 || result == would_block)) descriptor.drained = true;
+        if (reads && (result >= 0 || result == would_block))
+            descriptor.drained = result == would_block || !op.takes_datagram();
         return result;
     }
 
@@ -395,7 +397,7 @@ private:
                 const ssize_t got = receive_now(op);
                 if (got >= 0 || !is_temporary(errno)) [[likely]] {
                     const int result = got >= 0 ? static_cast<int>(got) : -errno;
-                    descriptor->drained = result >= 0;
+                    descriptor->drained = result >= 0 && !op.takes_datagram();
                     op.unlink();
                     if (ready & ~std::uint32_t{EPOLLIN}) [[unlikely]]
                         set_.drop_unwanted(fd, *descriptor, ready & ~std::uint32_t{EPOLLIN});

@@ -27,6 +27,16 @@ struct ReceivedDatagram;
 
 namespace detail {
 
+/// What `call()` answers when no signal interrupts it.
+template <class Call>
+int uninterrupted(Call call) {
+    int result = 0;
+    do {
+        result = call();
+    } while (result < 0 && errno == EINTR);
+    return result;
+}
+
 class DatagramWait;
 
 /// Shared by the Datagram and by whoever waits on it: the number is freed only when no operation
@@ -36,6 +46,7 @@ struct DatagramState : Counted<DatagramState> {
     void end_waits() noexcept;
 
     Fd socket;
+    Address peer;        // from where alone anything comes; empty where that is not sure
     int refusal = 0;     // errno that a send has met and that belongs to an earlier datagram
     bool asked = false;  // something was sent to the connected peer since the last receive
     IntrusiveList<DatagramWait, DatagramState> waiting;
@@ -59,6 +70,12 @@ protected:
     ~DatagramWait() {
         if (ListNode<DatagramState>::linked()) ListNode<DatagramState>::unlink();
     }
+    /// Without an address there is a shorter way into the kernel.
+    void take_plainly(OpCode op) noexcept {
+        code = op;
+        address = part_.iov_base;
+        length = transfer_length(part_.iov_len);
+    }
     /// Throws:   std::system_error naming the call and the address.
     [[noreturn]] void fail(int error, const Address* to) const;
 
@@ -70,8 +87,12 @@ public:
     DatagramReceive(DatagramState& of, MutableBuffer into) noexcept
         // MSG_TRUNC: the result is what the datagram had, not what fitted.
         : DatagramWait(OpCode::recvmsg, of, into.data(), into.size(), MSG_TRUNC) {
-        message_.msg_name = from_.data();
-        message_.msg_namelen = *from_.size_for_filling();
+        if (of.peer.size() > 0) {
+            take_plainly(OpCode::recv);
+        } else {
+            message_.msg_name = from_.data();
+            message_.msg_namelen = *from_.size_for_filling();
+        }
         // (The answer takes a while: a try now would be a call for nothing.)
         expect_wait = std::exchange(of.asked, false);
     }
@@ -81,10 +102,10 @@ public:
         result = -std::exchange(state_->refusal, 0);
         return true;
     }
-    ReceivedDatagram await_resume() const;
+    ReceivedDatagram await_resume();
 
 private:
-    Address from_;
+    Address from_{Address::Unset()};
 };
 
 class [[nodiscard]] [[gnu::warn_unused]] DatagramSend final : public DatagramWait {
@@ -93,10 +114,13 @@ public:
         : DatagramWait(OpCode::sendmsg, of, const_cast<void*>(data.data()), data.size(), 0) {
         on_complete = &sent;
         of.asked = !to;
-        if (!to) return;
-        to_ = *to;
-        message_.msg_name = to_.data();
-        message_.msg_namelen = to_.size();
+        if (to) {
+            to_ = *to;
+            message_.msg_name = to_.data();
+            message_.msg_namelen = to_.size();
+        } else {
+            take_plainly(OpCode::send);
+        }
     }
     bool await_suspend(std::coroutine_handle<> handle) {
         if (DatagramWait::await_suspend(handle)) return true;
@@ -128,7 +152,7 @@ private:
     }
     bool is_of_earlier_datagram() noexcept;
 
-    Address to_;
+    Address to_{Address::Unset()};
     int tries_left_ = 2;
 };
 
