@@ -457,4 +457,30 @@ TEST_CASE("a reader that wants nothing ahead gets the body all the same", "[curl
     });
 }
 
+TEST_CASE("a client or a transfer that was moved from says so", "[curl]") {
+    with_server([](Client& curl, Server& server, std::string url) -> Coro<void> {
+        server.go_on.set();
+        Transfer first = co_await curl.open(url + "/begins");
+        const Transfer second = std::move(first);
+        Client mine;
+        const Client other = std::move(mine);
+        int refused = 0;
+        const auto refuses = [&](auto use) -> Coro<void> {
+            try {
+                (void)co_await use();
+            } catch (const weft::RuntimeError& error) {
+                refused += contains(error.what(), "weft: an empty curl::") ? 1 : 0;
+            }
+        };
+        co_await refuses([&] { return mine.get(url); });
+        co_await refuses([&] { return mine.open(url); });
+        co_await refuses([&] { return mine.post(url, ""); });
+        co_await refuses([&] { return first.read(); });
+        co_await refuses([&] { return first.pieces().next(); });
+        co_await refuses([&] { return first.head(), weft::sleep(0s); });
+        CHECK(refused == 6);
+        CHECK(second.status() == 200);
+    });
+}
+
 }  // namespace client_test

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "../base/config.hpp"
+#include "../base/error.hpp"
 #include "../base/ref.hpp"
 #include "../task/async_generator.hpp"
 #include "../task/coro.hpp"
@@ -23,25 +24,31 @@
 namespace weft::curl {
 
 /// A transfer whose body is read as it comes. When it goes, the transfer ends, whole or not.
+/// Throws:   RuntimeError once it was moved from.
 class [[nodiscard]] Transfer {
 public:
     /// For `Client::open`.
     explicit Transfer(detail::Ref<detail::Easy> easy) noexcept : easy_(std::move(easy)) {}
 
-    const Head& head() const noexcept { return easy_->head(); }
-    int status() const noexcept { return head().status; }
+    const Head& head() const { return easy()->head(); }
+    int status() const { return head().status; }
     /// Waits for some of the body. While nobody reads, the server has to wait
     /// (`Request::read_ahead`).
     /// Returns:  what has arrived; empty: the end.
     /// Throws:   Error; TimeoutError; what a callback or the upload has thrown; CancelledError.
     /// Cancel:   lossless; but a piece of an upload that is cut off ends that.
-    Coro<std::string> read() { return read_from(easy_); }
+    Coro<std::string> read() { return read_from(easy()); }
     /// Piece by piece to the end.
-    AsyncGenerator<std::string> pieces() { return pieces_of(easy_); }
+    AsyncGenerator<std::string> pieces() { return pieces_of(easy()); }
 
 private:
     static Coro<std::string> read_from(detail::Ref<detail::Easy> easy);
     static AsyncGenerator<std::string> pieces_of(detail::Ref<detail::Easy> easy);
+    const detail::Ref<detail::Easy>& easy() const {
+        if (!easy_)
+            weft::detail::throw_runtime_error("weft: an empty curl::Transfer: it was moved from");
+        return easy_;
+    }
 
     detail::Ref<detail::Easy> easy_;
 };
@@ -62,7 +69,8 @@ struct ClientOptions {
 ///
 /// Every transfer, in one place:
 /// Throws:   Error, with libcurl's words and the URL (a status of 404 is none, see
-///           `Request::fail_on_error`); TimeoutError; LimitOverrunError; CancelledError.
+///           `Request::fail_on_error`); TimeoutError; LimitOverrunError; CancelledError;
+///           RuntimeError once the client was moved from.
 /// Cancel:   the transfer leaves libcurl at once, and its connection is closed. A look-up of its name
 ///           that runs is abandoned: its thread goes when the name server has answered. (libcurl
 ///           before 7.87 has no word for that, CURLOPT_QUICK_EXIT: there the loop waits for the
@@ -75,9 +83,9 @@ public:
     explicit Client(const ClientOptions& options = {});
 
     /// The whole body, up to `Request::body_limit`.
-    Coro<Response> fetch(Request request) { return collect(multi_, std::move(request)); }
+    Coro<Response> fetch(Request request) { return collect(multi(), std::move(request)); }
     /// Returns when the head is there.
-    Coro<Transfer> open(Request request) { return begin(multi_, std::move(request)); }
+    Coro<Transfer> open(Request request) { return begin(multi(), std::move(request)); }
 
     Coro<Response> get(std::string url) { return fetch(Request("GET", std::move(url))); }
     Coro<Response> head(std::string url) { return fetch(Request("HEAD", std::move(url))); }
@@ -100,6 +108,11 @@ private:
     }
     static Coro<Response> collect(detail::Ref<detail::Multi> multi, Request request);
     static Coro<Transfer> begin(detail::Ref<detail::Multi> multi, Request request);
+    const detail::Ref<detail::Multi>& multi() const {
+        if (!multi_)
+            weft::detail::throw_runtime_error("weft: an empty curl::Client: it was moved from");
+        return multi_;
+    }
 
     detail::Ref<detail::Multi> multi_;
 };
