@@ -516,9 +516,16 @@ std::string run_program(std::uint64_t seed) {
 
 }  // namespace
 
+#ifdef __OPTIMIZE__
+constexpr std::uint64_t usual_rounds = 200;
+#else
+constexpr std::uint64_t usual_rounds =
+    60;  // the others are done where they take a third of the time
+#endif
+
 TEST_CASE("random programs of operations lose no byte, no descriptor and no wake-up", "[fuzz]") {
     const std::uint64_t first = fuzz::setting("WEFT_FUZZ_SEED", 1);
-    const std::uint64_t rounds = fuzz::setting("WEFT_FUZZ_ROUNDS", WEFT_ASAN ? 60 : 200);
+    const std::uint64_t rounds = fuzz::setting("WEFT_FUZZ_ROUNDS", usual_rounds);
     const bool all = fuzz::setting("WEFT_FUZZ_ALL", 0) != 0;
     int failures = 0;
     for (std::uint64_t seed = first; seed < first + rounds; ++seed) {
