@@ -110,9 +110,8 @@ WEFT_TEST_CASE("a bad duration throws where it is given and leaves the task runn
     EventLoop& loop = weft::get_running_loop();
     CHECK_THROWS_AS(weft::sleep(In<double>(not_a_number)), std::invalid_argument);
     CHECK_THROWS_AS(weft::sleep(std::chrono::hours::max()), std::invalid_argument);
-    CHECK_THROWS_AS(weft::sleep_until(weft::TimePoint::max()), std::invalid_argument);
     CHECK_THROWS_AS(loop.call_later(In<double>(infinity), [] {}), std::invalid_argument);
-    CHECK_THROWS_AS(loop.call_at(weft::TimePoint::max(), [] {}), std::invalid_argument);
+    CHECK_THROWS_AS(loop.call_later(std::chrono::hours::max(), [] {}), std::invalid_argument);
     REQUIRE(loop.armed_timers() == 0);
     co_await weft::sleep(1ms);
 }

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // timeout takes a coroutine, and a Timeout of the caller's, which can be asked afterwards.
+#include <weft/deadline/cancel_scope.hpp>
+#include <weft/deadline/current_deadline.hpp>
+#include <weft/deadline/move_on_after.hpp>
 #include <weft/deadline/timeout.hpp>
+#include <weft/task/sleep.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <optional>
@@ -39,6 +43,33 @@ WEFT_TEST_CASE("timeout takes a coroutine as it is", "[timeout]") {
         refused = true;
     }
     REQUIRE(refused);
+}
+
+WEFT_TEST_CASE("the last point in time is no deadline, wherever one is given", "[timeout]") {
+    constexpr weft::TimePoint never = weft::TimePoint::max();
+    weft::EventLoop& loop = weft::get_running_loop();
+    REQUIRE(weft::current_deadline() == never);
+    Timeout none(never);
+    const int value = co_await weft::timeout(none, [&none]() -> Coro<int> {
+        none.reschedule(weft::current_deadline());
+        REQUIRE(weft::current_deadline() == weft::TimePoint::max());
+        co_return co_await gives(1, 1s);
+    });
+    REQUIRE(value == 1);
+    REQUIRE_FALSE(none.when().has_value());
+    const int by_point = co_await weft::timeout_at(never, gives(2, 1s));
+    REQUIRE(by_point == 2);
+    weft::CancelScope scope(never);
+    const auto in_scope = co_await scope.run(gives(3, 1s));
+    REQUIRE(in_scope == 3);
+    REQUIRE_FALSE(scope.deadline().has_value());
+
+    bool called = false;
+    weft::TimerHandle call = loop.call_at(never, [&called] { called = true; });
+    const bool slept = co_await weft::move_on_after(24h * 365, weft::sleep_until(never));
+    REQUIRE_FALSE(slept);
+    REQUIRE_FALSE(called);
+    call.cancel();
 }
 
 WEFT_TEST_CASE("a Timeout of the caller's tells afterwards whether it expired", "[timeout]") {

@@ -91,17 +91,13 @@ constexpr Nanoseconds deadline_after(Nanoseconds now, Nanoseconds delay) noexcep
     return delay < no_deadline - now ? now + delay : no_deadline - 1;
 }
 
-/// A point in time as the loop keeps it. Points before the clock's epoch are simply due.
-template <class Dur>
-constexpr Nanoseconds to_deadline(std::chrono::time_point<Clock, Dur> tp) {
-    return to_nanoseconds(tp.time_since_epoch());
+/// A point in time as the loop keeps it. Points before the clock's epoch are simply due, and the
+/// last one, which `current_deadline` and `next_deadline` return for "none", never is.
+constexpr Nanoseconds to_deadline(TimePoint tp) noexcept {
+    return std::max<Nanoseconds>(Duration(tp.time_since_epoch()).count(), 0);
 }
 
-/// The same for a limit: `TimePoint::max()` is none.
-template <class Dur>
-constexpr Nanoseconds to_limit(std::chrono::time_point<Clock, Dur> tp) {
-    return to_limit(tp.time_since_epoch());
-}
+constexpr Nanoseconds to_limit(TimePoint tp) noexcept { return to_deadline(tp); }
 
 inline TimePoint to_time_point(Nanoseconds ns) noexcept {
     return TimePoint(std::chrono::duration_cast<Clock::duration>(std::chrono::nanoseconds(ns)));

@@ -64,6 +64,7 @@ public:
     template <class Rep, class Period>
     explicit Timeout(std::chrono::duration<Rep, Period> delay)
         : Timeout(detail::to_limit(delay), Kind::delay) {}
+    /// TimePoint::max() is none, as in `current_deadline`.
     explicit Timeout(TimePoint when) noexcept : Timeout(detail::to_limit(when), Kind::deadline) {}
     /// None, until the body sets one.
     explicit Timeout(std::nullopt_t) noexcept : Timeout(detail::no_deadline, Kind::deadline) {}

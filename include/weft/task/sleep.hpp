@@ -37,7 +37,7 @@ detail::SleepWithResult<std::decay_t<T>> sleep(std::chrono::duration<Rep, Period
 
 /// Suspends until the loop's clock (`EventLoop::time`) shows `when`.
 /// Cancel:   at once; the timer is removed.
-detail::SleepAwaiter sleep_until(TimePoint when);
+detail::SleepAwaiter sleep_until(TimePoint when) noexcept;
 
 /// Suspends until it is cancelled.
 /// Throws:   CancelledError.
@@ -185,7 +185,7 @@ detail::SleepWithResult<std::decay_t<T>> sleep(std::chrono::duration<Rep, Period
                                                     std::forward<T>(result));
 }
 
-inline detail::SleepAwaiter sleep_until(TimePoint when) {
+inline detail::SleepAwaiter sleep_until(TimePoint when) noexcept {
     return detail::SleepAwaiter(detail::to_deadline(when), detail::SleepAwaiter::Kind::deadline);
 }
 

@@ -40,7 +40,7 @@ namespace weft {
     if (running_) detail::throw_runtime_error("next_deadline: the event loop is running");
     const detail::Nanoseconds now = peek_clock();
     detail::Nanoseconds timeout = detail::no_deadline;
-    if (!timers_.empty()) {
+    if (!timers_.empty() && timers_.first_deadline() != detail::no_deadline) {
         timeout = std::max<detail::Nanoseconds>(timers_.first_deadline() - now, 0);
     }
     if (in_a_hurry() || !hand_over(timeout)) return detail::to_time_point(now);

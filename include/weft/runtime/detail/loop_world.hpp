@@ -94,7 +94,8 @@ WEFT_INLINE void EventLoop::LateTimers::run(detail::CallbackNode& node, Verb ver
     constexpr detail::Nanoseconds grace = 2'000'000;
     if (backend_->has_work()) backend_->turn(0);
     if (!ready_.empty()) return;
-    if (timers_.empty()) return enter_kernel(detail::no_deadline);
+    if (timers_.empty() || timers_.first_deadline() == detail::no_deadline)
+        return enter_kernel(detail::no_deadline);
     if (backend_->outstanding() > 0) {
         enter_kernel(grace);
         if (!ready_.empty() || !inbox_->empty() || backend_->busy() > 0) return;
