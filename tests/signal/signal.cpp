@@ -104,7 +104,7 @@ WEFT_TEST_CASE("what a signal did before is back when nobody waits any more", "[
 
 WEFT_TEST_CASE("a handler that somebody has set meanwhile is left alone", "[signal]") {
     {
-        const SignalStream stream(SIGUSR2);
+        const SignalStream stream({SIGUSR2});
         ::signal(SIGUSR2, &mark);
     }
     struct sigaction now {};

@@ -42,6 +42,8 @@ class SignalStream : detail::SignalWatch {
 public:
     /// Throws:   std::system_error (EINVAL); RuntimeError outside of a loop.
     explicit SignalStream(SignalSet wanted);
+    /// (For `({SIGHUP})`, which could mean a copy, too.)
+    explicit SignalStream(int wanted) : SignalStream(SignalSet(wanted)) {}
     SignalStream(const SignalStream&) = delete;
     SignalStream& operator=(const SignalStream&) = delete;
     /// A wait in `next` ends with a RuntimeError. Signals that nobody has taken are raised again,
