@@ -118,6 +118,10 @@ const std::vector<Entry> entries = {
           co_await stream.read(w.buffer)),
     ENTRY(ENOTCONN, fd_text("recv", w.unconnected.get()), Stream stream(std::move(w.unconnected));
           co_await stream.read_line()),
+    ENTRY(EBADF, "recv fd -1 (closed)", Stream stream(std::move(w.unconnected));
+          co_await stream.close(); co_await stream.read(w.buffer)),
+    ENTRY(EBADF, "send fd -1 (closed)", Stream stream(std::move(w.unconnected));
+          co_await stream.close(); co_await stream.write("x")),
     ENTRY(ENOTCONN, fd_text("recv", w.unconnected.get()), Stream stream(std::move(w.unconnected));
           static_cast<void>(co_await stream.read_chunk())),
     ENTRY(EPIPE, fd_text("send", w.unconnected.get()), Stream stream(std::move(w.unconnected));

@@ -163,10 +163,12 @@ struct Reports {
         weft::get_running_loop().set_exception_handler(
             [this](const weft::ExceptionContext& context) {
                 texts.push_back(weft::detail::text_of(context.exception));
+                messages.emplace_back(context.message);
             });
     }
     ~Reports() { weft::get_running_loop().set_exception_handler({}); }
     std::vector<std::string> texts;
+    std::vector<std::string> messages;
 };
 
 /// The tasks that are there now and were not before `known`.
@@ -243,6 +245,8 @@ WEFT_TEST_CASE("a handler's error is reported, and the server goes on") {
     const std::string answer = co_await lucky.read_line();
     CHECK(answer == "well\n");
     CHECK(reports.texts == std::vector<std::string>{"the handler failed"});
+    const std::string at = server.address().to_string();
+    CHECK(reports.messages == std::vector<std::string>{"a handler failed, of the server at " + at});
 }
 
 WEFT_TEST_CASE("a handler that fails before its first await is reported, and the server goes on") {

@@ -193,7 +193,7 @@ WEFT_TEST_CASE("a failing operation is an error of the race like any other", "[r
         first = text_of(group.exceptions().at(0));
         REQUIRE(group.exceptions().size() == 2);
     }
-    REQUIRE(first == "read fd -1: Bad file descriptor");
+    REQUIRE(first == "read fd -1 (closed): Bad file descriptor");
 }
 
 // --- cancel ---

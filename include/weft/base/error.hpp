@@ -171,7 +171,7 @@ namespace weft::detail {
 }
 
 [[gnu::noinline]] WEFT_INLINE std::string fd_text(std::string_view call, int fd) {
-    return concat({call, " fd ", decimal(fd)});
+    return concat({call, " fd ", decimal(fd), fd < 0 ? " (closed)" : ""});
 }
 
 [[gnu::noinline]] WEFT_INLINE void throw_system_error(int error, const std::string& what) {

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <exception>
 #include <new>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -60,13 +61,28 @@ private:
     Ref<ServerState> server_;
 };
 
+/// Nobody holds a handler's task, and what it throws says nothing of the server. In a catch block.
+[[gnu::cold, gnu::noinline]] inline void report_handler(const ServerState& server) {
+    const std::string at =
+        server.listeners.empty() ? "?" : server.listeners.front().address.to_string();
+    const std::string what = concat({"a handler failed, of the server at ", at});
+    get_running_loop().call_exception_handler(
+        {what, std::current_exception(), std::string(current_task().name())});
+}
+
 inline Coro<void> serve_connection(Counting counting, Stream stream) {
     const Ref<ServerState>& server = counting.server();
     if (server->cancels) co_return;
     const Handling here(*server);
-    Coro<void> handling = server->upgrade ? server->upgrade.run()(server, std::move(stream))
-                                          : server->handler(std::move(stream));
-    co_await std::move(handling);
+    try {
+        Coro<void> handling = server->upgrade ? server->upgrade.run()(server, std::move(stream))
+                                              : server->handler(std::move(stream));
+        co_await std::move(handling);
+    } catch (const CancelledError&) {
+        throw;
+    } catch (...) {
+        report_handler(*server);
+    }
 }
 
 /// Out of descriptors or memory: the connection stays in the kernel's queue until there are some.
@@ -111,7 +127,6 @@ struct AcceptTrouble {
 inline void serve(const Ref<ServerState>& server, Fd socket) {
     Stream stream = socket_stream(std::move(socket));
     server->adopt(stream);
-    // (What it throws is reported when its task goes, since nobody holds that.)
     const Task<void> serving = create_task(serve_connection(Counting(server), std::move(stream)),
                                            TaskOptions().eager(false));
 }
