@@ -7,7 +7,10 @@
 #include <weft/task/sleep.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <functional>
+#include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -43,6 +46,30 @@ WEFT_TEST_CASE("timeout takes a coroutine as it is", "[timeout]") {
         refused = true;
     }
     REQUIRE(refused);
+}
+
+WEFT_TEST_CASE("a Timeout whose body cannot be begun is over", "[timeout]") {
+    auto refuses = []() -> Coro<void> { throw std::runtime_error("not now"); };  // no coroutine
+    const auto message_under = [&refuses](Timeout& limit) -> Coro<std::string> {
+        try {
+            co_await weft::timeout(limit, refuses);
+        } catch (const std::runtime_error& error) {
+            co_return error.what();
+        }
+        co_return "";
+    };
+    Timeout late(0s);
+    const std::string with_late = co_await message_under(late);
+    REQUIRE(with_late == "not now");
+    co_await weft::sleep(1s);  // is not struck any more
+    REQUIRE_THROWS_AS(late.reschedule(std::nullopt), weft::RuntimeError);
+
+    auto outlives = std::make_unique<Timeout>(1s);  // the task that has used it
+    auto task = weft::create_task(message_under, std::ref(*outlives));
+    const std::string with_other = co_await task;
+    REQUIRE(with_other == "not now");
+    task = {};
+    outlives.reset();
 }
 
 WEFT_TEST_CASE("the last point in time is no deadline, wherever one is given", "[timeout]") {

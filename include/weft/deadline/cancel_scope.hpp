@@ -164,8 +164,14 @@ public:
         EventLoop& loop = get_running_loop();
         TaskCore& parent = loop.require_task();
         scope_->enter(parent);
-        Coro<void> lent = run_lent_body(body_);
-        TaskState<void>* const state = make_task(loop, lent, CreatedAt());
+        TaskState<void>* state = nullptr;
+        try {
+            Coro<void> lent = run_lent_body(body_);
+            state = make_task(loop, lent, CreatedAt());
+        } catch (...) {
+            scope_->leave();  // it may outlive our task
+            throw;
+        }
         task_ = Task<void>(state);
         scope_->begin(*state);
         if (loop.is_running()) {

@@ -256,10 +256,15 @@ public:
         if (timeout_.phase_ != Timeout::Phase::before)
             throw_runtime_error("weft: a Timeout is used once");
         timeout_.enter();
-        Body body = call_timed(fn_, timeout_);
-        if (!body) throw_runtime_error("weft: timeout: the coroutine was used already");
-        body_.emplace(body.release());
-        if (!body_->await_suspend(handle)) return false;
+        try {
+            Body body = call_timed(fn_, timeout_);
+            if (!body) throw_runtime_error("weft: timeout: the coroutine was used already");
+            body_.emplace(body.release());
+            if (!body_->await_suspend(handle)) return false;
+        } catch (...) {
+            timeout_.leave();  // one of the caller's outlives this, and maybe the task
+            throw;
+        }
         timeout_.suspended();
         return true;
     }
