@@ -5,6 +5,7 @@
 // works.
 #include <weft/adapters.hpp>
 #include <weft/testing/catch.hpp>
+#include <weft/testing/census.hpp>
 #include <weft/weft.hpp>
 
 #include <fcntl.h>
@@ -538,6 +539,22 @@ TEST_CASE("a coroutine that ends without a value ends without memory as well", "
         };
         loop.run_until_complete(awaits());
     });
+}
+
+TEST_CASE("a loop that lacks memory while it is made leaves no descriptor", "[memory]") {
+    weft::run([]() -> Coro<void> { co_return; });  // (what a process keeps for good)
+    const weft::testing::DescriptorCensus before;
+    bool struck = true;
+    for (int count = 0; struck; ++count) {
+        shortage.set(count, 1);
+        try {
+            const weft::EventLoop loop;
+        } catch (const std::bad_alloc&) {
+        }
+        struck = shortage.failed > 0;
+        shortage.end();
+    }
+    CHECK(before.leaked() == "");
 }
 
 TEST_CASE("the end of a thread's job is told as soon as there is memory", "[memory]") {

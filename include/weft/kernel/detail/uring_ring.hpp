@@ -37,24 +37,24 @@ public:
             const int entered = ::io_uring_submit_and_get_events(&ring_);
             if (entered < 0 && !is_interruption(-entered))
                 throw_system_error(-entered, "io_uring_enter");
+            const auto rung = [&info](bool granted, const char* feature) {
+                return grant(info, granted, feature);
+            };
+            rung((ring_.flags & uring_setup_defer_taskrun) != 0, "defer_taskrun");
+            rung((ring_.flags & uring_setup_single_issuer) != 0, "single_issuer");
+            rung((ring_.flags & uring_setup_coop_taskrun) != 0, "coop_taskrun");
+            if (rung(linux_5_19_, "poll_first")) poll_first_ = uring_recvsend_poll_first;
+            cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
+            waits_until_ = rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg");
+            writes_quietly_ = rung(kernel_writes_quietly(), "nosignal");
+            file_calls_ = rung(file_calls_ != 0, "file_calls") ? file_calls_ : 0;
+            if (!uring_feature_disabled("registered_ring") &&
+                ::io_uring_register_ring_fd(&ring_) == 1) {
+                rung(true, "registered_ring");
+            }
         } catch (...) {
             ::io_uring_queue_exit(&ring_);
             throw;
-        }
-        const auto rung = [&info](bool granted, const char* feature) {
-            return grant(info, granted, feature);
-        };
-        rung((ring_.flags & uring_setup_defer_taskrun) != 0, "defer_taskrun");
-        rung((ring_.flags & uring_setup_single_issuer) != 0, "single_issuer");
-        rung((ring_.flags & uring_setup_coop_taskrun) != 0, "coop_taskrun");
-        if (rung(linux_5_19_, "poll_first")) poll_first_ = uring_recvsend_poll_first;
-        cqe_skip_ = rung((ring_.features & IORING_FEAT_CQE_SKIP) != 0, "cqe_skip");
-        waits_until_ = rung((ring_.features & IORING_FEAT_EXT_ARG) != 0, "ext_arg");
-        writes_quietly_ = rung(kernel_writes_quietly(), "nosignal");
-        file_calls_ = rung(file_calls_ != 0, "file_calls") ? file_calls_ : 0;
-        if (!uring_feature_disabled("registered_ring") &&
-            ::io_uring_register_ring_fd(&ring_) == 1) {
-            rung(true, "registered_ring");
         }
     }
     UringRing(const UringRing&) = delete;
