@@ -100,8 +100,9 @@ TEST_CASE("commands are written as hiredis writes them", "[redis]") {
         sizes.push_back(word.size());
     }
     char* theirs = nullptr;
-    const int size = ::redisFormatCommandArgv(&theirs, static_cast<int>(words.size()), texts.data(),
-                                              sizes.data());
+    // (An int in hiredis 0.14, a long long since 1.0.)
+    const auto size = ::redisFormatCommandArgv(&theirs, static_cast<int>(words.size()),
+                                               texts.data(), sizes.data());
     CHECK(ours == std::string(theirs, static_cast<std::size_t>(size)));
     ::redisFreeCommand(theirs);
     using weft::redis::detail::name_of_command;
@@ -531,6 +532,43 @@ WEFT_TEST_CASE("a subscription finds out that its network was cut, and only then
     const std::string payload = co_await reader;
     CHECK(payload == "hi");
     CHECK(news.connections() == 2);
+}
+
+WEFT_TEST_CASE("a connection on which nothing but cancelled commands are unanswered is given up",
+               "[redis]") {
+    Played played;
+    played.options.reconnect.attempts = 2;
+    Client client(played.options);
+    auto asks = [&]() -> Coro<bool> {
+        auto get = [&] { return client.get("a"); };
+        const auto answer = co_await weft::move_on_after(1s, get);
+        co_return answer.has_value();
+    };
+    // Its answer is late, but comes.
+    auto first = weft::create_task(asks);
+    while (played.connections == 0) co_await weft::yield();
+    (void)co_await played.taken();
+    const bool in_time = co_await std::move(first);
+    CHECK_FALSE(in_time);
+    co_await weft::sleep(10s);
+    co_await played.server->write(std::string_view("$1\r\na\r\n"));
+    co_await weft::sleep(60s);
+    CHECK(played.connections == 1);
+    CHECK(client.is_connected());
+    // And then none comes.
+    for (int call = 0; call < 14; ++call) {
+        const bool answered = co_await asks();
+        CHECK_FALSE(answered);
+        CHECK(client.is_connected());
+    }
+    co_await weft::sleep(3s);
+    CHECK_FALSE(client.is_connected());
+    auto again = weft::create_task(asks);
+    while (played.connections == 1) co_await weft::yield();
+    (void)co_await played.taken();
+    co_await played.server->write(std::string_view("$1\r\na\r\n"));
+    const bool answered = co_await std::move(again);
+    CHECK(answered);
 }
 
 }  // namespace wire_test

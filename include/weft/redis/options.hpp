@@ -33,9 +33,11 @@ struct Options {
     /// the connection is given up: whoever else waits on it gets a ConnectionError. Leave it at 0
     /// for a client that waits at the server (BLPOP), and give those commands a time of their own.
     Duration command_timeout{0};
-    /// A subscription that hears nothing for so long asks the server (PING), and connects anew when
-    /// nothing has come after the same time again: a network that is cut does not say so. 0: it
-    /// waits until TCP gives up, which takes hours. Looked at in `Subscription::next`.
+    /// A network that is cut does not say so. A subscription that hears nothing for so long asks
+    /// the server (PING), and connects anew when nothing has come after the same time again (looked
+    /// at in `Subscription::next`). A client gives its connection up when the answer to a command
+    /// that was cancelled, by a deadline say, has not come after so long. 0: neither; TCP gives up
+    /// after hours.
     Duration heartbeat = std::chrono::seconds(15);
     /// How often, and with which pauses, a connection is tried before the commands that wait for it
     /// fail. (`when` is not asked: a refusal by the server itself, of a password say, ends it.)

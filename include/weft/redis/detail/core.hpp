@@ -133,6 +133,7 @@ private:
     void fail_unsent(const Ref<Failure>& failure, bool all) noexcept;
     static void fail(Pending& request, const Ref<Failure>& failure) noexcept;
     void set_alarm(weft::detail::Nanoseconds deadline);
+    void give_up_on(const Pending& request) noexcept;
     void look_at_deadlines();
     bool anybody_waits() noexcept;
     void look_whether_quiet() noexcept {
@@ -160,6 +161,12 @@ private:
     Task<void> connector_;
     bool alarm_is_made_ = false;
     Alarm alarm_;
+    weft::detail::Nanoseconds alarm_at_ = 0;
+    // When the answer to a cancelled command is to be there, and its number in the row; 0: there is
+    // none. (Who waits is told by its own deadline. But where all deadlines are the callers', those
+    // who are gone are all that shows that a connection is dead.)
+    weft::detail::Nanoseconds given_up_until_ = 0;
+    std::uint64_t given_up_ = 0;
     Event quiet_;
 };
 

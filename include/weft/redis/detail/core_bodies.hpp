@@ -70,8 +70,27 @@ WEFT_INLINE void Core::submit(Pending& request) {
         request.unlink();
     } else {
         sent_[static_cast<std::size_t>(request.place - first_sent_)].request = nullptr;
+        give_up_on(request);
     }
     look_whether_quiet();
+}
+
+[[gnu::cold]] WEFT_INLINE void Core::give_up_on(const Pending& request) noexcept {
+    if (given_up_until_ != 0 || !EventLoop::running()) return;  // an earlier one tells as much
+    weft::detail::Nanoseconds until = request.deadline;
+    if (options_.heartbeat > Duration(0)) {
+        const weft::detail::Nanoseconds beat = weft::detail::deadline_after(
+            get_running_loop().now(), weft::detail::to_nanoseconds(options_.heartbeat));
+        if (until == 0 || beat < until) until = beat;
+    }
+    if (until == 0) return;
+    try {
+        set_alarm(until);
+        given_up_until_ = until;
+        given_up_ = request.place;
+    } catch (const std::exception&) {
+        // The loop closes, or there is no memory: the next one that is cancelled tells.
+    }
 }
 
 [[gnu::cold]] WEFT_INLINE void Core::tell(std::string_view wire, std::uint32_t replies,
@@ -332,6 +351,8 @@ WEFT_INLINE void Core::deliver(std::string_view bytes) {
         ++first_sent_;
         if (request) request->end(Pending::State::done);
     }
+    if (given_up_until_ != 0 && first_sent_ > given_up_) [[unlikely]]
+        given_up_until_ = 0;
     look_whether_quiet();
 }
 
@@ -357,6 +378,7 @@ WEFT_INLINE void Core::deliver(std::string_view bytes) {
         if (Pending* const request = sent_.pop_front().request) fail(*request, failure);
         ++first_sent_;
     }
+    given_up_until_ = 0;
     fail_unsent(failure, false);
     look_whether_quiet();
 }
@@ -364,12 +386,13 @@ WEFT_INLINE void Core::deliver(std::string_view bytes) {
 // --- Core: time --------------------------------------------------------------
 
 WEFT_INLINE void Core::set_alarm(weft::detail::Nanoseconds deadline) {
-    if (alarm_.is_set()) return;  // for an earlier one
+    if (alarm_.is_set() && alarm_at_ <= deadline) return;
     if (!alarm_is_made_) {
         alarm_ = Alarm([this] { look_at_deadlines(); });
         alarm_is_made_ = true;
     }
     alarm_.set_after(Duration(deadline - get_running_loop().now()));
+    alarm_at_ = deadline;
 }
 
 /// Deadlines come in the order of the commands, those that were sent before those that were not.
@@ -382,7 +405,7 @@ WEFT_INLINE void Core::set_alarm(weft::detail::Nanoseconds deadline) {
         if (!failure) failure = Failure::make(Failure::Kind::timeout, "no answer in time");
         fail(request, failure);
     };
-    bool silent = false;
+    bool silent = given_up_until_ != 0 && given_up_until_ <= now;
     for (std::size_t index = 0; index < sent_.size(); ++index) {
         Pending*& place = sent_[index].request;
         if (!place || !is_due(*place)) continue;
@@ -395,7 +418,7 @@ WEFT_INLINE void Core::set_alarm(weft::detail::Nanoseconds deadline) {
         give_up(request);
     });
     if (silent) broke("the server has not answered another command in time");
-    weft::detail::Nanoseconds next = 0;
+    weft::detail::Nanoseconds next = given_up_until_;
     const auto consider = [&](const Pending& request) {
         if (next == 0 || request.deadline < next) next = request.deadline;
     };
