@@ -345,6 +345,8 @@ TEST_CASE("every handle to MySQL that was moved from or closed says so", "[mysql
         auto more = [](Connection&, support::Refusals&) -> Coro<void> { co_return; };
         Connection db = co_await weft::mysql::connect(options());
         co_await support::check_moved_and_closed(std::move(db), more);
+        Connection used = co_await weft::mysql::connect(options());
+        co_await support::check_goes_in_use(std::move(used));
     });
 }
 
@@ -383,6 +385,23 @@ TEST_CASE("a MySQL connection and a pool serve one loop after the other", "[mysq
     support::use_on_several_loops(pools, [](std::unique_ptr<Pool>& pool) -> Coro<void> {
         const auto rows = co_await support::within(10s, pool->query("SELECT 8"));
         CHECK(rows.one<int>() == 8);
+    });
+}
+
+TEST_CASE("a connect_timeout holds for MySQL", "[mysql]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        support::Network network(server().port());
+        Options through = options();
+        through.port = co_await network.start();
+        through.connect_timeout = 50ms;
+        network.cut();
+        const auto late =
+            co_await error_of<ConnectionError>(support::within(20s, weft::mysql::connect(through)));
+        REQUIRE(late);
+        CHECK_THAT(late->what(), Catch::Contains("no connection in the connect_timeout"));
+        network.mend();
+        co_await network.stop();
     });
 }
 

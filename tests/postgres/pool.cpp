@@ -180,6 +180,27 @@ TEST_CASE("a listener that goes ends the wait of its reader, and the connection 
     });
 }
 
+TEST_CASE("a connect_timeout holds, and libpq's words are one line", "[postgres]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        support::Network network(server().port());
+        const auto port = co_await network.start();
+        network.cut();
+        const auto late = co_await error_of<ConnectionError>(support::within(
+            20s, weft::postgres::connect(words("connect_timeout=1 port=" + std::to_string(port)))));
+        REQUIRE(late);
+        CHECK_THAT(late->what(), Catch::Contains("127.0.0.1:" + std::to_string(port) +
+                                                 "/weft: no connection in the connect_timeout"));
+        co_await network.stop();
+        const auto refused =
+            co_await error_of<ConnectionError>(weft::postgres::connect(words("dbname=absent")));
+        REQUIRE(refused);
+        const std::string said = refused->what();
+        CHECK(said.find('\n') == said.npos);
+        CHECK(said.find("FATAL") == said.rfind("FATAL"));
+    });
+}
+
 TEST_CASE("a listener finds out that its network was cut, and only then", "[postgres]") {
     if (!server().is_there()) return;
     support::run_in_real_time([]() -> Coro<void> {
@@ -250,6 +271,8 @@ TEST_CASE("every handle to PostgreSQL that was moved from or closed says so", "[
         };
         Connection db = co_await weft::postgres::connect(words());
         co_await support::check_moved_and_closed(std::move(db), more);
+        Connection used = co_await weft::postgres::connect(words());
+        co_await support::check_goes_in_use(std::move(used));
         Connection hears = co_await weft::postgres::connect(words());
         auto events = co_await hears.listen("a");
         auto moved = std::move(events);

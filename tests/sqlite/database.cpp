@@ -354,6 +354,8 @@ TEST_CASE("every handle to SQLite that was moved from or closed says so", "[sqli
         };
         Database db = co_await weft::sqlite::open(":memory:");
         co_await support::check_moved_and_closed(std::move(db), more);
+        Database used = co_await weft::sqlite::open(":memory:");
+        co_await support::check_goes_in_use(std::move(used));
     });
 }
 

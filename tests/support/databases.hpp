@@ -21,6 +21,7 @@
 #include <weft/sync/event.hpp>
 #include <weft/task/coro.hpp>
 #include <weft/task/run.hpp>
+#include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/together/race.hpp>
@@ -135,6 +136,27 @@ weft::Coro<void> check_moved_and_closed(Db db, More more) {
     co_await check_refusals(other, "closed");
     Refusals when_closed("closed");
     co_await more(other, when_closed);
+}
+
+/// A handle that goes, or is moved, while it is in use: what was asked is answered all the same.
+template <class Db>
+weft::Coro<void> check_goes_in_use(Db given) {
+    auto db = std::make_unique<Db>(std::move(given));
+    std::unique_ptr<Db> other;
+    auto moves = [&](Db& tx) -> weft::Coro<int> {
+        other = std::make_unique<Db>(std::move(*db));
+        db.reset();
+        const auto rows = co_await tx.query("SELECT 1");
+        co_return rows.template one<int>();
+    };
+    const int in_transaction = co_await db->transaction(moves);
+    CHECK(in_transaction == 1);
+    auto asks = [&] { return other->query("SELECT 2"); };
+    auto task = weft::create_task(asks);
+    co_await weft::yield();
+    other.reset();
+    const auto rows = co_await std::move(task);
+    CHECK(rows.template one<int>() == 2);
 }
 
 /// Several statements in one text are carried out by `script`, and by nothing else.

@@ -60,8 +60,8 @@ private:
 
 namespace detail {
 inline Coro<Connection> open_connection(Options options) {
-    Handle handle = co_await connected(options);
     std::string server = server_name(options);
+    Handle handle = co_await connected_in_time(options);
     SessionRef session(new Session(std::move(handle), std::move(options), std::move(server)));
     co_return Connection(sql::detail::SessionRef(session.leak()),
                          sql::detail::LevelRef(new sql::detail::Level()));

@@ -38,6 +38,8 @@ struct Options {
     Tls tls = Tls::if_offered;
     std::string certificate_authority;  ///< a PEM file; empty: the system's
 
+    /// For all of it: the name, each address, TLS and who one is. 0: as long as it takes.
+    Duration connect_timeout = std::chrono::seconds(10);
     /// Prepared statements that each connection keeps.
     std::size_t statement_cache = 100;
     /// How long the server may take to answer a KILL, a COMMIT or a ROLLBACK; then the connection

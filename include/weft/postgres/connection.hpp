@@ -116,7 +116,7 @@ private:
 
 namespace detail {
 inline Coro<Connection> connect(std::string text, Options options) {
-    SessionRef session = co_await open_session(std::move(text), std::move(options));
+    SessionRef session = co_await open_in_time(std::move(text), std::move(options));
     co_return Connection(sql::detail::SessionRef(session.leak()),
                          sql::detail::LevelRef(new sql::detail::Level()));
 }
@@ -124,7 +124,7 @@ inline Coro<Connection> connect(std::string text, Options options) {
 
 /// Connects. `text` is libpq's: "host=/run/postgresql dbname=shop user=me sslmode=verify-full", or
 /// "postgresql://me@localhost:5432/shop"; what it does not say comes from the PG* variables.
-/// Several hosts are tried in turn.
+/// Several hosts are tried in turn; `connect_timeout=5`, in seconds, is for all of it.
 /// Throws:   sql::ConnectionError with libpq's message; std::system_error (getaddrinfo) for a name
 ///           that is not known; CancelledError.
 /// Cancel:   nothing is left behind.

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "../../base/c_text.hpp"
 #include "../../base/error.hpp"
+#include "../../deadline/move_on_after.hpp"
 #include "../../net/address.hpp"
 #include "../../net/io.hpp"
 #include "../../net/resolve.hpp"
@@ -99,6 +101,17 @@ inline Coro<Handle> connected(const Options& options) {
         }
     }
     std::rethrow_exception(refused);
+}
+
+inline Coro<Handle> connected_in_time(const Options& options) {
+    const Duration limit = options.connect_timeout;
+    if (limit <= Duration(0)) co_return co_await connected(options);
+    std::optional<Handle> made = co_await move_on_after(limit, connected(options));
+    if (made) co_return std::move(*made);
+    sql::ErrorParts late;
+    late.server = server_name(options);
+    late.message = "no connection in the connect_timeout";
+    throw sql::ConnectionError(std::move(late));
 }
 
 /// A statement without rows.

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,8 @@
 
 #include "../../base/c_text.hpp"
 #include "../../base/error.hpp"
+#include "../../base/std_parts.hpp"
+#include "../../deadline/move_on_after.hpp"
 #include "../../net/address.hpp"
 #include "../../net/io.hpp"
 #include "../../net/resolve.hpp"
@@ -153,9 +156,16 @@ inline std::string server_name(PGconn* conn) {
     return weft::detail::concat({"postgres ", host, ":", port, "/", db});
 }
 
-inline Coro<SessionRef> open_session(std::string text, Options options) {
+/// What libpq leaves to those who do not block: 0, nothing and nonsense are no limit.
+inline Duration connect_limit(const Words& words) noexcept {
+    const std::string_view text = words["connect_timeout"];
+    int seconds = 0;
+    (void)std::from_chars(text.data(), text.data() + text.size(), seconds);
+    return std::chrono::seconds(std::max(seconds, 0));
+}
+
+inline Coro<SessionRef> open_session(Words words, Options options) {
     sql::detail::strike_before_start();
-    Words words(text);
     co_await resolve(words);
     Connected conn(words.start());
     if (!conn.get()) throw std::bad_alloc();
@@ -180,6 +190,20 @@ inline Coro<SessionRef> open_session(std::string text, Options options) {
         conn.get(), [](void*, const char*) {}, nullptr);
     std::string server = server_name(conn.get());
     co_return SessionRef(new Session(std::move(conn), std::move(server), options));
+}
+
+inline Coro<SessionRef> open_in_time(std::string text, Options options) {
+    Words words(text);
+    const Duration limit = connect_limit(words);
+    if (limit <= Duration(0)) co_return co_await open_session(std::move(words), options);
+    sql::ErrorParts late;
+    late.server = weft::detail::concat(
+        {"postgres ", words["host"], ":", words["port"], "/", words["dbname"]});
+    late.message = "no connection in the connect_timeout";
+    std::optional<SessionRef> made =
+        co_await move_on_after(limit, open_session(std::move(words), options));
+    if (!made) throw sql::ConnectionError(std::move(late));
+    co_return std::move(*made);
 }
 
 }  // namespace weft::postgres::detail

@@ -86,10 +86,20 @@ inline sql::Rows rows_of(Answer answer) {
     return sql::Rows(sql::detail::ResultRef(new Table(std::move(answer))));
 }
 
-/// The text that libpq ends with a line break.
-inline std::string_view without_break(std::string_view text) noexcept {
-    while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
-    return text;
+/// libpq's words as one line. (It says the same for each way that it has tried, with and without
+/// TLS.)
+[[gnu::cold]] inline std::string without_break(std::string_view text) {
+    std::string line;
+    std::string_view before;
+    while (!text.empty()) {
+        const std::string_view one = text.substr(0, text.find('\n'));
+        text.remove_prefix(std::min(one.size() + 1, text.size()));
+        if (one.empty() || one == before) continue;
+        if (!line.empty()) line += "; ";
+        line += one;
+        before = one;
+    }
+    return line;
 }
 
 [[gnu::cold]] inline sql::ErrorParts parts_of(const Answer& answer, std::string server,
