@@ -6,5 +6,6 @@
 #include "kernel/backend.hpp"
 #include "kernel/buffer_pool.hpp"
 #include "kernel/choose.hpp"
+#include "kernel/file_support.hpp"
 #include "kernel/forked.hpp"
 #include "kernel/operation.hpp"

@@ -43,13 +43,13 @@ enum class OpCode : std::uint8_t {
     blocking_call,  // address (BlockingCall): whatever may block and is no operation of a kernel's
 };
 
-inline constexpr const char* name_of(OpCode code) noexcept {
-    constexpr const char* names[] = {"read",    "write",     "recv",      "send",     "accept",
-                                     "connect", "poll",      "close",     "openat",   "fsync",
-                                     "recv",    "recvmsg",   "sendmsg",   "shutdown", "readv",
-                                     "writev",  "fallocate", "ftruncate", "stat",     "rename",
-                                     "remove",  "mkdir",     "link",      "symlink",  "call"};
-    return names[static_cast<unsigned>(code)];
+inline constexpr const char* operation_names[] = {
+    "read",  "write",  "recv",      "send",      "accept",  "connect", "poll",
+    "close", "openat", "fsync",     "recv",      "recvmsg", "sendmsg", "shutdown",
+    "readv", "writev", "fallocate", "ftruncate", "stat",    "rename",  "remove",
+    "mkdir", "link",   "symlink",   "call"};
+constexpr const char* name_of(OpCode code) noexcept {
+    return operation_names[static_cast<unsigned>(code)];
 }
 
 /// What files alone are asked for: nothing that a descriptor is ever ready for.
@@ -136,6 +136,7 @@ struct Operation : ListNode<> {
     bool only_tries() const noexcept {
         return (flags & MSG_DONTWAIT) != 0 && (code == OpCode::recv || code == OpCode::send);
     }
+    bool at_own_position() const noexcept { return offset == current_position; }
     void complete(int res) noexcept {
         result = res;
         state = State::idle;

@@ -12,6 +12,7 @@
 #include "../base/buffer.hpp"
 #include "../base/c_text.hpp"
 #include "../base/fd.hpp"
+#include "../kernel/file_support.hpp"
 #include "../kernel/operation.hpp"
 #include "../runtime/loop.hpp"
 #include "address.hpp"
@@ -39,6 +40,7 @@ namespace io {
 /// Returns:  bytes read; 0 at the end.
 /// Source:   read(2); IORING_OP_READ, Linux 5.6.
 inline detail::TransferAwaiter read(int fd, MutableBuffer buffer) noexcept {
+    detail::need_file_support();
     return detail::TransferAwaiter(detail::OpCode::read, fd, buffer.data(), buffer.size(),
                                    detail::current_position, 0);
 }
@@ -46,6 +48,7 @@ inline detail::TransferAwaiter read(int fd, MutableBuffer buffer) noexcept {
 /// Source:   pread(2); IORING_OP_READ, Linux 5.6.
 inline detail::TransferAwaiter read_at(int fd, MutableBuffer buffer,
                                        std::uint64_t offset) noexcept {
+    detail::need_file_support();
     return detail::TransferAwaiter(detail::OpCode::read, fd, buffer.data(), buffer.size(), offset,
                                    0);
 }
@@ -55,12 +58,14 @@ inline detail::TransferAwaiter read_at(int fd, MutableBuffer buffer,
 ///           ring leaves the position of a file as it was, Linux 6.18: `File` sets it right.)
 /// Source:   write(2); IORING_OP_WRITE, Linux 5.6.
 inline detail::TransferAwaiter write(int fd, ConstBuffer buffer) noexcept {
+    detail::need_file_support();
     return detail::TransferAwaiter(detail::OpCode::write, fd, const_cast<void*>(buffer.data()),
                                    buffer.size(), detail::current_position, 0);
 }
 /// Writes at `offset` (bytes from the start); the file's own position stays.
 /// Source:   pwrite(2); IORING_OP_WRITE, Linux 5.6.
 inline detail::TransferAwaiter write_at(int fd, ConstBuffer buffer, std::uint64_t offset) noexcept {
+    detail::need_file_support();
     return detail::TransferAwaiter(detail::OpCode::write, fd, const_cast<void*>(buffer.data()),
                                    buffer.size(), offset, 0);
 }

@@ -9,6 +9,7 @@
 
 #include "../../base/c_text.hpp"
 #include "../../base/error.hpp"
+#include "../../kernel/file_support.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../net/operation_wait.hpp"
 
@@ -27,6 +28,7 @@ public:
           call_(std::move(fn)),
           name_(name),
           path_(path) {
+        need_file_support();
         fd = number;
         address = static_cast<BlockingCall*>(this);
     }

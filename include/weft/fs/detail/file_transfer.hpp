@@ -17,6 +17,7 @@
 #include "../../base/config.hpp"
 #include "../../base/error.hpp"
 #include "../../base/ref.hpp"
+#include "../../kernel/file_support.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../net/operation_wait.hpp"
 #include "../../runtime/loop.hpp"
@@ -60,6 +61,7 @@ public:
 protected:
     FileTransferWait(OpCode op, FileState& file, std::uint64_t position) noexcept
         : OperationWait(op), state_(Ref<FileState>::to(file)) {
+        need_file_support();
         on_complete = &part_moved;
         fd = file.fd.get();
         offset = position;
@@ -179,6 +181,7 @@ class FileCallWait : public OperationWait {
 public:
     FileCallWait(OpCode op, FileState& file) noexcept
         : OperationWait(op), state_(Ref<FileState>::to(file)) {
+        need_file_support();
         fd = file.fd.get();
     }
     inline WaitInfo describe() const noexcept override {

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "../../base/fd.hpp"
+#include "../../kernel/file_support.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../net/operation_wait.hpp"
 #include "../../runtime/loop.hpp"
@@ -43,6 +44,7 @@ struct PathRequest {
 class PathWait : public OperationWait {
 protected:
     explicit PathWait(const PathRequest& request) noexcept : OperationWait(request.code) {
+        need_file_support();
         fd = request.folder;
         address = const_cast<char*>(request.path);  // the kernel only reads it
         offset = reinterpret_cast<std::uintptr_t>(request.second);
@@ -115,6 +117,7 @@ class [[nodiscard]] [[gnu::warn_unused]] OpenAt final : public DescriptorWait {
 public:
     OpenAt(int folder, const char* path, int how, unsigned mode = 0) noexcept
         : DescriptorWait(OpCode::openat) {
+        need_file_support();
         fd = folder;
         address = const_cast<char*>(path);
         flags = static_cast<std::uint32_t>(how | O_CLOEXEC);

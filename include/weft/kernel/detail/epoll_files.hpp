@@ -7,7 +7,7 @@
 #include "../operation.hpp"
 #include "attempt.hpp"
 #include "epoll_set.hpp"
-#include "file_helper.hpp"
+#include "helper.hpp"
 
 namespace weft::detail {
 
@@ -42,7 +42,7 @@ public:
     }
 
     int try_cached(Operation& op) noexcept {
-        if (!at_own_position(op) || !helper_.uses_position(op.fd)) {
+        if (!op.at_own_position() || !helper_ || !helper_->uses_position(op.fd)) {
             ++entered_;
             const ssize_t got = read_cached(op);
             if (got >= 0) return static_cast<int>(got);
@@ -50,20 +50,20 @@ public:
         return op.flags == read_cached_only ? -EAGAIN : hand_over(op);
     }
     [[gnu::noinline]] int hand_over(Operation& op, bool waits_for_others = false) noexcept {
-        if (!helper_.started()) [[unlikely]] {
-            const int error = helper_.begin([this](int fd) { return set_.watch_helper(fd); });
+        if (!helper_) [[unlikely]] {
+            const int error = begin_helper();
             if (error != 0) return -error;
         }
         op.backend_bits = with_helper;
-        const int error = helper_.hand_over(op, waits_for_others);
-        busy_ = helper_.count();
+        const int error = helper_->hand_over(op, waits_for_others);
+        busy_ = helper_->count();
         return error == 0 ? would_block : -error;
     }
 
     /// True: it has not begun and never will.
     bool take_back(Operation& op) noexcept {
-        const bool taken = helper_.take_back(op);
-        busy_ = helper_.count();
+        const bool taken = helper_->take_back(op);
+        busy_ = helper_->count();
         return taken;
     }
 
@@ -72,8 +72,8 @@ public:
     bool end_all_on(int fd, OperationList& ended) noexcept {
         if (busy_ == 0) return false;
         OperationList taken;
-        const bool running = helper_.end_all_on(fd, taken);
-        busy_ = helper_.count();
+        const bool running = helper_->end_all_on(fd, taken);
+        busy_ = helper_->count();
         while (!taken.empty()) {
             Operation& op = taken.pop_front();
             op.backend_bits = retracted;
@@ -83,13 +83,13 @@ public:
         return running;
     }
     /// Blocks until nothing runs on `fd`.
-    void wait_for(int fd) noexcept { helper_.wait_for(fd); }
+    void wait_for(int fd) noexcept { helper_->wait_for(fd); }
 
     /// Moves what is done to `finished`.
     void collect(OperationList& finished) noexcept {
         OperationList done;
-        helper_.collect(done);
-        busy_ = helper_.count();
+        helper_->collect(done);
+        busy_ = helper_->count();
         while (!done.empty()) {
             Operation& op = done.pop_front();
             op.backend_bits = retracted;
@@ -98,10 +98,18 @@ public:
     }
 
 private:
+    [[gnu::cold]] int begin_helper() noexcept {
+        const int error = file_support().make_helper(helper_);
+        if (error != 0) return error;
+        const int refused = set_.watch_helper(helper_->event_fd());
+        if (refused != 0) helper_.reset();
+        return refused;
+    }
+
     EpollSet& set_;
     std::uint32_t& busy_;
     std::uint64_t& entered_;  // counts system calls
-    FileHelper helper_;
+    HelperHolder helper_;
 };
 
 }  // namespace weft::detail

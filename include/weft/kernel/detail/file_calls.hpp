@@ -16,8 +16,6 @@
 
 namespace weft::detail {
 
-inline bool at_own_position(const Operation& op) noexcept { return op.offset == current_position; }
-
 [[gnu::cold]] inline int open_without_waiting(const Operation& op) noexcept {
     const auto* const path = static_cast<const char*>(op.address);
     const int fd = ::openat(op.fd, path, flags_to_open(op), static_cast<mode_t>(op.length));
@@ -93,17 +91,17 @@ inline ssize_t call_on_file(const Operation& op) noexcept {
     const int count = static_cast<int>(op.length);
     switch (op.code) {
         case OpCode::read:
-            return at_own_position(op) ? ::read(op.fd, op.address, op.length)
-                                       : ::pread(op.fd, op.address, op.length, at);
+            return op.at_own_position() ? ::read(op.fd, op.address, op.length)
+                                        : ::pread(op.fd, op.address, op.length, at);
         case OpCode::write:
-            return at_own_position(op) ? ::write(op.fd, op.address, op.length)
-                                       : ::pwrite(op.fd, op.address, op.length, at);
+            return op.at_own_position() ? ::write(op.fd, op.address, op.length)
+                                        : ::pwrite(op.fd, op.address, op.length, at);
         case OpCode::readv:
-            return at_own_position(op) ? ::readv(op.fd, pieces, count)
-                                       : ::preadv(op.fd, pieces, count, at);
+            return op.at_own_position() ? ::readv(op.fd, pieces, count)
+                                        : ::preadv(op.fd, pieces, count, at);
         case OpCode::writev:
-            return at_own_position(op) ? ::writev(op.fd, pieces, count)
-                                       : ::pwritev(op.fd, pieces, count, at);
+            return op.at_own_position() ? ::writev(op.fd, pieces, count)
+                                        : ::pwritev(op.fd, pieces, count, at);
         case OpCode::openat:
             return open_without_waiting(op);
         case OpCode::fsync:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// FileHelper: a backend's way to the helper threads, and the order that they have to keep.
+// FileHelper: the order that operations on files keep on the helper threads.
 #pragma once
 
 #include <cerrno>
@@ -7,47 +7,27 @@
 #include <cstdint>
 #include <new>
 #include <system_error>
-#include <utility>
 #include <vector>
 
-#include "../../base/owned.hpp"
 #include "../../base/std_parts.hpp"
 #include "../operation.hpp"
 #include "file_calls.hpp"
+#include "helper.hpp"
 #include "helper_pool.hpp"
 
 namespace weft::detail {
 
-/// What moves or uses a file's own position goes one after the other, in the order in which it was
-/// asked for, and a close comes after what runs on its number. Everything else may overtake.
-///
 /// Invariants: an operation that was handed over and has not come back is with the pool or in
 /// `held_`, and counted. Of the ordered ones of a descriptor the pool has one at most, and where it
 /// has one, `in_order_` of the number is how many there are, those in `held_` included.
-class FileHelper {
+class FileHelper final : public Helper {
 public:
-    FileHelper() noexcept = default;
-    FileHelper(const FileHelper&) = delete;
-    FileHelper& operator=(const FileHelper&) = delete;
-
-    /// How many it has.
-    std::uint32_t count() const noexcept { return count_; }
-    bool started() const noexcept { return static_cast<bool>(pool_); }
-    /// Does anything here use the file's own position?
-    bool uses_position(int fd) const noexcept {
-        const auto index = static_cast<std::size_t>(fd);
-        return index < in_order_.size() && in_order_[index] > 0;
-    }
-
-    /// Before the first operation: `watch(event_fd)` is to see to it that `collect` is called when
-    /// that can be read, and gives 0 or an errno. 0, or an errno.
-    template <class Watch>
-    [[gnu::cold]] int begin(Watch watch) noexcept {
+    FileHelper() { event_fd_ = pool_.event_fd(); }
+    /// 0, or an errno.
+    [[gnu::cold]] static int make(HelperHolder& into) noexcept {
         try {
-            Owned<HelperPool> pool(new HelperPool());
-            const int error = watch(pool->event_fd());
-            if (error == 0) pool_ = std::move(pool);
-            return error;
+            into.reset(new FileHelper());
+            return 0;
         } catch (const std::system_error& error) {
             return error.code().value();
         } catch (const std::bad_alloc&) {
@@ -55,8 +35,12 @@ public:
         }
     }
 
-    /// 0, or an errno: then it was not taken. A close that something runs on waits for that.
-    [[gnu::noinline]] int hand_over(Operation& op, bool waits_for_others = false) noexcept {
+    bool uses_position(int fd) const noexcept {
+        const auto index = static_cast<std::size_t>(fd);
+        return index < in_order_.size() && in_order_[index] > 0;
+    }
+
+    int hand_over(Operation& op, bool waits_for_others) noexcept {
         bool waits = waits_for_others;
         if (is_ordered(op)) {
             if (!make_place(op.fd)) return ENOMEM;
@@ -65,7 +49,7 @@ public:
         if (waits) {
             op.state = Operation::State::queued;
             held_.push_back(op);
-        } else if (const int error = pool_->submit(op); error != 0) {
+        } else if (const int error = pool_.submit(op); error != 0) {
             if (is_ordered(op)) --in_order_[static_cast<std::size_t>(op.fd)];
             return error;
         }
@@ -73,7 +57,6 @@ public:
         return 0;
     }
 
-    /// True: it has not begun and never will.
     bool take_back(Operation& op) noexcept {
         // (Held back or with the pool: it has not begun as long as it is queued. One that is
         // ordered and with the pool lets the next one go.)
@@ -81,15 +64,13 @@ public:
             is_ordered(op) && held_.any_of([&](const Operation& other) { return &other == &op; });
         if (was_held) {
             op.unlink();
-        } else if (!pool_->take_back(op)) {
+        } else if (!pool_.take_back(op)) {
             return false;
         }
         came_back(op, !was_held);
         return true;
     }
 
-    /// Takes back what is on `fd` and has not begun, into `ended`: it must not reach the next file
-    /// under this number. True: something runs.
     bool end_all_on(int fd, OperationList& ended) noexcept {
         if (count_ == 0) return false;
         const auto end = [&](Operation& op) {
@@ -103,17 +84,15 @@ public:
             end(op);
         });
         OperationList taken;
-        const bool running = pool_->take_back_all(fd, taken);
+        const bool running = pool_.take_back_all(fd, taken);
         while (!taken.empty()) end(taken.pop_front());
         return running;
     }
-    /// Blocks until nothing runs on `fd`.
-    void wait_for(int fd) noexcept { pool_->wait_for(fd); }
+    void wait_for(int fd) noexcept { pool_.wait_for(fd); }
 
-    /// Moves what is done (`result` set) to `finished`.
     void collect(OperationList& finished) noexcept {
         OperationList done;
-        pool_->collect(done);
+        pool_.collect(done);
         while (!done.empty()) {
             Operation& op = done.pop_front();
             came_back(op, true);
@@ -126,7 +105,7 @@ private:
     static bool is_ordered(const Operation& op) noexcept {
         const bool transfers = op.code == OpCode::read || op.code == OpCode::write ||
                                op.code == OpCode::readv || op.code == OpCode::writev;
-        return transfers && at_own_position(op);
+        return transfers && op.at_own_position();
     }
     bool make_place(int fd) noexcept {
         const auto index = static_cast<std::size_t>(fd);
@@ -148,7 +127,7 @@ private:
             let_next_go(op.fd, ordered);
     }
     [[gnu::noinline]] void let_next_go(int fd, bool ordered) noexcept {
-        const bool runs = pool_->runs_on(fd);
+        const bool runs = pool_.runs_on(fd);
         Operation* next = nullptr;
         held_.for_each([&](Operation& op) {
             if (next || op.fd != fd) return;
@@ -156,7 +135,7 @@ private:
         });
         if (!next) return;
         next->unlink();
-        const int error = pool_->submit(*next);
+        const int error = pool_.submit(*next);
         if (error == 0) [[likely]]
             return;
         // (All threads have gone, and none can be made.)
@@ -165,11 +144,10 @@ private:
         came_back(*next, true);
     }
 
-    Owned<HelperPool> pool_;
+    HelperPool pool_;
     OperationList held_;                   // wait for others on their descriptor
     OperationList refused_;                // could not be submitted when their turn had come
     std::vector<std::uint16_t> in_order_;  // by descriptor
-    std::uint32_t count_ = 0;
 };
 
 }  // namespace weft::detail

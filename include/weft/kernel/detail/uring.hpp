@@ -14,7 +14,7 @@
 #include "../../base/std_parts.hpp"
 #include "../backend.hpp"
 #include "attempt.hpp"
-#include "file_helper.hpp"
+#include "helper.hpp"
 #include "uring_cancels.hpp"
 #include "uring_direct.hpp"
 #include "uring_lanes.hpp"
@@ -183,7 +183,7 @@ private:
     static bool is_busy(const Operation& op) noexcept {
         if (op.code == OpCode::read || op.code == OpCode::write || op.code == OpCode::readv ||
             op.code == OpCode::writev)
-            return !at_own_position(op);
+            return !op.at_own_position();
         return is_file_call(op.code) || op.code == OpCode::close;
     }
 
@@ -229,7 +229,7 @@ private:
     /// One call is faster than a way through the ring and back, if the page cache has it.
     bool read_at_once(Operation& op) noexcept {
         if (op.code != OpCode::read && op.code != OpCode::readv) return false;
-        const UringLanes::Lanes* const lanes = at_own_position(op) ? lanes_.find(op.fd) : nullptr;
+        const UringLanes::Lanes* const lanes = op.at_own_position() ? lanes_.find(op.fd) : nullptr;
         // (The position may be theirs to move.)
         const bool others_first =
             lanes && (lanes->of[UringLanes::in] || lanes->of[UringLanes::out]);
@@ -258,7 +258,7 @@ private:
         op.backend_bits = as_itself;
         if (is_file_call(op.code) && !ring_.has_call(op.code)) return hand_over(op);
         if (op.code == OpCode::close) forget(op.fd);
-        if (op.code == OpCode::close && helper_.count() > 0 && end_helped(op.fd)) {
+        if (op.code == OpCode::close && is_helped() && end_helped(op.fd)) {
             end_users(op);
             return hand_over(op, true);
         }
@@ -544,14 +544,10 @@ private:
     /// True: refused. (It is counted already.)
     [[gnu::noinline]] bool hand_over(Operation& op, bool waits_for_others = false) noexcept {
         int error = 0;
-        if (!helper_.started()) [[unlikely]] {
-            error = helper_.begin([this](int event_fd) {
-                helper_event_ = event_fd;
-                return 0;
-            });
-        }
+        if (!helper_) [[unlikely]]
+            error = file_support().make_helper(helper_);
         op.backend_bits = with_helper;
-        if (error == 0) error = helper_.hand_over(op, waits_for_others);
+        if (error == 0) error = helper_->hand_over(op, waits_for_others);
         if (error != 0) {
             --count_of(op);
             op.backend_bits = as_itself;
@@ -561,21 +557,22 @@ private:
         ++busy_;
         return false;
     }
-    bool must_watch_helper() const noexcept { return helper_.count() > 0 && !watching_helper_; }
+    bool is_helped() const noexcept { return helper_ && helper_->count() > 0; }
+    bool must_watch_helper() const noexcept { return is_helped() && !watching_helper_; }
     /// A poll, as long as the helper has something. False: there is no room in the queue.
     bool watch_helper() {
         if (!must_watch_helper()) return true;
         io_uring_sqe* const entry = ring_.free_entry();
         if (!entry) return false;
         watching_helper_ = true;
-        ::io_uring_prep_poll_add(entry, helper_event_, POLLIN);
+        ::io_uring_prep_poll_add(entry, helper_->event_fd(), POLLIN);
         entry->user_data = UringRing::helper_mark;
         return true;
     }
     [[gnu::noinline]] void helper_has_news() noexcept {
         watching_helper_ = false;
         OperationList done;
-        helper_.collect(done);
+        helper_->collect(done);
         while (!done.empty()) finish_helped(done.pop_front());
     }
     void finish_helped(Operation& op) noexcept {
@@ -586,14 +583,14 @@ private:
         if (op.cancelling) return;
         op.cancelling = true;  // if it runs, its result is the answer
         ++cancelling_;
-        if (!helper_.take_back(op)) return;
+        if (!helper_->take_back(op)) return;
         op.result = -ECANCELED;
         finish_helped(op);
     }
     /// True: something runs on `fd`.
     [[gnu::cold]] bool end_helped(int fd) noexcept {
         OperationList taken;
-        const bool running = helper_.end_all_on(fd, taken);
+        const bool running = helper_->end_all_on(fd, taken);
         while (!taken.empty()) {
             Operation& op = taken.pop_front();
             op.result = -ECANCELED;
@@ -678,8 +675,7 @@ private:
     OperationList starved_;   // found no buffer
     OperationList in_vain_;   // wait for what will not happen
     UringPinned pinned_;
-    FileHelper helper_;
-    int helper_event_ = -1;
+    HelperHolder helper_;
     bool watching_helper_ = false;
     bool held_standing_ = false;  // there was one that stands in `held_`
 };

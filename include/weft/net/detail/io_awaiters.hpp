@@ -12,6 +12,7 @@
 
 #include "../../base/config.hpp"
 #include "../../base/fd.hpp"
+#include "../../kernel/file_support.hpp"
 #include "../../kernel/operation.hpp"
 #include "../../runtime/loop.hpp"
 #include "../address.hpp"
@@ -60,6 +61,7 @@ public:
 class [[nodiscard]] [[gnu::warn_unused]] SyncAwaiter final : public OperationWait {
 public:
     SyncAwaiter(int descriptor, bool data_only) noexcept : OperationWait(OpCode::fsync) {
+        need_file_support();
         fd = descriptor;
         flags = data_only;
     }
@@ -105,6 +107,7 @@ class [[nodiscard]] [[gnu::warn_unused]] OpenAwaiter final
 public:
     OpenAwaiter(int directory, const char* path, int open_flags, unsigned mode) noexcept
         : RetriedWait(OpCode::openat) {
+        need_file_support();
         fd = directory;
         address = const_cast<char*>(path);  // the kernel only reads it
         flags = static_cast<std::uint32_t>(open_flags);
