@@ -2,20 +2,22 @@
 // Which backend a loop gets: io_uring where the kernel grants it, found out by trying.
 #pragma once
 
+#include "../base/config.hpp"
+#include "../base/options.hpp"
+#include "../base/owned.hpp"
+#include "backend.hpp"
+#if WEFT_BODIES
 #include <cstdlib>
 #include <string>
 #include <string_view>
 #include <system_error>
 
-#include "../base/config.hpp"
 #include "../base/error.hpp"
-#include "../base/options.hpp"
-#include "../base/owned.hpp"
 #include "../base/std_parts.hpp"
-#include "backend.hpp"
 #include "detail/epoll.hpp"
 #if WEFT_HAS_URING
 #include "detail/uring.hpp"
+#endif
 #endif
 
 namespace weft::detail {
@@ -24,8 +26,11 @@ namespace weft::detail {
 /// `pollable`: one that others can wait on.
 /// Throws:   std::system_error when io_uring was asked for by name and is refused; RuntimeError
 ///           for a WEFT_BACKEND that names no backend.
-[[gnu::cold]] inline Owned<Backend> choose_backend(BackendKind kind, unsigned ring_entries,
-                                                   bool pollable = false) {
+Owned<Backend> choose_backend(BackendKind kind, unsigned ring_entries, bool pollable = false);
+
+#if WEFT_BODIES
+[[gnu::cold]] WEFT_INLINE Owned<Backend> choose_backend(BackendKind kind, unsigned ring_entries,
+                                                        bool pollable) {
     std::string why = "asked for by the program";
     if (kind == BackendKind::automatic) {
         const char* const named = std::getenv("WEFT_BACKEND");
@@ -64,5 +69,6 @@ namespace weft::detail {
     }
     return with_reason(Owned<EpollBackend>(new EpollBackend()));
 }
+#endif
 
 }  // namespace weft::detail

@@ -43,7 +43,8 @@ enum class OpCode : std::uint8_t {
     blocking_call,  // address (BlockingCall): whatever may block and is no operation of a kernel's
 };
 
-inline constexpr const char* operation_names[] = {
+// (Texts in a row: pointers to them would be set at each start of a program.)
+inline constexpr char operation_names[][10] = {
     "read",  "write",  "recv",      "send",      "accept",  "connect", "poll",
     "close", "openat", "fsync",     "recv",      "recvmsg", "sendmsg", "shutdown",
     "readv", "writev", "fallocate", "ftruncate", "stat",    "rename",  "remove",
