@@ -34,12 +34,13 @@ public:
         check_leftover();
         if (left_ == 0) return;
         if (call_) [[unlikely]]
-            call_->await_resume();
+            stream_->carrier->calls.result(*call_);
         else
             checked();
     }
     bool await_cancelled() const noexcept {
-        return call_ ? call_->await_cancelled() : OperationWait::await_cancelled();
+        return call_ ? stream_->carrier->calls.is_cancelled(*call_)
+                     : OperationWait::await_cancelled();
     }
     [[gnu::cold]] std::string await_object() const {
         return is_call() ? stream_->write_text() : OperationWait::await_object();
@@ -105,8 +106,8 @@ public:
     stream_->refuse_write_into_file();
     if (is_call()) {
         Carrier& carrier = *stream_->carrier;
-        call_ = &carrier.begin_write(carrier.calls.write(carrier, parts_, end_, stream_->written));
-        return call_->await_suspend(handle);
+        call_ = &carrier.calls.write(carrier, parts_, end_, stream_->written);
+        return carrier.calls.suspend(*call_, handle);
     }
     address = &message_;
     message_.msg_iov = row_;

@@ -65,7 +65,7 @@ public:
     bool await_cancelled() const noexcept {
         end_filling();
         if (way_ == Way::call) [[unlikely]]
-            return call().await_cancelled();
+            return stream_->carrier->calls.is_cancelled(call());
         return OperationWait::await_cancelled();
     }
     [[gnu::cold]] std::string await_object() const {
@@ -97,10 +97,8 @@ protected:
             stream_->drained = !more;
             if (result <= 0) [[unlikely]]
                 result = stream_->end_of_wait(result);
-        } else if (way_ == Way::call) {
-            result = static_cast<int>(call().await_resume());
-        } else if (!asked_) {
-            take_chunk();
+        } else {
+            receive_otherwise();
         }
     }
     /// What arrives comes in a buffer of the loop's.
@@ -108,6 +106,7 @@ protected:
     bool chunk_is_there() const noexcept {
         return stream_->chunks && (stream_->chunks->has_data() || stream_->chunks->has_end());
     }
+    void receive_otherwise();
     void take_chunk();
 
     Ref<StreamState> stream_;
@@ -201,7 +200,7 @@ public:
     }
     bool await_cancelled() const noexcept {
         if (call_) [[unlikely]]
-            return call_->await_cancelled();
+            return stream_->carrier->calls.is_cancelled(*call_);
         return asked_;
     }
     bool is_call() const noexcept { return static_cast<bool>(stream_->carrier); }
@@ -233,6 +232,14 @@ private:
         result = chunks.take_end();
     } else {
         StreamState::throw_second_reader();
+    }
+}
+
+[[gnu::noinline]] WEFT_INLINE void StreamReceive::receive_otherwise() {
+    if (way_ == Way::call) {
+        result = static_cast<int>(stream_->carrier->calls.result(call()));
+    } else if (!asked_) {
+        take_chunk();
     }
 }
 
@@ -272,19 +279,20 @@ private:
             return false;
         }
     }
-    address = &carrier.begin_read(carrier.calls.read(carrier, into));
+    address = &carrier.calls.read(carrier, into);
     way_ = Way::call;
-    return call().await_suspend(handle);
+    return carrier.calls.suspend(call(), handle);
 }
 
 [[gnu::noinline]] WEFT_INLINE bool ChunkRead::begin_call(std::coroutine_handle<> handle) {
     Carrier& carrier = *stream_->carrier;
-    call_ = &carrier.begin_read(carrier.calls.read_block(carrier));
-    return call_->await_suspend(handle);
+    call_ = &carrier.calls.read_block(carrier);
+    return carrier.calls.suspend(*call_, handle);
 }
 [[gnu::noinline]] WEFT_INLINE Chunk ChunkRead::carried() {
-    return call_->await_resume() > 0 ? Chunk(std::exchange(stream_->carrier->block, nullptr))
-                                     : Chunk();
+    return stream_->carrier->calls.result(*call_) > 0
+               ? Chunk(std::exchange(stream_->carrier->block, nullptr))
+               : Chunk();
 }
 
 [[gnu::noinline]] WEFT_INLINE Chunk ChunkRead::buffered() {

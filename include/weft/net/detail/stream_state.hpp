@@ -38,14 +38,19 @@ class Carrier;
 /// streams are sockets compiles none of them. (A table and no virtual functions: g++ would see the
 /// one class that has them, guess that it is meant, and compile it all the same.)
 struct CarrierCalls {
-    // Of the stream that has it, for awaiters that hold that.
-    Coro<std::size_t> (*read)(Carrier&, MutableBuffer into);
+    // Of the stream that has it, for awaiters that hold that and run the call that they get.
+    // They throw RuntimeError while another task reads, and std::bad_alloc.
+    CarriedCall& (*read)(Carrier&, MutableBuffer into);
     /// Into `block`.
-    Coro<std::size_t> (*read_block)(Carrier&);
+    CarriedCall& (*read_block)(Carrier&);
     /// All of the parts, and nobody else's between them; what was taken is counted in `written`.
-    Coro<std::size_t> (*write)(Carrier&, const ConstBuffer* first, const ConstBuffer* end,
-                               std::uint64_t& written);
-    Coro<std::size_t> (*write_one)(Carrier&, ConstBuffer from, std::uint64_t& written);
+    CarriedCall& (*write)(Carrier&, const ConstBuffer* first, const ConstBuffer* end,
+                          std::uint64_t& written);
+    CarriedCall& (*write_one)(Carrier&, ConstBuffer from, std::uint64_t& written);
+    // Of such a call, as an awaiter's.
+    bool (*suspend)(CarriedCall&, std::coroutine_handle<>);
+    bool (*is_cancelled)(const CarriedCall&) noexcept;
+    std::size_t (*result)(CarriedCall&);
     /// At least one byte of it.
     Coro<std::size_t> (*write_some)(Carrier&, ConstBuffer from, std::uint64_t& written);
     Coro<void> (*end_writing)(Carrier&);
@@ -60,17 +65,11 @@ public:
     Carrier(const Carrier&) = delete;
     Carrier& operator=(const Carrier&) = delete;
 
-    /// The awaiters run what they return.
-    /// Throws:   RuntimeError while another task reads; std::bad_alloc.
-    CarriedCall& begin_read(Coro<std::size_t> reading);
-    CarriedCall& begin_write(Coro<std::size_t> written);
     bool is_read() const noexcept { return read_call && !read_call->is_over(); }
 
     /// Throws:   std::system_error once the stream is closed: EBADF; for a call that has begun
     ///           before that, ECANCELED.
     void require_open(const char* call, bool has_begun = false) const;
-    /// Before the carrier goes: they hold what it has, and what the transport gave them.
-    void end_calls() noexcept;
 
     const CarrierCalls& calls;
     Owned<Transport> transport;
@@ -262,29 +261,6 @@ private:
     sockaddr nobody{};
     nobody.sa_family = AF_UNSPEC;
     if (::connect(socket, &nobody, sizeof nobody) != 0) ::shutdown(socket, SHUT_RDWR);
-}
-
-[[gnu::noinline]] WEFT_INLINE void Carrier::end_calls() noexcept {
-    read_call.reset();
-    while (!write_calls.empty()) delete &write_calls.pop_front();
-}
-
-[[gnu::noinline]] WEFT_INLINE CarriedCall& Carrier::begin_read(Coro<std::size_t> reading) {
-    if (is_read()) StreamState::throw_second_reader();
-    read_call.reset(new CarriedCall(std::move(reading)));
-    return *read_call;
-}
-[[gnu::noinline]] WEFT_INLINE CarriedCall& Carrier::begin_write(Coro<std::size_t> written) {
-    while (!write_calls.empty() && write_calls.front().is_over()) delete &write_calls.pop_front();
-    // (Behind one that waits for a peer which does not read, others may have been given up.)
-    while (!write_calls.empty() && write_calls.back().is_over()) {
-        CarriedCall& last = write_calls.back();
-        write_calls.erase(last);
-        delete &last;
-    }
-    auto* const call = new CarriedCall(std::move(written));
-    write_calls.push_back(*call);
-    return *call;
 }
 
 [[gnu::noinline]] WEFT_INLINE void Carrier::require_open(const char* call, bool has_begun) const {

@@ -51,7 +51,7 @@ public:
     }
     bool await_cancelled() const noexcept {
         if (in_call()) [[unlikely]]
-            return call().await_cancelled();
+            return stream_->carrier->calls.is_cancelled(call());
         return OperationWait::await_cancelled();
     }
     [[gnu::cold]] std::string await_object() const {
@@ -109,14 +109,13 @@ private:
     stream_->refuse_write_into_file();
     if (!is_call()) return OperationWait::await_suspend(handle);
     Carrier& carrier = *stream_->carrier;
-    address = &carrier.begin_write(
-        carrier.calls.write_one(carrier, ConstBuffer(address, left_), stream_->written));
+    address = &carrier.calls.write_one(carrier, ConstBuffer(address, left_), stream_->written);
     flags = 0;
-    return call().await_suspend(handle);
+    return carrier.calls.suspend(call(), handle);
 }
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamWrite::finish_otherwise() const {
     if (in_call()) {
-        call().await_resume();
+        stream_->carrier->calls.result(call());
     } else {
         checked();
     }

@@ -9,6 +9,7 @@
 #include "stream_state.hpp"
 
 #if WEFT_BODIES
+#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -34,9 +35,32 @@ Ref<StreamState> carry(Owned<Transport> transport);
 class TransportCarrier final : public Carrier {
 public:
     explicit TransportCarrier(Owned<Transport> below) noexcept : Carrier(table, std::move(below)) {}
-    ~TransportCarrier() { end_calls(); }
+    /// (The calls hold what we have, and what the transport gave them.)
+    ~TransportCarrier() {
+        read_call.reset();
+        while (!write_calls.empty()) delete &write_calls.pop_front();
+    }
 
 private:
+    static CarriedCall& begin_read(Carrier& carrier, Coro<std::size_t> reading) {
+        if (carrier.is_read()) StreamState::throw_second_reader();
+        carrier.read_call.reset(new CarriedCall(std::move(reading)));
+        return *carrier.read_call;
+    }
+    static CarriedCall& begin_write(Carrier& carrier, Coro<std::size_t> written) {
+        auto& calls = carrier.write_calls;
+        while (!calls.empty() && calls.front().is_over()) delete &calls.pop_front();
+        // (Behind one that waits for a peer which does not read, others may have been given up.)
+        while (!calls.empty() && calls.back().is_over()) {
+            CarriedCall& last = calls.back();
+            calls.erase(last);
+            delete &last;
+        }
+        auto* const call = new CarriedCall(std::move(written));
+        calls.push_back(*call);
+        return *call;
+    }
+
     static Coro<std::size_t> read(Carrier& carrier, MutableBuffer into) {
         carrier.require_open("read");
         if (!may_go_on()) {
@@ -106,8 +130,26 @@ private:
         return static_cast<TransportCarrier&>(carrier).writing_;
     }
 
-    static constexpr CarrierCalls table{&read,       &read_block,  &write,  &write_one,
-                                        &write_some, &end_writing, &destroy};
+    static constexpr CarrierCalls table{
+        [](Carrier& carrier, MutableBuffer into) -> CarriedCall& {
+            return begin_read(carrier, read(carrier, into));
+        },
+        [](Carrier& carrier) -> CarriedCall& { return begin_read(carrier, read_block(carrier)); },
+        [](Carrier& carrier, const ConstBuffer* first, const ConstBuffer* end,
+           std::uint64_t& written) -> CarriedCall& {
+            return begin_write(carrier, write(carrier, first, end, written));
+        },
+        [](Carrier& carrier, ConstBuffer from, std::uint64_t& written) -> CarriedCall& {
+            return begin_write(carrier, write_one(carrier, from, written));
+        },
+        [](CarriedCall& call, std::coroutine_handle<> handle) {
+            return call.await_suspend(handle);
+        },
+        [](const CarriedCall& call) noexcept { return call.await_cancelled(); },
+        [](CarriedCall& call) { return call.await_resume(); },
+        &write_some,
+        &end_writing,
+        &destroy};
 
     Lock writing_;  // one write goes out whole before the next
 };
