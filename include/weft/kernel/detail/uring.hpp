@@ -73,7 +73,7 @@ public:
         return false;
     }
 
-    void cancel(Operation& op) noexcept override {
+    [[gnu::noinline]] void cancel(Operation& op) noexcept override {
         if (op.code == OpCode::close) return;  // a descriptor is closed or it leaks
         if (op.backend_bits == with_helper) return cancel_helped(op);
         if (op.state == Operation::State::idle || op.cancelling) return;
