@@ -96,13 +96,12 @@ public:
 
 namespace detail {
 
-/// Takes `name` along, where there is one.
 /// What a new task takes over from its maker, and what it is given; the coroutine goes with it when
 /// there is no memory for that.
-void mark_task(EventLoop& loop, TaskCore& task, CreatedAt at, std::string* name);
+void mark_task(EventLoop& loop, TaskCore& task, CreatedAt at, const std::string* name);
 #if WEFT_BODIES
 [[gnu::noinline]] WEFT_INLINE void mark_task(EventLoop& loop, TaskCore& task, CreatedAt at,
-                                             std::string* name) {
+                                             const std::string* name) {
     ContextCore* const context = loop.context_here();
     if (!loop.debug()) at = CreatedAt();
     if (context || name || at) {
@@ -110,7 +109,7 @@ void mark_task(EventLoop& loop, TaskCore& task, CreatedAt at, std::string* name)
             TaskExtras& extras = task.make_extras();
             extras.context = ContextRef(context);
             extras.created_at = at;
-            if (name) extras.name = std::move(*name);
+            if (name) extras.name = *name;
         } catch (...) {
             task.root.destroy();
             task.typed->destroy(task);
@@ -127,7 +126,7 @@ void mark_task(EventLoop& loop, TaskCore& task, CreatedAt at, std::string* name)
 
 template <class T>
 [[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro, CreatedAt at,
-                                                      std::string* name = nullptr) {
+                                                      const std::string* name = nullptr) {
     const auto frame = coro.frame();
     if (!frame) [[unlikely]]
         throw_runtime_error("create_task: the coroutine was used already");
@@ -299,9 +298,9 @@ Task<T> EventLoop::create_task(Coro<T> coro, detail::File in, detail::Line line)
 template <class T>
 Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
     check_open("create_task");
-    std::string name = options.name();
-    auto* const state = detail::make_task(*this, coro, options.created_at(),
-                                          options.name().empty() ? nullptr : &name);
+    const std::string& name = options.name();
+    auto* const state =
+        detail::make_task(*this, coro, options.created_at(), name.empty() ? nullptr : &name);
     Task<T> task(state);
     if (options.is_eager_or(eager_tasks_) && is_running()) {
         add_eager(*state);
