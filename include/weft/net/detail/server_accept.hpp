@@ -180,10 +180,32 @@ inline bool serve_waiting(const Ref<ServerState>& server, int listener, AcceptTr
     return true;
 }
 
-inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index) {
+/// What an accept task holds until its frame has gone, whether it ever ran or not. (A done-callback
+/// would do, at a kilobyte and a half in each program with a server.)
+class Accepting {
+public:
+    Accepting(const Ref<ServerState>& server, std::size_t index) noexcept
+        : server_(server), index_(index) {
+        ++server_->accepting;
+    }
+    Accepting(Accepting&& other) noexcept = default;
+    Accepting& operator=(Accepting&& other) = delete;
+    ~Accepting() {
+        if (server_) server_->accepting_ended(index_);
+    }
+    const Ref<ServerState>& server() const noexcept { return server_; }
+    int listener() const noexcept { return server_->listeners[index_].socket.get(); }
+
+private:
+    Ref<ServerState> server_;
+    std::size_t index_;
+};
+
+inline Coro<void> accept_connections(Accepting accepting) {
+    const Ref<ServerState>& server = accepting.server();
     constexpr std::chrono::milliseconds pause{50};
     constexpr int most_turns = 512;
-    const int listener = server->listeners[index].socket.get();
+    const int listener = accepting.listener();
     AcceptTrouble trouble;
     bool short_of = false;  // of descriptors or memory: a pause comes first
     bool more = false;      // others wait than those who were served
@@ -241,12 +263,8 @@ inline Coro<void> accept_connections(Ref<ServerState> server, std::size_t index)
 [[gnu::cold, gnu::noinline]] inline void start_accepting(const Ref<ServerState>& state) {
     state->started = true;
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
-        Task<void>& accepting = state->listeners[index].accepting;
-        accepting = create_task(accept_connections(state, index), TaskOptions("accept", false));
-        accepting
-            .add_done_callback([state, index](const AnyFuture&) { state->accepting_ended(index); })
-            .run_in_the_end();
-        ++state->accepting;
+        state->listeners[index].accepting =
+            create_task(accept_connections(Accepting(state, index)), TaskOptions("accept", false));
     }
 }
 #endif

@@ -98,7 +98,7 @@ struct ServerState : Counted<ServerState> {
     }
     /// Handlers begin for those who were accepted when there was no room for them.
     void serve_held() noexcept;
-    /// An accept task is done, whether it ever ran or not.
+    /// An accept task is over, see Accepting.
     void accepting_ended(std::size_t index);
     void announce_end();
 
