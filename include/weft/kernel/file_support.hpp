@@ -46,7 +46,7 @@ inline void need_file_support() noexcept {
             [](Helper& helper, OperationList& finished) noexcept {
                 static_cast<FileHelper&>(helper).collect(finished);
             },
-            [](Helper* helper) noexcept { delete static_cast<FileHelper*>(helper); },
+            [](Helper* helper) noexcept { delete static_cast<FileHelper*>(helper); }, &write_some,
 #if WEFT_HAS_URING
             &prepare_file_call,
 #else

@@ -15,7 +15,7 @@
 
 #include "../../base/std_parts.hpp"
 #include "../operation.hpp"
-#include "quiet_write.hpp"
+#include "helper.hpp"
 
 namespace weft::detail {
 
@@ -58,19 +58,6 @@ inline FileTraits traits_of(int fd) noexcept {
     traits.readable = (flags & O_ACCMODE) != O_WRONLY;
     traits.writable = (flags & O_ACCMODE) != O_RDONLY;
     return traits;
-}
-
-inline ssize_t write_some(const Operation& op, const FileTraits& file) noexcept {
-    if (file.kind == FileTraits::Kind::socket) {
-        return ::send(op.fd, op.address, op.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-    }
-    // A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and blocks on
-    // more.
-    if (file.kind == FileTraits::Kind::pipe) {
-        const std::uint32_t most = file.nonblocking ? op.length : PIPE_BUF;
-        return write_quietly(op.fd, op.address, std::min<std::uint32_t>(op.length, most));
-    }
-    return ::write(op.fd, op.address, op.length);
 }
 
 inline int begin_or_confirm(const Operation& op, const sockaddr* to) noexcept {
@@ -140,7 +127,7 @@ inline ssize_t call_without_blocking(const Operation& op, const FileTraits& file
                        ? ::recv(op.fd, op.address, op.length, MSG_DONTWAIT)
                        : ::read(op.fd, op.address, op.length);
         case OpCode::write:
-            return write_some(op, file);
+            return file_support().write_some(op, file);
         case OpCode::recv:
             return ::recv(op.fd, op.address, op.length, flags | MSG_DONTWAIT);
         case OpCode::send:

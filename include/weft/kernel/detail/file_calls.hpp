@@ -4,17 +4,35 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdint>
 
+#include "../../base/std_parts.hpp"
 #include "../operation.hpp"
 #include "attempt.hpp"
+#include "quiet_write.hpp"
 
 namespace weft::detail {
+
+/// What is no regular file, without blocking.
+inline ssize_t write_some(const Operation& op, const FileTraits& file) noexcept {
+    if (file.kind == FileTraits::Kind::socket) {
+        return ::send(op.fd, op.address, op.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    // A blocking pipe that polls writable takes PIPE_BUF bytes without blocking, and blocks on
+    // more.
+    if (file.kind == FileTraits::Kind::pipe) {
+        const std::uint32_t most = file.nonblocking ? op.length : PIPE_BUF;
+        return write_quietly(op.fd, op.address, std::min<std::uint32_t>(op.length, most));
+    }
+    return ::write(op.fd, op.address, op.length);
+}
 
 [[gnu::cold]] inline int open_without_waiting(const Operation& op) noexcept {
     const auto* const path = static_cast<const char*>(op.address);

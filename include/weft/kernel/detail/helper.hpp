@@ -2,6 +2,8 @@
 // Helper: what a backend knows of the helper threads, which only programs that use files have.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cassert>
 #include <cstdint>
@@ -11,6 +13,8 @@
 struct io_uring_sqe;
 
 namespace weft::detail {
+
+struct FileTraits;
 
 class Helper;
 class HelperHolder;
@@ -29,6 +33,8 @@ struct FileSupport {
     void (*wait_for)(Helper&, int fd) noexcept;
     void (*collect)(Helper&, OperationList& finished) noexcept;
     void (*destroy)(Helper*) noexcept;
+    /// A write as an attempt: what is neither a socket's message nor a regular file's.
+    ssize_t (*write_some)(const Operation& op, const FileTraits& file) noexcept;
     /// As a submission to the ring: what is neither a plain read or write nor an open.
     void (*prepare)(io_uring_sqe& entry, const Operation& op) noexcept;
 };
