@@ -23,4 +23,5 @@
 #include "base/ref.hpp"
 #include "base/ring_buffer.hpp"
 #include "base/std_parts.hpp"
+#include "base/table.hpp"
 #include "base/thread.hpp"

@@ -4,9 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "../base/clock.hpp"
+#include "../base/table.hpp"
 
 namespace weft::detail {
 
@@ -49,15 +49,15 @@ class TimerHeap {
 public:
     bool empty() const noexcept { return heap_.empty(); }
     std::size_t size() const noexcept { return heap_.size(); }
-    Nanoseconds first_deadline() const noexcept { return heap_.front().deadline; }
-    const Timer& first() const noexcept { return *heap_.front().timer; }
+    Nanoseconds first_deadline() const noexcept { return heap_[0].deadline; }
+    const Timer& first() const noexcept { return *heap_[0].timer; }
     /// Timers are numbered as they are set.
-    std::uint64_t first_number() const noexcept { return heap_.front().sequence; }
+    std::uint64_t first_number() const noexcept { return heap_[0].sequence; }
     std::uint64_t next_number() const noexcept { return next_sequence_; }
 
     /// Throws:   std::bad_alloc; the timer is then not armed.
     void insert(Timer& timer, Nanoseconds deadline) {
-        heap_.emplace_back();
+        heap_.add_one();
         timer.deadline = deadline;
         sift_up(heap_.size() - 1, Entry{deadline, next_sequence_++, &timer});
     }
@@ -65,8 +65,8 @@ public:
     void remove(Timer& timer) noexcept {
         const std::size_t hole = timer.place;
         timer.place = Timer::not_armed;
-        const Entry last = heap_.back();
-        heap_.pop_back();
+        const Entry last = heap_[heap_.size() - 1];
+        heap_.remove_last();
         if (hole == heap_.size()) return;
         if (hole > 0 && last.before(heap_[parent_of(hole)])) {
             sift_up(hole, last);
@@ -76,7 +76,7 @@ public:
     }
 
     Timer& pop() noexcept {
-        Timer& first = *heap_.front().timer;
+        Timer& first = *heap_[0].timer;
         remove(first);
         return first;
     }
@@ -94,14 +94,14 @@ public:
                 place(kept++, entry);
             }
         }
-        heap_.erase(heap_.begin() + static_cast<std::ptrdiff_t>(kept), heap_.end());
+        heap_.shrink_to(kept);
         for (std::size_t index = kept; index-- > 0;) sift_down(index, Entry(heap_[index]));
     }
 
     /// None of them is armed any more, and none is told.
     [[gnu::cold]] void forget_all() noexcept {
         for (const Entry& entry : heap_) entry.timer->place = Timer::not_armed;
-        heap_.clear();
+        heap_.shrink_to(0);
     }
 
 private:
@@ -139,7 +139,7 @@ private:
         place(index, entry);
     }
 
-    std::vector<Entry> heap_;
+    Table<Entry> heap_;
     std::uint64_t next_sequence_ = 0;
 };
 

@@ -9,13 +9,12 @@
 #include <climits>
 #include <cstdint>
 #include <new>
-#include <vector>
 
 #include "../../base/clock.hpp"
 #include "../../base/error.hpp"
 #include "../../base/fd.hpp"
-#include "../../base/owned.hpp"
 #include "../../base/std_parts.hpp"
+#include "../../base/table.hpp"
 #include "../operation.hpp"
 #include "attempt.hpp"
 #include "exact_sleep.hpp"
@@ -56,10 +55,13 @@ public:
     }
     EpollSet(const EpollSet&) = delete;
     EpollSet& operator=(const EpollSet&) = delete;
+    ~EpollSet() {
+        for (Descriptor* const descriptor : descriptors_) delete descriptor;
+    }
 
     Descriptor* find(int fd) noexcept {
         const auto index = static_cast<std::size_t>(fd);
-        return fd >= 0 && index < descriptors_.size() ? descriptors_[index].get() : nullptr;
+        return fd >= 0 && index < descriptors_.size() ? descriptors_[index] : nullptr;
     }
 
     /// With its `file`. Null: no memory, or no descriptor at all (errno says which).
@@ -79,16 +81,9 @@ public:
         errno = EBADF;
         if (fd < 0) return nullptr;
         const auto index = static_cast<std::size_t>(fd);
-        try {
-            if (index >= descriptors_.size()) {
-                descriptors_.resize(std::max(index + 1, descriptors_.size() * 2));
-            }
-            descriptors_[index].reset(new Descriptor());
-        } catch (const std::bad_alloc&) {
-            errno = ENOMEM;
-            return nullptr;
-        }
-        return descriptors_[index].get();
+        errno = ENOMEM;
+        if (!descriptors_.reach(index)) return nullptr;
+        return descriptors_[index] = new (std::nothrow) Descriptor();
     }
 
     static std::uint32_t direction_of(const Operation& op) noexcept {
@@ -194,7 +189,7 @@ public:
         if (helper_event_ >= 0) watch_helper(helper_event_);
         if (outer_) show_outside();
         for (std::size_t index = 0; index < descriptors_.size(); ++index) {
-            Descriptor* const descriptor = descriptors_[index].get();
+            Descriptor* const descriptor = descriptors_[index];
             if (!descriptor || descriptor->registered == 0) continue;
             const int fd = static_cast<int>(index);
             if (control(EPOLL_CTL_ADD, fd, *descriptor, descriptor->registered) == 0) continue;
@@ -216,7 +211,7 @@ public:
 
     template <class Fn>
     void for_each(Fn fn) {
-        for (const auto& descriptor : descriptors_) {
+        for (Descriptor* const descriptor : descriptors_) {
             if (descriptor) fn(*descriptor);
         }
     }
@@ -277,7 +272,7 @@ private:
     std::uint64_t& entered_;  // counts system calls
     Fd epoll_;
     Fd outer_;  // what others wait on, if they do
-    std::vector<Owned<Descriptor>> descriptors_;
+    Table<Descriptor*> descriptors_;
     int helper_event_ = -1;
     bool has_stale_ = false;
     ExactSleep exact_;

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <new>
 #include <system_error>
-#include <vector>
 
 #include "../../base/std_parts.hpp"
+#include "../../base/table.hpp"
 #include "../operation.hpp"
 #include "file_calls.hpp"
 #include "helper.hpp"
@@ -107,16 +107,7 @@ private:
                                op.code == OpCode::readv || op.code == OpCode::writev;
         return transfers && op.at_own_position();
     }
-    bool make_place(int fd) noexcept {
-        const auto index = static_cast<std::size_t>(fd);
-        if (index < in_order_.size()) return true;
-        try {
-            in_order_.resize(std::max(index + 1, in_order_.size() * 2));
-        } catch (const std::bad_alloc&) {
-            return false;
-        }
-        return true;
-    }
+    bool make_place(int fd) noexcept { return in_order_.reach(static_cast<std::size_t>(fd)); }
 
     /// `was_first`: others may have waited for it.
     void came_back(const Operation& op, bool was_first) noexcept {
@@ -145,9 +136,9 @@ private:
     }
 
     HelperPool pool_;
-    OperationList held_;                   // wait for others on their descriptor
-    OperationList refused_;                // could not be submitted when their turn had come
-    std::vector<std::uint16_t> in_order_;  // by descriptor
+    OperationList held_;             // wait for others on their descriptor
+    OperationList refused_;          // could not be submitted when their turn had come
+    Table<std::uint16_t> in_order_;  // by descriptor
 };
 
 }  // namespace weft::detail

@@ -4,10 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <new>
-#include <vector>
 
-#include "../../base/std_parts.hpp"
+#include "../../base/table.hpp"
 #include "../operation.hpp"
 
 namespace weft::detail {
@@ -52,10 +50,10 @@ public:
     /// Null: nothing was ever asked of this number.
     Lanes* find(int fd) noexcept {
         const auto index = static_cast<std::uint32_t>(fd);
-        return index < count_ ? first_ + index : nullptr;
+        return index < lanes_.size() ? &lanes_[index] : nullptr;
     }
     /// The same for the number of an operation that has a lane.
-    Lanes& at(const Operation& op) noexcept { return first_[static_cast<std::uint32_t>(op.fd)]; }
+    Lanes& at(const Operation& op) noexcept { return lanes_[static_cast<std::uint32_t>(op.fd)]; }
     static unsigned direction_of(const Operation& op) noexcept {
         return (op.backend_bits & UringBits::lane_in) != 0 ? in : out;
     }
@@ -89,7 +87,7 @@ public:
             default:
                 return nullptr;
         }
-        if (static_cast<std::uint32_t>(op.fd) >= count_ && !make(op.fd)) return nullptr;
+        if (static_cast<std::uint32_t>(op.fd) >= lanes_.size() && !make(op.fd)) return nullptr;
         op.backend_bits = bit_of(reads ? in : out);
         return of(op);
     }
@@ -110,19 +108,10 @@ private:
     [[gnu::cold]] bool make(int fd) noexcept {
         const auto index = static_cast<std::size_t>(fd);
         if (fd < 0 || index > largest_tracked) return false;  // EBADF, or a very unusual limit
-        try {
-            lanes_.resize(std::max(index + 1, lanes_.size() * 2));
-            first_ = lanes_.data();
-            count_ = static_cast<std::uint32_t>(lanes_.size());
-        } catch (const std::bad_alloc&) {
-            return false;
-        }
-        return true;
+        return lanes_.reach(index);
     }
 
-    std::vector<Lanes> lanes_;
-    Lanes* first_ = nullptr;  // of `lanes_`, at hand
-    std::uint32_t count_ = 0;
+    Table<Lanes> lanes_;
 };
 
 }  // namespace weft::detail
