@@ -3,14 +3,15 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <type_traits>
-#include <unordered_map>
 #include <utility>
 
 #include "../base/ref.hpp"
 #include "../task/coro.hpp"
 #include "../task/task.hpp"
 #include "detail/flight.hpp"
+#include "detail/key_table.hpp"
 
 namespace weft {
 
@@ -58,41 +59,38 @@ private:
     struct State final : detail::Counted<State> {
         /// The call to join; null when a new one has to be made.
         SharedCall find(const Key& key) {
-            const auto at = calls.find(key);
-            if (at == calls.end()) return SharedCall();
-            if (!at->second->is_over()) return at->second;
-            calls.erase(at);  // its callers have not run yet
+            const SharedCall* const found = calls.find(key);
+            if (!found) return SharedCall();
+            if (!(*found)->is_over()) return *found;
+            calls.erase(key);  // its callers have not run yet
             return SharedCall();
         }
         template <class... Args>
         SharedCall make(const Key& key, Args&&... args) {
             SharedCall call(new Call);
-            const auto at = calls.emplace(key, call).first;
+            calls.add(key, call);
             try {
                 call->task = create_task(&detail::fly<T, std::decay_t<Args>...>, call->mark(),
                                          std::forward<Args>(args)..., TaskOptions().eager(false));
             } catch (...) {
-                calls.erase(at);
+                calls.erase(key);
                 throw;
             }
             call->begin(*call->task.core());
             return call;
         }
         void forget(const Key& key, const SharedCall& call) noexcept {
-            const auto at = calls.find(key);
-            if (at != calls.end() && at->second == call) calls.erase(at);
+            const SharedCall* const found = calls.find(key);
+            if (found && *found == call) calls.erase(key);
         }
         /// Whoever waits goes on when the calls have ended.
         void end() noexcept {
             gone = true;
-            // By way of another container: a cancel may end callers, which look for their calls.
-            Calls ending;
-            ending.swap(calls);
-            for (auto& [key, call] : ending) call->give_up();
+            // Out of the table first: a cancel may end callers, which look for their calls.
+            while (calls.size() > 0) calls.take_one()->give_up();
         }
 
-        using Calls = std::unordered_map<Key, SharedCall, Hash>;
-        Calls calls;
+        detail::KeyTable<Key, SharedCall, Hash> calls;
         bool gone = false;
     };
     using Shared = detail::Ref<State>;
