@@ -120,7 +120,7 @@ const std::vector<Way>& ways() {
              tasks.push_back(weft::create_task(an_hour()));
              auto completed = weft::as_completed(tasks, limit);
              try {
-                 co_await completed.next();
+                 (void)co_await completed.next();
              } catch (const weft::TimeoutError&) {
                  tasks.front().cancel();
                  co_return false;

@@ -143,7 +143,8 @@ WEFT_TEST_CASE("an idle WebSocket holds the same few bytes, whatever it has rece
     if (support::has_sanitizer) co_return;
     http::Server server = co_await http::start_server(routes(), "127.0.0.1", 0);
     const std::string url = "ws://127.0.0.1:" + std::to_string(server.port()) + "/ws";
-    for (const std::size_t size : {10, 600, 3000, 20'000, 900'000}) {
+    constexpr std::size_t sizes[] = {10, 600, 3000, 20'000, 900'000};
+    for (const std::size_t size : sizes) {
         INFO(size);
         const std::size_t count = size < 100 ? 1000 : 3;
         std::vector<http::WebSocket> sockets;
