@@ -132,7 +132,7 @@ weft::Coro<void> check_moved_and_closed(Db db, More more) {
         co_return;
     };
     co_await when_empty.add("server", server);
-    other.weft::sql::Queries<Db>::close();
+    static_cast<weft::sql::Queries<Db>&>(other).close();
     co_await check_refusals(other, "closed");
     Refusals when_closed("closed");
     co_await more(other, when_closed);
