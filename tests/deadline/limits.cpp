@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include <weft/weft.hpp>
@@ -193,6 +194,18 @@ WEFT_TEST_CASE("a limit of max() is none; of zero, and less, is over at once") {
             CHECK_FALSE(ended);
         }
     }
+}
+
+WEFT_TEST_CASE("a time that is negative where zero is no limit is refused when connecting, too") {
+    weft::ConnectOptions options;
+    options.attempt_timeout = -1ns;
+    std::string why;
+    try {
+        (void)co_await weft::open_connection(weft::Address::ip("127.0.0.1", 9), options);
+    } catch (const std::invalid_argument& error) {
+        why = error.what();
+    }
+    CHECK(why == "weft: ConnectOptions: a negative attempt_timeout");
 }
 
 WEFT_TEST_CASE("a limit may be of any kind, but not NaN") {

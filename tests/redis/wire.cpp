@@ -355,6 +355,27 @@ WEFT_TEST_CASE("a batch of nothing waits for nobody, and a command without words
     CHECK(batch.empty());
 }
 
+TEST_CASE("times that are negative where zero is no limit are refused by their names", "[redis]") {
+    const auto refused = [](auto set) {
+        return probe::message_of<std::invalid_argument>([&] {
+            Options options;
+            set(options);
+            Client client(options);
+        });
+    };
+    CHECK(refused([](Options& options) { options.connect_timeout = -1s; }) ==
+          "weft: redis::Options: a negative connect_timeout");
+    CHECK(refused([](Options& options) { options.command_timeout = weft::Duration::min(); }) ==
+          "weft: redis::Options: a negative command_timeout");
+    weft::run([]() -> Coro<void> {
+        Client client((Options()));
+        CHECK(probe::message_of<std::invalid_argument>([&] {
+                  (void)client.set("key", "value", -1ms);
+              }) == "weft: redis: SET with a time to live that is over already");
+        co_return;
+    });
+}
+
 TEST_CASE("a clean-up is answered although run has ended before the client's tasks began",
           "[redis]") {
     // What was asked in the last turn has begun a connector, a writer or a reader that is
