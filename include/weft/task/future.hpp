@@ -177,6 +177,8 @@ public:
 /// Keeps a done-callback identifiable, for `remove_done_callback`.
 class DoneHandle {
 public:
+    /// Of no callback.
+    DoneHandle() noexcept = default;
     DoneHandle(DoneHandle&& other) noexcept : callback_(std::exchange(other.callback_, nullptr)) {}
     DoneHandle& operator=(DoneHandle&& other) noexcept {
         std::swap(callback_, other.callback_);
@@ -195,7 +197,7 @@ private:
     friend class Future;
     /// Takes over a reference.
     explicit DoneHandle(detail::DoneCallback& callback) noexcept : callback_(&callback) {}
-    detail::DoneCallback* callback_;
+    detail::DoneCallback* callback_ = nullptr;
 };
 
 /// What a handle can do without knowing the result's type.

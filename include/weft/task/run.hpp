@@ -29,10 +29,11 @@ public:
     /// Runs the coroutine to its end and returns its result. Other tasks stay as they are: none of
     /// them, and no callback, runs between the end of the coroutine and the next `run` or `close`.
     /// Throws:   what it throws; KeyboardInterrupt and StoppedBySignal, see RunOptions; RuntimeError
-    ///           when a loop already runs on this thread.
+    ///           when a loop already runs on this thread, and after `close`.
     template <class T>
     T run(Coro<T> main) {
         refuse_nested();
+        loop_->check_open("run");
         Task<T> task = begin(std::move(main));
         finish(*task.core());
         return std::move(task).result();
