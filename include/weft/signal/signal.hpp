@@ -6,6 +6,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <initializer_list>
 #include <utility>
 
 #include "../base/config.hpp"
@@ -42,8 +43,8 @@ class SignalStream : detail::SignalWatch {
 public:
     /// Throws:   std::system_error (EINVAL); RuntimeError outside of a loop.
     explicit SignalStream(SignalSet wanted);
-    /// (For `({SIGHUP})`, which could mean a copy, too.)
-    explicit SignalStream(int wanted) : SignalStream(SignalSet(wanted)) {}
+    /// (Without it `({SIGHUP})` could mean a copy, too.)
+    explicit SignalStream(std::initializer_list<int> wanted) : SignalStream(set_of(wanted)) {}
     SignalStream(const SignalStream&) = delete;
     SignalStream& operator=(const SignalStream&) = delete;
     /// A wait in `next` ends with a RuntimeError. Signals that nobody has taken are raised again,
@@ -59,6 +60,11 @@ public:
 
 private:
     friend class detail::NextSignal;
+    static SignalSet set_of(std::initializer_list<int> signals) {
+        SignalSet set;
+        for (const int signal : signals) set.add(signal);
+        return set;
+    }
     static void count(detail::SignalWatch& watch, int signal) noexcept;
 
     std::uint32_t counts_[SignalSet::largest + 1] = {};
