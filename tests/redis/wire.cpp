@@ -592,4 +592,81 @@ WEFT_TEST_CASE("a connection on which nothing but cancelled commands are unanswe
     CHECK(answered);
 }
 
+/// A task asks for a key and waits for so long; what it got.
+struct Asking {
+    explicit Asking(Client& of) noexcept : client(of) {}
+    Coro<std::string> ask(std::string key, weft::Duration limit) {
+        auto get = [&] { return client.get(key); };
+        try {
+            const auto answer = co_await weft::move_on_after(limit, get);
+            co_return answer ? answer->value_or("nil") : "given up";
+        } catch (const std::exception& error) {
+            co_return error.what();
+        }
+    }
+    Client& client;
+};
+
+WEFT_TEST_CASE("a command without a deadline is not struck by the alarm for a cancelled one",
+               "[redis]") {
+    Played played;
+    Client client(played.options);
+    Asking asking(client);
+    auto first = weft::create_task(&Asking::ask, std::ref(asking), "a", 1s);
+    while (played.connections == 0) co_await weft::yield();
+    const std::string given_up = co_await std::move(first);
+    CHECK(given_up == "given up");
+    co_await played.server->write(std::string_view("$1\r\na\r\n"));
+    co_await weft::sleep(10s);
+    auto second = weft::create_task(&Asking::ask, std::ref(asking), "b", 1h);
+    co_await weft::sleep(600s);
+    CHECK(client.is_connected());
+    co_await played.server->write(std::string_view("$1\r\nb\r\n"));
+    const std::string answered = co_await std::move(second);
+    CHECK(answered == "b");
+    CHECK(played.connections == 1);
+}
+
+WEFT_TEST_CASE("the last of several cancelled commands tells of a cut network as well", "[redis]") {
+    Played played;
+    Client client(played.options);
+    Asking asking(client);
+    auto first = weft::create_task(&Asking::ask, std::ref(asking), "a", 1s);
+    auto second = weft::create_task(&Asking::ask, std::ref(asking), "b", 2s);
+    while (played.connections == 0) co_await weft::yield();
+    co_await weft::sleep(3s);
+    CHECK((first.done() && second.done()));
+    co_await played.server->write(std::string_view("$1\r\na\r\n"));
+    co_await weft::sleep(10s);
+    CHECK(client.is_connected());
+    co_await weft::sleep(10s);
+    CHECK_FALSE(client.is_connected());
+}
+
+WEFT_TEST_CASE("a heartbeat of max() is none", "[redis]") {
+    Played played;
+    played.options.heartbeat = weft::Duration::max();
+    Client client(played.options);
+    Asking asking(client);
+    auto first = weft::create_task(&Asking::ask, std::ref(asking), "a", 1s);
+    while (played.connections == 0) co_await weft::yield();
+    (void)co_await played.taken();
+    const std::string given_up = co_await std::move(first);
+    CHECK(given_up == "given up");
+    co_await weft::sleep(24h);
+    CHECK(client.is_connected());
+
+    auto begins = [&]() -> Coro<weft::redis::Subscription> { return client.subscribe("a"); };
+    auto begun = weft::create_task(begins);
+    while (played.connections == 1) co_await weft::yield();
+    (void)co_await played.taken();
+    co_await played.server->write(std::string_view("*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"));
+    weft::redis::Subscription news = co_await std::move(begun);
+    const auto message = co_await weft::move_on_after(24h, news.next());
+    CHECK_FALSE(message.has_value());
+    CHECK(news.connections() == 1);
+    const auto asked = co_await weft::move_on_after(1s, played.taken());
+    CHECK_FALSE(asked.has_value());
+}
+
 }  // namespace wire_test

@@ -19,13 +19,13 @@ namespace weft {
 /// Thread:   loop thread only.
 class Heartbeat {
 public:
-    /// Nothing and less: never.
+    /// Nothing and less, and `Duration::max()`: never.
     explicit Heartbeat(Duration every) noexcept : every_(every) {}
 
     bool is_on() const noexcept { return every_ > Duration(0); }
     /// How long the next sign may take. Never nothing: what has come while nobody waited counts.
     Duration patience() const {
-        const Duration left = since_ + every_ - get_running_loop().time();
+        const Duration left = detail::end_of_limit(since_, every_) - get_running_loop().time();
         return std::max<Duration>(std::min(left, every_), std::chrono::milliseconds(1));
     }
     void heard() {

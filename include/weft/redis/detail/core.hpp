@@ -134,6 +134,7 @@ private:
     static void fail(Pending& request, const Ref<Failure>& failure) noexcept;
     void set_alarm(weft::detail::Nanoseconds deadline);
     void give_up_on(const Pending& request) noexcept;
+    void watch_given_up(weft::detail::Nanoseconds deadline) noexcept;
     void look_at_deadlines();
     bool anybody_waits() noexcept;
     void look_whether_quiet() noexcept {
@@ -167,6 +168,7 @@ private:
     // who are gone are all that shows that a connection is dead.)
     weft::detail::Nanoseconds given_up_until_ = 0;
     std::uint64_t given_up_ = 0;
+    std::uint64_t last_given_up_ = 0;
     Event quiet_;
 };
 

@@ -76,18 +76,29 @@ WEFT_INLINE void Core::submit(Pending& request) {
 }
 
 [[gnu::cold]] WEFT_INLINE void Core::give_up_on(const Pending& request) noexcept {
-    if (given_up_until_ != 0 || !EventLoop::running()) return;  // an earlier one tells as much
-    weft::detail::Nanoseconds until = request.deadline;
+    last_given_up_ = request.place;
+    if (given_up_until_ == 0) watch_given_up(request.deadline);  // (an earlier one tells as much)
+}
+
+/// The last of them: its answer is behind those of the others. `deadline`: when it is to be there
+/// at the latest, 0 where nothing says so.
+[[gnu::cold]] WEFT_INLINE void Core::watch_given_up(weft::detail::Nanoseconds deadline) noexcept {
+    using weft::detail::deadline_after;
+    using weft::detail::to_limit;
+    if (!EventLoop::running()) return;
+    const weft::detail::Nanoseconds now = get_running_loop().now();
+    weft::detail::Nanoseconds until = deadline;
+    if (until == 0 && options_.command_timeout > Duration(0))
+        until = deadline_after(now, to_limit(options_.command_timeout));
     if (options_.heartbeat > Duration(0)) {
-        const weft::detail::Nanoseconds beat = weft::detail::deadline_after(
-            get_running_loop().now(), weft::detail::to_nanoseconds(options_.heartbeat));
+        const weft::detail::Nanoseconds beat = deadline_after(now, to_limit(options_.heartbeat));
         if (until == 0 || beat < until) until = beat;
     }
     if (until == 0) return;
     try {
         set_alarm(until);
         given_up_until_ = until;
-        given_up_ = request.place;
+        given_up_ = last_given_up_;
     } catch (const std::exception&) {
         // The loop closes, or there is no memory: the next one that is cancelled tells.
     }
@@ -351,8 +362,10 @@ WEFT_INLINE void Core::deliver(std::string_view bytes) {
         ++first_sent_;
         if (request) request->end(Pending::State::done);
     }
-    if (given_up_until_ != 0 && first_sent_ > given_up_) [[unlikely]]
+    if (given_up_until_ != 0 && first_sent_ > given_up_) [[unlikely]] {
         given_up_until_ = 0;
+        if (last_given_up_ >= first_sent_) watch_given_up(0);  // (its own time counts anew)
+    }
     look_whether_quiet();
 }
 
@@ -399,7 +412,10 @@ WEFT_INLINE void Core::set_alarm(weft::detail::Nanoseconds deadline) {
 [[gnu::cold]] WEFT_INLINE void Core::look_at_deadlines() {
     const Ref<Core> alive = Ref<Core>::to(*this);
     const weft::detail::Nanoseconds now = get_running_loop().read_clock();
-    const auto is_due = [now](const Pending& request) { return request.deadline <= now; };
+    // (0: it has none. The alarm may ring for one that was cancelled.)
+    const auto is_due = [now](const Pending& request) {
+        return request.deadline != 0 && request.deadline <= now;
+    };
     Ref<Failure> failure;
     const auto give_up = [&](Pending& request) {
         if (!failure) failure = Failure::make(Failure::Kind::timeout, "no answer in time");
@@ -420,6 +436,7 @@ WEFT_INLINE void Core::set_alarm(weft::detail::Nanoseconds deadline) {
     if (silent) broke("the server has not answered another command in time");
     weft::detail::Nanoseconds next = given_up_until_;
     const auto consider = [&](const Pending& request) {
+        if (request.deadline == 0) return;
         if (next == 0 || request.deadline < next) next = request.deadline;
     };
     for (std::size_t index = 0; index < sent_.size(); ++index) {
