@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <utility>
 
@@ -56,7 +57,12 @@ public:
 private:
     static constexpr std::size_t least = 8;
 
-    std::size_t index_of(std::size_t hash) const noexcept { return hash & (places_.size() - 1); }
+    /// (Of numbers and pointers std::hash returns what they are, and their lower bits may all be
+    /// the same.)
+    std::size_t index_of(std::size_t hash) const noexcept {
+        const std::uint64_t mixed = std::uint64_t{hash} * 0x9E37'79B9'7F4A'7C15;
+        return static_cast<std::size_t>(mixed >> 32) & (places_.size() - 1);
+    }
     /// What points to it, or is the end of the chain that it would be in.
     Node** link_to(const Key& key) {
         const std::size_t hash = Hash()(key);
