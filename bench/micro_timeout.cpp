@@ -9,6 +9,9 @@
 #include <cstdlib>
 
 #include <weft/weft.hpp>
+#if WEFT_HAS_URING
+#include <liburing.h>
+#endif
 
 namespace {
 
