@@ -42,19 +42,12 @@ public:
     /// Several statements in one text, without parameters. For schemas.
     /// Throws:   as `query`. Those before the one that fails have been carried out.
     Coro<void> script(std::string statements) {
-        return run_script(own(), level(), std::move(statements));
+        return sql::detail::run_script_in_turn(own(), level(), std::move(statements));
     }
 
 private:
     detail::SessionRef own() const {
         return detail::SessionRef::to(static_cast<detail::Session&>(*session()));
-    }
-    static Coro<void> run_script(detail::SessionRef session, sql::detail::LevelRef level,
-                                 std::string statements) {
-        level->check();
-        const Lock::Guard turn = co_await level->turn.scoped();
-        sql::detail::check_turn(*session, *level, statements);
-        co_await session->run_all(std::move(statements));
     }
 };
 

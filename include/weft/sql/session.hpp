@@ -227,5 +227,15 @@ inline Coro<Rows> run_in_turn(SessionRef session, LevelRef level, std::string st
     co_return co_await session->run(std::move(statement), std::move(parameters));
 }
 
+/// A script, when it is its turn, of a database whose session has `run_all`.
+template <class Own>
+Coro<void> run_script_in_turn(weft::detail::Ref<Own> session, LevelRef level,
+                              std::string statements) {
+    level->check();
+    const Lock::Guard turn = co_await level->turn.scoped();
+    check_turn(*session, *level, statements);
+    co_await session->run_all(std::move(statements));
+}
+
 }  // namespace detail
 }  // namespace weft::sql

@@ -39,7 +39,7 @@ public:
     /// Several statements in one text, without parameters. For schemas.
     /// Throws:   as `query`. Those before the one that fails have been carried out.
     Coro<void> script(std::string statements) {
-        return run_script(own(), level(), std::move(statements));
+        return sql::detail::run_script_in_turn(own(), level(), std::move(statements));
     }
     /// Closes the file on its thread. (The last handle that goes closes it in place, and with a
     /// write-ahead log that may write to the disk.)
@@ -48,13 +48,6 @@ public:
 private:
     detail::SessionRef own() const {
         return detail::SessionRef::to(static_cast<detail::Session&>(*session()));
-    }
-    static Coro<void> run_script(detail::SessionRef session, sql::detail::LevelRef level,
-                                 std::string statements) {
-        level->check();
-        const Lock::Guard turn = co_await level->turn.scoped();
-        sql::detail::check_turn(*session, *level, statements);
-        co_await session->run_all(std::move(statements));
     }
     static Coro<void> close_file(detail::SessionRef session, sql::detail::LevelRef level) {
         level->check();
