@@ -560,6 +560,32 @@ TEST_CASE("a loop that lacks memory while it is made leaves no descriptor", "[me
     CHECK(before.leaked() == "");
 }
 
+TEST_CASE("a CancelScope whose body cannot be begun is over", "[memory]") {
+    auto uses = [](weft::CancelScope& scope, int count) -> Coro<bool> {
+        bool lacked = false;
+        shortage.set(count, 1);
+        try {
+            co_await scope.run(&gives, 1, 10ms);
+        } catch (const std::bad_alloc&) {
+            lacked = true;
+        }
+        shortage.end();
+        co_return lacked;
+    };
+    weft::testing::run([&]() -> Coro<void> {
+        bool lacked = true;
+        for (int count = 0; lacked; ++count) {
+            auto outlives = std::make_unique<weft::CancelScope>(1s);  // the task that has used it
+            weft::trim_frame_cache();
+            auto task = create_task(uses, std::ref(*outlives), count);
+            lacked = co_await task;
+            task = {};
+            CHECK_FALSE(outlives->cancel_called());
+            outlives.reset();
+        }
+    });
+}
+
 TEST_CASE("the end of a thread's job is told as soon as there is memory", "[memory]") {
     weft::ThreadPoolOptions one;
     one.threads = 1;
