@@ -136,7 +136,9 @@ public:
     /// which interface they leave (a name; empty: as routed).
     void set_multicast(int hops, bool loopback = true, const std::string& interface = {});
 
-    /// From now on `send` goes to `peer`, and only what comes from there is received.
+    /// From now on `send` goes to `peer`, and only what comes from there is received. (A receive
+    /// that waits meanwhile on a socket which `connect` has made does not know from which of the
+    /// two its datagram is: its `from` is empty.)
     void connect_to(const Address& peer);
     /// Ends waiting sends and receives (ECANCELED) and closes. Idempotent.
     /// Cancel:   runs to its end all the same.
