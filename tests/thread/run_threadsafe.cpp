@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "../support/awaiting.hpp"
+#include "../support/probe.hpp"
 
 namespace run_threadsafe_test {
 
@@ -139,6 +140,22 @@ WEFT_TEST_CASE("a thread cancels what it has started, at any moment", "[run_thre
         CHECK(what == "cancelled");
         CHECK(cleaned_up == began.load());
     }
+}
+
+WEFT_TEST_CASE(
+    "debug mode does not take a cancelled coroutine of another thread for a swallowed cancel",
+    "[run_threadsafe]") {
+    weft::EventLoop& loop = weft::get_running_loop();
+    loop.set_debug(true);
+    auto reports = probe::collect_reports(loop);
+    auto never = []() -> Coro<void> { co_await weft::sleep_forever(); };
+    auto waits = [&never]() -> Coro<void> { co_await here().spawn(never); };
+    weft::Task<void> task = weft::create_task(waits);
+    co_await support::turns(5);
+    task.cancel();
+    co_await task.wait();
+    CHECK(task.cancelled());
+    CHECK(reports->empty());
 }
 
 WEFT_TEST_CASE("waiting on the loop's own thread is refused by name", "[run_threadsafe]") {

@@ -113,6 +113,8 @@ Coro<void> run_for_others([[maybe_unused]] RemoteRunEnd end, Ref<TypedRemoteRun<
         }
     } catch (...) {
         run->outcome.set_current_exception();
+        // A cancelled task is one, also for debug mode, which would take it for a swallowed cancel.
+        if (run->outcome.kind() == OutcomeKind::cancelled) throw;
     }
 }
 
