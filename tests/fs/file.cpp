@@ -141,6 +141,19 @@ WEFT_TEST_CASE("several buffers are read and written as one, whatever their numb
     CHECK(nothing == 0);
 }
 
+WEFT_TEST_CASE("what was read into is written from, as the same buffer", "[file]") {
+    Folder folder;
+    File file = co_await open_file(folder.file("data"), fresh);
+    co_await file.write("once");
+    std::string text(4, '\0');
+    const std::vector<MutableBuffer> pieces{MutableBuffer(text)};
+    co_await file.readv_at(pieces, 0);
+    co_await file.write(pieces[0]);
+    co_await file.writev(pieces);
+    const std::string whole = co_await text_at(file, 0, 64);
+    CHECK(whole == "onceonceonce");
+}
+
 WEFT_TEST_CASE("a pipe opened as a file gives what it has, and takes all", "[file]") {
     Pair ends = pipe_pair();
     File reader(std::move(ends.a));

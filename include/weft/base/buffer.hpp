@@ -47,6 +47,9 @@ class ConstBuffer {
 public:
     ConstBuffer(const void* data, std::size_t size) noexcept : data_(data), size_(size) {}
     ConstBuffer(const char* text) noexcept : ConstBuffer(std::string_view(text)) {}
+    /// What was read into can be written from.
+    ConstBuffer(const MutableBuffer& buffer) noexcept
+        : data_(buffer.data()), size_(buffer.size()) {}
     template <detail::Contiguous R>
     ConstBuffer(const R& range) noexcept
         : data_(range.data()), size_(range.size() * sizeof(*range.data())) {}
