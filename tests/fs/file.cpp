@@ -88,6 +88,31 @@ WEFT_TEST_CASE("a file is read and written at an offset and at its own position"
     CHECK(info.links() == 1);
 }
 
+WEFT_TEST_CASE("an offset that no file has is refused, and is not the file's own position",
+               "[file]") {
+    Folder folder;
+    File file = co_await open_file(folder.file("data"), fresh);
+    co_await file.write("kept");
+    file.seek(0);
+    std::string text = "lost";
+    std::vector<MutableBuffer> pieces{MutableBuffer(text)};
+    for (const std::uint64_t far : {~std::uint64_t{0}, std::uint64_t{1} << 63}) {
+        std::vector<Failure> failures;
+        failures.push_back(co_await failure([&] { return file.write_at(text, far); }));
+        failures.push_back(co_await failure([&] { return file.read_at(text, far); }));
+        failures.push_back(co_await failure([&] { return file.writev_at(pieces, far); }));
+        failures.push_back(co_await failure([&] { return file.readv_at(pieces, far); }));
+        failures.push_back(
+            co_await failure([&] { return weft::io::write_at(file.fd(), text, far); }));
+        failures.push_back(
+            co_await failure([&] { return weft::io::read_at(file.fd(), text, far); }));
+        for (const Failure& refused : failures) CHECK(refused.error == EINVAL);
+    }
+    CHECK(file.position() == 0);
+    const std::string whole = co_await text_at(file, 0, 64);
+    CHECK(whole == "kept");
+}
+
 WEFT_TEST_CASE("size, room and metadata of a file are changed and asked for", "[file]") {
     Folder folder;
     File file = co_await open_file(folder.file("data"), fresh, 0640);

@@ -69,7 +69,7 @@ public:
     }
     /// Reads at `offset` (bytes from the begin); the file's own position stays.
     detail::FileTransfer read_at(MutableBuffer into, std::uint64_t offset) {
-        return transfer(detail::OpCode::read, into.data(), into.size(), offset);
+        return transfer(detail::OpCode::read, into.data(), into.size(), detail::as_offset(offset));
     }
     /// Writes all of it at the file's own position (with OpenMode::append, at its end).
     /// Returns:  bytes written: all, unless a cancel came between.
@@ -79,7 +79,7 @@ public:
     }
     /// Writes all of it at `offset`; the file's own position stays.
     detail::FileTransfer write_at(ConstBuffer from, std::uint64_t offset) {
-        return transfer(detail::OpCode::write, from.data(), from.size(), offset);
+        return transfer(detail::OpCode::write, from.data(), from.size(), detail::as_offset(offset));
     }
 
     // (The same with a buffer that may be registered: see AlignedBuffer::pin.)
@@ -88,14 +88,16 @@ public:
                         into.pinned());
     }
     detail::FileTransfer read_at(AlignedBuffer& into, std::uint64_t offset) {
-        return transfer(detail::OpCode::read, into.data(), into.size(), offset, into.pinned());
+        return transfer(detail::OpCode::read, into.data(), into.size(), detail::as_offset(offset),
+                        into.pinned());
     }
     detail::FileTransfer write(const AlignedBuffer& from) {
         return transfer(detail::OpCode::write, from.data(), from.size(), detail::current_position,
                         from.pinned());
     }
     detail::FileTransfer write_at(const AlignedBuffer& from, std::uint64_t offset) {
-        return transfer(detail::OpCode::write, from.data(), from.size(), offset, from.pinned());
+        return transfer(detail::OpCode::write, from.data(), from.size(), detail::as_offset(offset),
+                        from.pinned());
     }
 
     /// The same with several buffers, one after the other (readv(2), writev(2)): `pieces` is any
@@ -107,7 +109,8 @@ public:
     }
     template <class Pieces>
     detail::VectorTransfer readv_at(const Pieces& pieces, std::uint64_t offset) {
-        return transfer_all<MutableBuffer>(detail::OpCode::readv, pieces, offset);
+        return transfer_all<MutableBuffer>(detail::OpCode::readv, pieces,
+                                           detail::as_offset(offset));
     }
     template <class Pieces>
     detail::VectorTransfer writev(const Pieces& pieces) {
@@ -115,7 +118,7 @@ public:
     }
     template <class Pieces>
     detail::VectorTransfer writev_at(const Pieces& pieces, std::uint64_t offset) {
-        return transfer_all<ConstBuffer>(detail::OpCode::writev, pieces, offset);
+        return transfer_all<ConstBuffer>(detail::OpCode::writev, pieces, detail::as_offset(offset));
     }
 
     /// Moves the file's own position. Does not wait. Not while a transfer at that position is under

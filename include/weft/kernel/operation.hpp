@@ -75,6 +75,12 @@ inline constexpr std::uint32_t pooled_once = 1;
 
 /// "The file's own position", for reads and writes on pipes, terminals and sockets too.
 inline constexpr std::uint64_t current_position = ~std::uint64_t{0};
+/// An offset that somebody asked for: the one number that would be taken for the file's own
+/// position becomes its neighbour, which the kernel refuses (EINVAL) as it does all that are so
+/// large.
+constexpr std::uint64_t as_offset(std::uint64_t offset) noexcept {
+    return offset - (offset == current_position ? 1 : 0);
+}
 
 /// Does this error mean that a signal came between and nothing else? The kernel's own codes for it
 /// (ERESTARTSYS to ERESTART_RESTARTBLOCK, 512 to 516) are meant for its system calls alone, but a

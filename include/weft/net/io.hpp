@@ -49,8 +49,8 @@ inline detail::TransferAwaiter read(int fd, MutableBuffer buffer) noexcept {
 inline detail::TransferAwaiter read_at(int fd, MutableBuffer buffer,
                                        std::uint64_t offset) noexcept {
     detail::need_file_support();
-    return detail::TransferAwaiter(detail::OpCode::read, fd, buffer.data(), buffer.size(), offset,
-                                   0);
+    return detail::TransferAwaiter(detail::OpCode::read, fd, buffer.data(), buffer.size(),
+                                   detail::as_offset(offset), 0);
 }
 /// Writes at the file's own position. Never raises SIGPIPE: where the other end is gone it throws
 /// Broken pipe (EPIPE), whatever `RunOptions::ignore_sigpipe` says.
@@ -67,7 +67,7 @@ inline detail::TransferAwaiter write(int fd, ConstBuffer buffer) noexcept {
 inline detail::TransferAwaiter write_at(int fd, ConstBuffer buffer, std::uint64_t offset) noexcept {
     detail::need_file_support();
     return detail::TransferAwaiter(detail::OpCode::write, fd, const_cast<void*>(buffer.data()),
-                                   buffer.size(), offset, 0);
+                                   buffer.size(), detail::as_offset(offset), 0);
 }
 /// Receives from a socket; suspends until at least one byte (or datagram) arrives.
 /// With MSG_WAITALL: until all of it has, or the end; not together with MSG_PEEK, where it is
