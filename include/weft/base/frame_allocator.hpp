@@ -19,6 +19,15 @@ struct FrameUpstream {
 
 namespace detail {
 
+/// May a result stand in a frame? Compilers lay a frame out for what is aligned more strictly than
+/// operator new, and do not get it memory that is (g++ at all, clang at -O0).
+template <class T>
+inline constexpr bool fits_into_frame = alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+template <class T>
+inline constexpr bool fits_into_frame<T&> = true;
+template <class T>
+inline constexpr bool fits_into_frame<T&&> = true;
+
 inline constinit FrameUpstream frame_upstream{
     [](std::size_t size) { return ::operator new(size); },
     [](void* block, std::size_t) noexcept { ::operator delete(block); }};

@@ -85,6 +85,9 @@ public:
     template <class U = T>
         requires(!std::is_reference_v<T> && std::is_constructible_v<T, U&&>)
     GiveBack yield_value(U&& value) {
+        static_assert(fits_into_frame<T>,
+                      "weft: a generator yields an over-aligned type, for which compilers do not "
+                      "align the frame that awaits it: yield a std::unique_ptr to it");
         outcome_->set_value(std::in_place, std::forward<U>(value));
         outcome_ = nullptr;
         return GiveBack(*this);

@@ -43,6 +43,9 @@ public:
         this->template outcome<T>().set_value(std::forward<U>(value));
     }
     std::suspend_never final_suspend() noexcept {
+        static_assert(fits_into_frame<T>,
+                      "weft: a coroutine returns an over-aligned type, for which compilers do not "
+                      "align the frame that awaits it: return a std::unique_ptr to it");
         if (Outcome<T>& outcome = this->template outcome<T>(); outcome.empty()) [[unlikely]]
             outcome.set_exception(no_value());
         return PromiseBase::final_suspend();
