@@ -76,6 +76,25 @@ WEFT_TEST_CASE("a task and a thread pass items both ways, in order", "[thread_ch
     for (int i = 0; i < 100; ++i) CHECK(got[static_cast<std::size_t>(i)] == i + 1);
 }
 
+WEFT_TEST_CASE("an item need not be assignable", "[thread_channel]") {
+    struct Fixed {
+        explicit Fixed(int of) : number(of) {}
+        Fixed(Fixed&&) = default;
+        Fixed& operator=(Fixed&&) = delete;
+        const int number;
+    };
+    const ThreadChannel<Fixed> channel(1);
+    co_await channel.send(Fixed(1));
+    const std::optional<Fixed> first = co_await channel.recv();
+    CHECK(first->number == 1);
+    auto talks = [channel] {
+        channel.blocking_send(Fixed(2));
+        return channel.blocking_recv()->number;
+    };
+    const int second = co_await to_thread(talks);
+    CHECK(second == 2);
+}
+
 WEFT_TEST_CASE("a full channel lets senders wait, and an empty one is told from a closed one",
                "[thread_channel]") {
     const ThreadChannel<int> channel(1);

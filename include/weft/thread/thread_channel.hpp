@@ -214,7 +214,7 @@ public:
         party.woken = &woken;
         {
             Visit visit(*this);
-            party.item = pop(visit);
+            if (auto taken = pop(visit)) party.item.emplace(std::move(*taken));
             if (!party.item && !closed_) {
                 wait_to_receive(party);
                 block(party, deadline);
@@ -360,7 +360,7 @@ public:
 
 private:
     bool look(typename Core::Visit& visit) {
-        this->item = this->core().pop(visit);
+        if (auto taken = this->core().pop(visit)) this->item.emplace(std::move(*taken));
         return this->item || this->core().is_closed();
     }
 };
