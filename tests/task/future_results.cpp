@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: MIT
 // Future<T> for every kind of T, and handles that live longer than their loop.
 // labels: smoke
+#include <weft/queue/broadcast.hpp>
+#include <weft/queue/watch.hpp>
+#include <weft/sync/once_cell.hpp>
+#include <weft/task/context_var.hpp>
 #include <weft/task/future.hpp>
 #include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
+#include <weft/together/race.hpp>
+#include <weft/together/settle.hpp>
 
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -120,6 +127,39 @@ WEFT_TEST_CASE("a result needs no default constructor and no assignment", "[futu
     auto returns = []() -> Coro<Plain> { co_return Plain(6, "from a task"); };
     const Plain result = co_await weft::create_task(returns);
     REQUIRE(result.text() == "from a task");
+}
+
+WEFT_TEST_CASE("a type may have an address operator of its own", "[future]") {
+    struct Shy {
+        explicit Shy(int of) : number(of) {}
+        Shy* operator&() = delete;
+        const Shy* operator&() const = delete;
+        int number;
+    };
+    auto make = [](int number) -> Coro<Shy> { co_return Shy(number); };
+    const Shy result = co_await weft::create_task(make, 1);
+    REQUIRE(result.number == 1);
+    const auto winner = co_await weft::race(make(2), make(3));
+    REQUIRE(winner->number == 2);
+    const auto settled = co_await weft::settle(make(4));
+    REQUIRE(settled->number == 4);
+    weft::OnceCell<Shy> cell;
+    const Shy& once = co_await cell.get_or_init(make, 5);
+    REQUIRE(once.number == 5);
+    REQUIRE(cell.get()->number == 5);
+    weft::Watch<Shy> watch(Shy(6));
+    auto changes = watch.subscribe();
+    watch.set(Shy(7));
+    const std::optional<Shy> next = co_await changes.next();
+    REQUIRE(next->number == 7);
+    weft::Broadcast<Shy> news(1);
+    auto listener = news.subscribe();
+    news.send(Shy(8));
+    const weft::Received<Shy> heard = co_await listener.recv();
+    REQUIRE(heard->number == 8);
+    const weft::ContextVar<Shy> variable("shy", Shy(9));
+    variable.set(Shy(10));
+    REQUIRE(variable.get().number == 10);
 }
 
 WEFT_TEST_CASE("an over-aligned result stands where it must", "[future]") {

@@ -73,9 +73,9 @@ public:
         // There is a value before if a destructor threw after `co_return x`, and that was caught.
         if constexpr (!std::is_trivially_destructible_v<Stored>) clear();
         if constexpr (std::is_reference_v<T>) {
-            std::construct_at(&value_, (std::addressof(args), ...));
+            std::construct_at(std::addressof(value_), (std::addressof(args), ...));
         } else {
-            std::construct_at(&value_, std::forward<Args>(args)...);
+            std::construct_at(std::addressof(value_), std::forward<Args>(args)...);
         }
         kind_ = OutcomeKind::value;
     }
@@ -137,7 +137,7 @@ public:
 private:
     void clear() noexcept {
         if (kind_ == OutcomeKind::value) {
-            std::destroy_at(&value_);
+            std::destroy_at(std::addressof(value_));
         } else if (kind_ != OutcomeKind::empty) {
             std::destroy_at(&exception_);
         }

@@ -169,7 +169,7 @@ public:
             detail::throw_runtime_error("weft: the lease is empty");
         return *resource_;
     }
-    T* operator->() const { return &**this; }
+    T* operator->() const { return std::addressof(**this); }
     explicit operator bool() const noexcept { return static_cast<bool>(resource_); }
 
     /// Gives the resource back before the lease goes. Does nothing when it is empty.

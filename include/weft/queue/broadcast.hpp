@@ -39,8 +39,8 @@ public:
     explicit operator bool() const noexcept { return item_.has_value(); }
     T& operator*() noexcept { return *item_; }
     const T& operator*() const noexcept { return *item_; }
-    T* operator->() noexcept { return &*item_; }
-    const T* operator->() const noexcept { return &*item_; }
+    T* operator->() noexcept { return std::addressof(*item_); }
+    const T* operator->() const noexcept { return std::addressof(*item_); }
     /// Items that were sent between the one received before and this one, and are lost for this
     /// receiver because it was slower than the ring is long.
     std::uint64_t missed() const noexcept { return missed_; }

@@ -142,8 +142,8 @@ struct WatchCore : Recycled {
     /// where it is inlined g++ 12 warns of strings that it takes for longer than they are.)
     [[gnu::noinline]] void replace(Element<T>&& fresh) noexcept {
         [[maybe_unused]] const Element<T> old(std::move(value));
-        std::destroy_at(&value);
-        std::construct_at(&value, std::move(fresh));
+        std::destroy_at(std::addressof(value));
+        std::construct_at(std::addressof(value), std::move(fresh));
         changed();
     }
     void changed() noexcept {

@@ -62,8 +62,8 @@ public:
     detail::OnceAwaiter<T> get_or_init(
         Make make, std::source_location place = std::source_location::current());
     /// Null while there is no value.
-    T* get() noexcept { return state_.set ? &*value_ : nullptr; }
-    const T* get() const noexcept { return state_.set ? &*value_ : nullptr; }
+    T* get() noexcept { return state_.set ? std::addressof(*value_) : nullptr; }
+    const T* get() const noexcept { return state_.set ? std::addressof(*value_) : nullptr; }
     bool is_set() const noexcept { return state_.set; }
 
     /// Sets the value, where no coroutine is needed to make it.
@@ -92,7 +92,7 @@ namespace detail {
 template <class T>
 class [[nodiscard]] [[gnu::warn_unused]] OnceAwaiter {
 public:
-    explicit OnceAwaiter(T& value) noexcept : value_(&value) {}
+    explicit OnceAwaiter(T& value) noexcept : value_(std::addressof(value)) {}
     explicit OnceAwaiter(Coro<T*> making) noexcept : making_(making.release()) {}
 
     bool await_ready() const noexcept { return value_ != nullptr; }
@@ -140,7 +140,7 @@ Coro<T*> OnceCell<T>::attempt(std::source_location place, Make make, Args... arg
         value_.emplace(std::move(value));
         turn.succeeded();
     }
-    co_return &*value_;
+    co_return std::addressof(*value_);
 }
 
 template <class T>

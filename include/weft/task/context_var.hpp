@@ -129,7 +129,7 @@ const T* ContextVar<T>::find() const noexcept {
     const auto* const context =
         static_cast<const detail::ContextValues*>(EventLoop::current_context());
     const detail::ContextValue* const value = context ? context->find(id_) : nullptr;
-    return value ? &static_cast<const Value*>(value)->value : nullptr;
+    return value ? std::addressof(static_cast<const Value*>(value)->value) : nullptr;
 }
 
 }  // namespace weft

@@ -35,8 +35,8 @@ public:
     T& operator*() & noexcept { return *value_; }
     const T& operator*() const& noexcept { return *value_; }
     T&& operator*() && noexcept { return std::move(*value_); }
-    T* operator->() noexcept { return &*value_; }
-    const T* operator->() const noexcept { return &*value_; }
+    T* operator->() noexcept { return std::addressof(*value_); }
+    const T* operator->() const noexcept { return std::addressof(*value_); }
 
     /// Null when there is a value; a CancelledError when the child was cancelled.
     std::exception_ptr exception() const {
