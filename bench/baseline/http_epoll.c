@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// An HTTP hello by hand: epoll, llhttp, one recv and one send a request. What bench/http_weft.cpp is compared with; the answer
-// is the same, byte for byte. It has no limits, no time limits and one route. --port N. On SIGTERM it says what it took.
+// An HTTP hello by hand: epoll, llhttp, one recv and one send a request. What bench/http_weft.cpp
+// is compared with; the answer is the same, byte for byte. It has no limits, no time limits and one
+// route. --port N. On SIGTERM it says what it took.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <llhttp.h>
@@ -56,10 +57,11 @@ static int answer(struct connection* c) {
     char out[4096];
     size_t size = 0;
     for (; c->pending > 0 && size < sizeof out - 256; --c->pending, ++requests) {
-        size += (size_t)sprintf(out + size,
-                                "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nDate: %s\r\n"
-                                "Content-Length: 13\r\n\r\nHello, World!",
-                                c->is_root ? "200 OK" : "404 Not Found", date_now());
+        size +=
+            (size_t)sprintf(out + size,
+                            "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nDate: %s\r\n"
+                            "Content-Length: 13\r\n\r\nHello, World!",
+                            c->is_root ? "200 OK" : "404 Not Found", date_now());
     }
     return send(c->fd, out, size, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -1;
 }
@@ -78,7 +80,8 @@ int main(int argc, char** argv) {
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(listener, (struct sockaddr*)&address, sizeof address) != 0 || listen(listener, 1024) != 0) {
+    if (bind(listener, (struct sockaddr*)&address, sizeof address) != 0 ||
+        listen(listener, 1024) != 0) {
         perror("listen");
         return 1;
     }
@@ -104,7 +107,8 @@ int main(int argc, char** argv) {
             }
             const ssize_t got = recv(c->fd, buffer, sizeof buffer, 0);
             if (got < 0 && errno == EAGAIN) continue;
-            if (got <= 0 || llhttp_execute(&c->parser, buffer, (size_t)got) != HPE_OK || (c->pending && answer(c) != 0)) {
+            if (got <= 0 || llhttp_execute(&c->parser, buffer, (size_t)got) != HPE_OK ||
+                (c->pending && answer(c) != 0)) {
                 close(c->fd);
                 free(c);
             }
@@ -114,6 +118,7 @@ int main(int argc, char** argv) {
     getrusage(RUSAGE_SELF, &used);
     const double us = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1e6 +
                       (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
-    printf("requests %ld cpu_us_per_request %.3f\n", requests, us / (double)(requests ? requests : 1));
+    printf("requests %ld cpu_us_per_request %.3f\n", requests,
+           us / (double)(requests ? requests : 1));
     return 0;
 }

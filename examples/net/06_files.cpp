@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Files by their descriptors, one system call a time: natively on io_uring, through helper threads on
-// epoll. (`weft::File`, in examples/fs, is what programs normally use.)
+// Files by their descriptors, one system call a time: natively on io_uring, through helper threads
+// on epoll. (`weft::File`, in examples/fs, is what programs normally use.)
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>

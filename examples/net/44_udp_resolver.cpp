@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Questions and answers over UDP, where either may get lost: who asks asks again, waiting longer each time.
+// Questions and answers over UDP, where either may get lost: who asks asks again, waiting longer
+// each time.
 #include <fmt/format.h>
 #include <weft/weft.hpp>
 
@@ -13,7 +14,8 @@
 
 using namespace std::chrono_literals;
 
-// Answers "NUMBER NAME" with "NUMBER ADDRESS", and loses two datagrams of three, like a bad network.
+// Answers "NUMBER NAME" with "NUMBER ADDRESS", and loses two datagrams of three, like a bad
+// network.
 weft::Coro<void> name_server(weft::Datagram& socket) {
     const std::map<std::string, std::string, std::less<>> names{{"loom.example", "192.0.2.1"},
                                                                 {"weft.example", "192.0.2.7"}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A service that stops on SIGTERM: it takes no more connections, lets those that are there finish, and is
-// cancelled if that takes too long. Ctrl-C needs no code at all.
+// A service that stops on SIGTERM: it takes no more connections, lets those that are there finish,
+// and is cancelled if that takes too long. Ctrl-C needs no code at all.
 #include <fmt/format.h>
 #include <signal.h>
 #include <weft/weft.hpp>

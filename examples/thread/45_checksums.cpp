@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Computing beside the loop: checksums of blocks on the process's threads, a few at a time, which stop
-// when they are no longer wanted.
+// Computing beside the loop: checksums of blocks on the process's threads, a few at a time, which
+// stop when they are no longer wanted.
 #include <fmt/format.h>
 #include <weft/weft.hpp>
 

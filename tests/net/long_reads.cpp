@@ -180,7 +180,8 @@ WEFT_TEST_CASE("a cancelled read_all loses nothing") {
 WEFT_TEST_CASE("try_read in a loop that only yields finds what has arrived, also between chunks") {
     for (const support::Transport transport : support::every_transport) {
         support::StreamPair pair = support::stream_pair(transport);
-        const auto none = co_await weft::move_on_after(std::chrono::milliseconds(1), pair.near.read_chunk());
+        const auto none =
+            co_await weft::move_on_after(std::chrono::milliseconds(1), pair.near.read_chunk());
         CHECK(!none);  // and the receive stands
         for (const char* text : {"abc", "defg"}) {
             const std::string_view sent(text);

@@ -135,11 +135,11 @@ struct ServerState : Counted<ServerState> {
     int backlog = 0;
     bool started = false;
     bool closed = false;
-    bool stopping = false;   // in `shutdown`
+    bool stopping = false;       // in `shutdown`
     bool handlers_know = false;  // of a stop: their connections are not told
-    bool cancels = false;    // a handler that has not begun does not begin
-    Future<void> all_ended;  // closed, and the last connection is gone
-    Future<void> room;       // a connection ends; what a server that is full waits for
+    bool cancels = false;        // a handler that has not begun does not begin
+    Future<void> all_ended;      // closed, and the last connection is gone
+    Future<void> room;           // a connection ends; what a server that is full waits for
 
     /// The loop is asked to stop gracefully (`request_stop`, a stop signal).
     struct LoopStops final : StopWatch {
