@@ -516,7 +516,7 @@ std::string run_program(std::uint64_t seed) {
 
 }  // namespace
 
-#ifdef __OPTIMIZE__
+#if defined __OPTIMIZE__ && !WEFT_ASAN
 constexpr std::uint64_t usual_rounds = 200;
 #else
 constexpr std::uint64_t usual_rounds =

@@ -63,7 +63,8 @@ struct BlockingCall {
     int (*call)(BlockingCall&) noexcept;
 };
 
-// How a read of a file is made, in Operation::flags.
+// How a read of a file is made, in Operation::flags. (When `start` has returned, read_cached_first
+// has become read_past_cache if the cache did not have it.)
 inline constexpr std::uint32_t read_as_usual = 0;
 inline constexpr std::uint32_t read_cached_first = 1;  // what is in the page cache is taken at once
 inline constexpr std::uint32_t read_cached_only = 3;   // -EAGAIN: it is not there

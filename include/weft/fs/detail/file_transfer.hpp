@@ -86,8 +86,6 @@ protected:
     std::size_t done_ = 0;
 
 private:
-    static constexpr int untouched = -4096;  // no error has this number
-
     bool wait_in_line() noexcept {
         in_line_ = true;
         state_->line.push_back(*this);
@@ -97,14 +95,14 @@ private:
     /// True: it has ended, here.
     bool begin() noexcept {
         const std::uint32_t way = flags;
-        result = untouched;
         if (own_position_ && way != read_cached_only && !find_position()) {
             end();
             return true;
         }
         const bool ended = task_->loop->start(*this);
-        // (A loop that postpones what has ended has its result all the same.)
-        if (way == read_cached_first && reads()) state_->was_cached(result != untouched);
+        // (Told by the flags: the result is a helper thread's to write by now. And a loop may
+        // postpone what has ended.)
+        if (way == read_cached_first && reads()) state_->was_cached(flags == read_cached_first);
         if (ended && goes_on()) return true;
         ++state_->under_way;
         return false;

@@ -47,7 +47,9 @@ public:
             const ssize_t got = read_cached(op);
             if (got >= 0) return static_cast<int>(got);
         }
-        return op.flags == read_cached_only ? -EAGAIN : hand_over(op);
+        if (op.flags == read_cached_only) return -EAGAIN;
+        if (op.flags == read_cached_first) op.flags = read_past_cache;
+        return hand_over(op);
     }
     [[gnu::noinline]] int hand_over(Operation& op, bool waits_for_others = false) noexcept {
         if (!helper_) [[unlikely]] {

@@ -235,7 +235,10 @@ private:
             lanes && (lanes->of[UringLanes::in] || lanes->of[UringLanes::out]);
         ++kernel_entries_;
         const ssize_t got = others_first ? -1 : read_cached(op);
-        if (got < 0 && op.flags != read_cached_only) return false;
+        if (got < 0 && op.flags != read_cached_only) {
+            op.flags = read_past_cache;
+            return false;
+        }
         op.result = got < 0 ? -EAGAIN : static_cast<int>(got);
         return true;
     }
