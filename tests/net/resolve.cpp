@@ -61,14 +61,17 @@ public:
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [&] { return stuck_ >= count; });
     }
-    void wait_for_asked(std::size_t count) {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return order_.size() >= count; });
-    }
     void let_go(int count) {
         const std::lock_guard lock(mutex_);
         may_go_ += count;
         changed_.notify_all();
+    }
+    /// Lets one go, and waits until `count` are stuck again.
+    void replace_one(int count) {
+        std::unique_lock lock(mutex_);
+        ++may_go_;
+        changed_.notify_all();
+        changed_.wait(lock, [&] { return may_go_ == 0 && stuck_ >= count; });
     }
     /// Lets everybody go, and begins anew.
     void reset() {
@@ -301,9 +304,7 @@ WEFT_TEST_CASE("loops take turns: one with a long queue does not keep another on
     std::thread other([&] { other_found = weft::run(&look_up_from_another_loop); });
     // It comes after at most one more of ours.
     while (names().asked("other.test") == 0) {
-        names().let_go(1);
-        names().wait_for_stuck(most_threads);
-        std::this_thread::yield();
+        names().replace_one(most_threads);
         if (names().order().size() > most_threads + 40) break;
     }
     const std::vector<std::string> order = names().order();

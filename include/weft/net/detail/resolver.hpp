@@ -126,7 +126,7 @@ private:
 
     /// The next to be looked up; null when there is none, or too many are.
     Lookup* take() noexcept;
-    int start_thread_if_short() noexcept;
+    int call_thread() noexcept;
     void work() noexcept;
     static void* work_on(void* resolver) noexcept;
 
@@ -140,6 +140,7 @@ private:
     Lookup* known_[buckets] = {};  // queued or being looked up
     unsigned threads_ = 0;
     unsigned idle_ = 0;
+    unsigned watching_ = 0;  // of the idle ones: those that wait for the others to get on
     unsigned busy_ = 0;
     unsigned may_be_busy_ = usual_threads;
     Nanoseconds last_progress_ = 0;  // when a lookup last began or ended
@@ -221,13 +222,12 @@ private:
     }
     enqueue(*fresh);
     fresh->next_known_ = std::exchange(bucket, &*fresh);
-    if (const int error = start_thread_if_short(); error != 0 && threads_ == 0) {
+    if (const int error = call_thread(); error != 0 && threads_ == 0) {
         leave_line(*fresh, *line_of(*fresh));
         forget(*fresh);
         throw_system_error(error, concat({"pthread_create for ", fresh->text()}));
     }
     fresh->add_ref();  // ours, until it is answered or given up
-    changed_.notify_one();
     return fresh;
 }
 
@@ -286,10 +286,15 @@ private:
     return &lookup;
 }
 
-/// One that is idle sees to it that the others do not get stuck.
+/// One that is idle, or else a fresh one: it takes what waits, or sees to it that the others do not
+/// get stuck.
 /// Returns:  the error of pthread_create, or 0.
-[[gnu::cold]] WEFT_INLINE int Resolver::start_thread_if_short() noexcept {
-    if (idle_ > 0 || threads_ >= most_threads || threads_ > may_be_busy_) return 0;
+[[gnu::cold]] WEFT_INLINE int Resolver::call_thread() noexcept {
+    if (idle_ > 0) {
+        changed_.notify_one();
+        return 0;
+    }
+    if (threads_ >= most_threads || threads_ > may_be_busy_) return 0;
     pthread_t thread;
     if (const int error = try_start_thread(thread, &work_on, this); error != 0) return error;
     ::pthread_detach(thread);
@@ -314,11 +319,14 @@ private:
                 nothing ? idle_since + longest_idle : last_progress_ + patience;
             if (nothing && monotonic_now() >= until) break;
             ++idle_;
+            watching_ += !nothing;
             changed_.wait_until(mutex_, until);
+            watching_ -= !nothing;
             --idle_;
             continue;
         }
-        if (!lines_.empty()) start_thread_if_short();
+        // (If no thread can be started, whoever comes next tries again: to ask, or from a lookup.)
+        if (!lines_.empty() && watching_ == 0) call_thread();
         mutex_.unlock();
         const Nanoseconds began = monotonic_now();
         taken->run();
