@@ -261,6 +261,117 @@ TEST_CASE("a second stop signal is hard at once", "[stop]") {
     CHECK(end == 7);
 }
 
+TEST_CASE("a stop signal after the one that has cancelled main is immediate", "[stop]") {
+    const auto hangs_in_clean_up = [] {
+        auto main = []() -> Coro<void> {
+            raise_later(SIGTERM);
+            try {
+                co_await weft::sleep(long_time);
+            } catch (const weft::CancelledError&) {
+                raise_later(SIGTERM);
+            }
+            co_await weft::sleep(long_time);
+        };
+        // After this grace main is cancelled, so that the second one is one too many.
+        weft::run(main, stops_on_sigterm(moment));
+        return 0;
+    };
+    CHECK(ends_with(hangs_in_clean_up) == -SIGTERM);
+    const auto stuck_in_a_step = [] {
+        auto main = []() -> Coro<int> {
+            for (int count = 0; count < 3; ++count) ::raise(SIGTERM);
+            co_return 0;
+        };
+        return weft::run(main, stops_on_sigterm(long_time));
+    };
+    CHECK(ends_with(stuck_in_a_step) == -SIGTERM);
+    const auto with_ctrl_c_as_the_signal = [] {
+        auto main = []() -> Coro<int> {
+            for (int count = 0; count < 3; ++count) ::raise(SIGINT);
+            co_return 0;
+        };
+        RunOptions options;
+        options.stop_signal = SIGINT;
+        return weft::run(main, options);
+    };
+    CHECK(ends_with(with_ctrl_c_as_the_signal) == -SIGINT);
+}
+
+TEST_CASE("a stop signal that comes behind a Ctrl-C leaves the clean-up alone", "[stop]") {
+    const int end = ends_with([] {
+        bool cleaned_up = false;
+        auto main = [&]() -> Coro<void> {
+            raise_later(SIGINT);
+            try {
+                co_await weft::sleep(long_time);
+            } catch (const weft::CancelledError&) {
+                raise_later(SIGTERM);
+            }
+            co_await weft::wait_for_stop();
+            co_await weft::sleep(moment);
+            cleaned_up = true;
+            throw weft::CancelledError();
+        };
+        try {
+            weft::run(main, stops_on_sigterm(long_time));
+        } catch (const weft::KeyboardInterrupt&) {
+            return cleaned_up ? 7 : 8;
+        }
+        return 9;
+    });
+    CHECK(end == 7);
+}
+
+TEST_CASE("whoever waits for SIGINT gets it in the place of the run", "[stop]") {
+    const auto by_a_task = [] {
+        auto main = []() -> Coro<int> {
+            raise_later(SIGINT);
+            const int got = co_await weft::signal({SIGINT, SIGTERM});
+            co_return got == SIGINT ? 7 : 8;
+        };
+        return weft::run(main);
+    };
+    CHECK(ends_with(by_a_task) == 7);
+    const auto by_a_stream = [] {
+        auto main = []() -> Coro<int> {
+            int count = 0;
+            {
+                weft::SignalStream interrupts(SIGINT);
+                for (; count < 3; ++count) ::raise(SIGINT);
+                for (int taken = 0; taken < count; ++taken) co_await interrupts.next();
+            }
+            raise_later(SIGINT);  // the run's again
+            try {
+                co_await weft::sleep(long_time);
+            } catch (const weft::CancelledError&) {
+                co_return count + 4;
+            }
+            co_return 0;
+        };
+        return weft::run(main);
+    };
+    CHECK(ends_with(by_a_stream) == 7);
+}
+
+TEST_CASE("a stop signal cancels also a main that waits for this very signal", "[stop]") {
+    const int end = ends_with([] {
+        auto main = []() -> Coro<void> {
+            raise_later(SIGTERM);
+            const int first = co_await weft::signal(SIGTERM);
+            if (first != SIGTERM || !weft::stop_requested()) co_return;
+            raise_later(SIGTERM);
+            co_await weft::signal(SIGTERM);
+        };
+        try {
+            weft::run(main, stops_on_sigterm(long_time));
+        } catch (const weft::StoppedBySignal&) {
+            return 7;
+        }
+        return 9;
+    });
+    CHECK(end == 7);
+}
+
 WEFT_TEST_CASE("a wait for a stop can be cancelled, and is over at once after one", "[stop]") {
     auto body = []() -> Coro<void> { co_await weft::wait_for_stop(); };
     weft::Task<void> cancelled = weft::create_task(body);

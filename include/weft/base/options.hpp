@@ -62,13 +62,15 @@ struct RunOptions {
     /// is ignored, unless the program has set a handler of its own.
     bool ignore_sigpipe = true;
     /// Ctrl-C cancels the main coroutine, and `run` ends with KeyboardInterrupt after its clean-up;
-    /// a second one is immediate. Only on the process's main thread, and only where nothing else
-    /// has been decided about SIGINT (a handler of the program's, or nohup).
+    /// a second one ends the process at once. Only on the process's main thread, and only where
+    /// nothing else has been decided about SIGINT: a handler of the program's, nohup, or, as long
+    /// as it is there, a `signal`, a SignalStream or a handler in this loop.
     bool handle_sigint = true;
     /// A signal that asks for a graceful stop, such as SIGTERM; 0: none. The first one is told to
     /// whoever has asked for it (`wait_for_stop`, `until_stop`, servers, which stop accepting);
     /// after `grace`, or with the second one, the main coroutine is cancelled, and `run` ends with
-    /// StoppedBySignal.
+    /// StoppedBySignal. The next one after that ends the process at once, as a second Ctrl-C does.
+    /// (Whoever else waits for the signal in this loop is told too; then none is immediate.)
     int stop_signal = 0;
     Duration grace = std::chrono::seconds(10);
     /// How long the clean-up of cancelled tasks may take when `run` ends; then they are destroyed.

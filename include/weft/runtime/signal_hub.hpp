@@ -41,6 +41,8 @@ public:
     }
     constexpr bool has(int signal) const noexcept { return (bits_ & bit(signal)) != 0; }
     constexpr bool empty() const noexcept { return bits_ == 0; }
+    /// The lowest one is signal 1.
+    constexpr std::uint64_t bits() const noexcept { return bits_; }
 
     static constexpr int largest = 64;
 
@@ -58,7 +60,8 @@ namespace weft::detail {
 class SignalHub;
 
 /// Somebody who is told of signals, on the loop's thread, once for each time that one was raised
-/// (the kernel merges what comes while one is pending already). Within `arrived` it may leave.
+/// (the kernel merges what comes while one is pending already). Within `arrived` any watch may
+/// leave.
 struct SignalWatch : ListNode<> {
     using Arrived = void (*)(SignalWatch&, int signal) noexcept;
     explicit SignalWatch(Arrived tell) noexcept : arrived(tell) {}
@@ -67,6 +70,9 @@ struct SignalWatch : ListNode<> {
     void leave() noexcept;
     Arrived arrived;
     SignalSet signals;
+    // The run's own: what it does with a signal is what signals do by default.
+    bool is_the_runs = false;
+    SignalSet gives_way;       // of these it is told only where no other watch of the hub is
     SignalHub* hub = nullptr;  // null: in none
 };
 
@@ -91,14 +97,17 @@ public:
     void add(SignalWatch& watch, SignalSet signals);
     void remove(SignalWatch& watch) noexcept;
 
-    /// From now on a second `signal` is immediate: it is raised again as it was before, which
-    /// usually ends the process, even if the loop is stuck in a step. 0: no more.
-    void second_is_immediate(int signal) noexcept {
-        seen_.store(0, std::memory_order_relaxed);
-        immediate_.store(signal, std::memory_order_relaxed);
-    }
+    /// `times` more of `signal` are told. Those after them do what the system does by default,
+    /// which is to end the process, even if the loop is stuck in a step. (Not while a watch has the
+    /// signal that is not the run's.) For two signals.
+    void immediate_after(int times, int signal) noexcept;
+    void never_immediate() noexcept;
 
 private:
+    struct Patience {
+        std::atomic<int> signal{0};  // 0: of none
+        std::atomic<int> left{0};
+    };
     struct Disposition {
         unsigned users = 0;
         struct sigaction before {};
@@ -122,17 +131,21 @@ private:
     static void watch_forks();
     void note(int signal) noexcept;
     void tell() noexcept;
+    void tell_all(int signal) noexcept;
     void install(int signal);
     void uninstall(int signal) noexcept;
     bool is_wanted(int signal) noexcept;
+    bool has_taker(int signal) noexcept;
+    bool is_immediate(int signal) noexcept;
+    void note_takers() noexcept;
     static void act(Post& post, Post::Verb verb);
 
     Ref<Inbox> inbox_;
     unsigned generation_;
     std::atomic<std::uint64_t> wanted_{0};
     std::atomic<bool> posted_{false};
-    std::atomic<int> immediate_{0};
-    std::atomic<int> seen_{0};
+    std::atomic<std::uint64_t> taken_{0};  // signals that a watch has which is not the run's
+    Patience patience_[2];
     std::atomic<std::uint32_t> counts_[SignalSet::largest + 1]{};
     IntrusiveList<SignalWatch> watches_;
     // The post of its own, in a slab that never counts as used up.

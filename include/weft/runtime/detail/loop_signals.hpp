@@ -40,8 +40,7 @@ namespace detail {
 
 [[gnu::cold]] WEFT_INLINE void SignalHub::note(int signal) noexcept {
     if ((wanted_.load(std::memory_order_seq_cst) >> (signal - 1) & 1) == 0) return;
-    if (immediate_.load(std::memory_order_relaxed) == signal &&
-        seen_.fetch_add(1, std::memory_order_relaxed) > 0) {
+    if (is_immediate(signal)) {
         // Blocked while this runs; it strikes when the handler returns.
         struct sigaction usual {};
         usual.sa_handler = SIG_DFL;
@@ -53,7 +52,29 @@ namespace detail {
     if (!posted_.exchange(true, std::memory_order_acq_rel)) inbox_->post_again(slab_->posts[0]);
 }
 
+/// Also takes note of it.
+[[gnu::cold]] WEFT_INLINE bool SignalHub::is_immediate(int signal) noexcept {
+    if ((taken_.load(std::memory_order_relaxed) >> (signal - 1) & 1) != 0) return false;
+    for (Patience& one : patience_) {
+        if (one.signal.load(std::memory_order_acquire) == signal)
+            return one.left.fetch_sub(1, std::memory_order_relaxed) <= 0;
+    }
+    return false;
+}
+
 // --- on the loop's thread ---
+
+[[gnu::cold]] WEFT_INLINE void SignalHub::immediate_after(int times, int signal) noexcept {
+    for (Patience& one : patience_) {
+        const int of = one.signal.load(std::memory_order_relaxed);
+        if (of != 0 && of != signal) continue;
+        one.left.store(times, std::memory_order_relaxed);
+        return one.signal.store(signal, std::memory_order_release);
+    }
+}
+[[gnu::cold]] WEFT_INLINE void SignalHub::never_immediate() noexcept {
+    for (Patience& one : patience_) one.signal.store(0, std::memory_order_relaxed);
+}
 
 WEFT_INLINE void SignalHub::act(Post& post, Post::Verb verb) {
     SignalHub* hub = nullptr;
@@ -70,12 +91,26 @@ WEFT_INLINE void SignalHub::tell() noexcept {
         if (count == 0) [[likely]]
             continue;
         count = counts_[signal].exchange(0, std::memory_order_acq_rel);
-        for (; count > 0; --count) {
-            watches_.for_each([signal](SignalWatch& watch) {
-                if (watch.signals.has(signal)) watch.arrived(watch, signal);
-            });
-        }
+        for (; count > 0; --count) tell_all(signal);
     }
+}
+
+/// Whoever is told may make any other watch leave: a cancel ends the wait for a signal.
+[[gnu::cold]] WEFT_INLINE void SignalHub::tell_all(int signal) noexcept {
+    const bool has_taker = this->has_taker(signal);
+    SignalWatch told(nullptr);  // stands behind those that were told
+    SignalWatch end(nullptr);   // who comes meanwhile is not told of this one
+    watches_.push_front(told);
+    watches_.push_back(end);
+    while (told.next != static_cast<ListNode<>*>(&end)) {
+        auto& watch = static_cast<SignalWatch&>(*told.next);
+        watch.unlink();
+        watch.link_before(told);
+        if (!watch.signals.has(signal)) continue;
+        if (!has_taker || !watch.gives_way.has(signal)) watch.arrived(watch, signal);
+    }
+    told.unlink();
+    end.unlink();
 }
 
 [[gnu::cold]] WEFT_INLINE SignalHub::SignalHub(Ref<Inbox> inbox)
@@ -124,12 +159,14 @@ WEFT_INLINE void SignalHub::tell() noexcept {
     }
     watch.hub = this;
     watches_.push_back(watch);
+    note_takers();
 }
 
 [[gnu::cold]] WEFT_INLINE void SignalHub::remove(SignalWatch& watch) noexcept {
     watch.unlink();
     watch.hub = nullptr;
     const SignalSet signals = std::exchange(watch.signals, {});
+    note_takers();
     if (generation_ != process().generation.load(std::memory_order_relaxed))
         return;  // the parent's
     for (int signal = 1; signal <= SignalSet::largest; ++signal) {
@@ -142,6 +179,20 @@ WEFT_INLINE void SignalHub::tell() noexcept {
     watches_.for_each(
         [&](const SignalWatch& watch) { wanted = wanted || watch.signals.has(signal); });
     return wanted;
+}
+
+[[gnu::cold]] WEFT_INLINE bool SignalHub::has_taker(int signal) noexcept {
+    return watches_.any_of([signal](const SignalWatch& watch) {
+        return !watch.is_the_runs && watch.signals.has(signal);
+    });
+}
+
+[[gnu::cold]] WEFT_INLINE void SignalHub::note_takers() noexcept {
+    std::uint64_t taken = 0;
+    watches_.for_each([&](const SignalWatch& watch) {
+        if (!watch.is_the_runs) taken |= watch.signals.bits();
+    });
+    taken_.store(taken, std::memory_order_relaxed);
 }
 
 [[gnu::cold]] WEFT_INLINE void SignalHub::install(int signal) {

@@ -21,10 +21,17 @@
 namespace weft::detail {
 
 /// Lives as long as the main coroutine runs; then signals do again what they did before.
+///
+/// The signal that comes after the one that has cancelled main ends the process: the second SIGINT;
+/// of a stop signal, of which the first one is a request, the third, or the next after the grace.
+/// They are counted apart: who runs a program in a terminal often passes Ctrl-C on to it as a
+/// SIGTERM, which finds it cleaning up.
 class RunSignals : SignalWatch, Timer {
 public:
     RunSignals(EventLoop& loop, TaskCore& main, Duration grace) noexcept
-        : SignalWatch(&arrived), Timer(&grace_is_over), loop_(loop), main_(main), grace_(grace) {}
+        : SignalWatch(&arrived), Timer(&grace_is_over), loop_(loop), main_(main), grace_(grace) {
+        is_the_runs = true;
+    }
     ~RunSignals();
 
     void watch(bool sigint, int stop_signal);
@@ -55,7 +62,7 @@ private:
 
 [[gnu::cold]] WEFT_INLINE RunSignals::~RunSignals() {
     if (armed()) loop_.disarm(*this);
-    if (hub) hub->second_is_immediate(0);
+    if (hub) hub->never_immediate();
     leave();
     if (asked_to_stop_) loop_.graceful_stop().withdraw();
 }
@@ -64,11 +71,13 @@ private:
     SignalSet wanted;
     sigint = sigint && stop_signal != SIGINT && sigint_is_free();
     if (sigint) wanted.add(SIGINT);
+    gives_way = wanted;
     if (stop_signal != 0) wanted.add(stop_signal);
     if (wanted.empty()) return;
     stop_signal_ = stop_signal;
     loop_.signal_hub().add(*this, wanted);
-    if (sigint) hub->second_is_immediate(SIGINT);
+    if (sigint) hub->immediate_after(1, SIGINT);
+    if (stop_signal != 0) hub->immediate_after(2, stop_signal);
 }
 
 [[gnu::cold]] WEFT_INLINE void RunSignals::arrived(SignalWatch& watch, int signal) noexcept {
@@ -85,6 +94,7 @@ private:
 
 [[gnu::cold]] WEFT_INLINE void RunSignals::grace_is_over(Timer& timer) noexcept {
     auto& self = static_cast<RunSignals&>(timer);
+    self.hub->immediate_after(0, self.stop_signal_);
     self.stop_hard(self.stop_signal_);
 }
 
