@@ -7,6 +7,7 @@
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
 
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -343,6 +344,27 @@ TEST_CASE("the callable given to run lives until its coroutine has ended", "[run
     });
     REQUIRE(seen >= 1);
     REQUIRE(alive == 0);
+}
+
+TEST_CASE("run gives a function its arguments, and takes its options behind them", "[runner]") {
+    const auto add = [](int& sum, std::unique_ptr<int> more, int last) -> Coro<std::string> {
+        co_await weft::yield();
+        sum += *more + last;
+        co_return weft::current_task().name();
+    };
+    int sum = 1;
+    CHECK(weft::run(add, std::ref(sum), std::make_unique<int>(2), 3) == "main");
+    weft::RunOptions options;
+    options.name = "adder";
+    CHECK(weft::run(add, std::ref(sum), std::make_unique<int>(4), 5, options) == "adder");
+    CHECK(options.name == "adder");
+    CHECK(sum == 15);
+    const auto one = [](int value) -> Coro<int> { co_return value; };
+    CHECK(weft::run(one, 7) == 7);
+    CHECK(weft::run(one, 8, weft::RunOptions()) == 8);
+    // Options that the function itself takes are its argument.
+    const auto name_of = [](const weft::RunOptions& of) -> Coro<std::string> { co_return of.name; };
+    CHECK(weft::run(name_of, options) == "adder");
 }
 
 namespace {

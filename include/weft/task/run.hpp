@@ -2,6 +2,8 @@
 // run, Runner: from an ordinary function into a loop, and out again with everything cleaned up.
 #pragma once
 
+#include <cstddef>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -111,6 +113,28 @@ decltype(auto) run(Fn&& fn, RunOptions options = {}) {
         runner.close();
         throw;
     }
+}
+
+/// The same for a function with arguments, of which copies are kept as long (a reference is passed
+/// by std::ref). RunOptions may come last.
+template <class Fn, class First, class... Args>
+    requires(std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<First>, std::decay_t<Args>...>)
+decltype(auto) run(Fn&& fn, First&& first, Args&&... args) {
+    return run(detail::keep_and_call<std::decay_t<Fn>, std::decay_t<First>, std::decay_t<Args>...>(
+        std::forward<Fn>(fn), std::forward<First>(first), std::forward<Args>(args)...));
+}
+template <class Fn, class First, class... Args>
+    requires(detail::ends_with<RunOptions, Args...> &&
+             !std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<First>, std::decay_t<Args>...>)
+decltype(auto) run(Fn&& fn, First&& first, Args&&... args) {
+    auto all = std::forward_as_tuple(std::forward<First>(first), std::forward<Args>(args)...);
+    const auto start = [&]<std::size_t... I>(std::index_sequence<I...>)->decltype(auto) {
+        return run(detail::keep_and_call<std::decay_t<Fn>,
+                                         std::decay_t<std::tuple_element_t<I, decltype(all)>>...>(
+                       std::forward<Fn>(fn), std::get<I>(std::move(all))...),
+                   RunOptions(std::get<sizeof...(Args)>(std::move(all))));
+    };
+    return start(std::make_index_sequence<sizeof...(Args)>());
 }
 
 #if WEFT_BODIES

@@ -258,18 +258,18 @@ auto call_copies(Fn&& fn, Args&&... args) {
     }
 }
 
-template <class... Args>
-inline constexpr bool ends_with_options = false;
-template <class First, class... Rest>
-inline constexpr bool ends_with_options<First, Rest...> =
-    sizeof...(Rest) == 0 ? std::is_same_v<std::decay_t<First>, TaskOptions>
-                         : ends_with_options<Rest...>;
+template <class Options, class... Args>
+inline constexpr bool ends_with = false;
+template <class Options, class First, class... Rest>
+inline constexpr bool ends_with<Options, First, Rest...> =
+    sizeof...(Rest) == 0 ? std::is_same_v<std::decay_t<First>, Options>
+                         : ends_with<Options, Rest...>;
 
 /// The one way of `create_task(fn, args...)`: `start` is given the coroutine, and TaskOptions if
 /// they come last, or else some that say nothing.
 template <class Start, class Fn, class... Args>
 auto start_call(Start start, Fn&& fn, Args&&... args) {
-    if constexpr (!ends_with_options<Args...> ||
+    if constexpr (!ends_with<TaskOptions, Args...> ||
                   std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>) {
         return start(call_copies(std::forward<Fn>(fn), std::forward<Args>(args)...),
                      TaskOptions(File(), Line()));
