@@ -42,9 +42,12 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
 /// The rest of `Future::add_done_callback`, without its types.
 DoneCallback& add_done_callback(FutureCore& core, Callback<void(FutureCore&)> fn);
 
-/// Of a future that tasks cannot wait on any more (one that waits holds a reference).
+/// Of a future that tasks cannot wait on any more (one that waits holds a reference); or whose loop
+/// has closed without them: it is about to destroy them, or leaves them to the parent of this
+/// forked process.
 [[gnu::cold, gnu::noinline]] inline void drop_callbacks(FutureCore& core) noexcept {
     while (FutureWaiter* const waiter = core.waiters.pop_front()) {
+        if (!waiter->target->is_callback()) continue;
         auto& callback = static_cast<CallbackNode&>(*waiter->target);
         core.add_ref();  // the callback gives it back
         callback.act(callback, ReadyNode::Verb::drop);

@@ -106,6 +106,12 @@ public:
     /// The stream goes. While a receive is pending close(2) would neither reach the peer nor end
     /// the receive, so the number is closed after it, in one of the next turns.
     static void let_go(ChunkSource* source, Fd& fd) noexcept {
+        // (In a forked child the receive is the parent's, and the loop may have gone.)
+        const bool is_ours = source->state == State::idle || EventLoop::accepts(source->loop_);
+        if (!is_ours) {
+            source->reader_ = nullptr;
+            source->complete(-ECANCELED);
+        }
         if (source->reader_) source->leave(*source->reader_);
         if (source->state != State::idle) {
             source->loop_->cancel(static_cast<Operation&>(*source));

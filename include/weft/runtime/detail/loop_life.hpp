@@ -6,8 +6,10 @@
 #include <signal.h>
 
 #include <coroutine>
+#include <cstddef>
 #include <cstdlib>
 #include <exception>
+#include <new>
 #include <utility>
 
 #include "../../base/clock.hpp"
@@ -82,14 +84,27 @@ namespace weft {
 }
 
 /// In a forked child no frame ends with its parent's loop. What lives beside the frames must not
-/// look for the loop any more.
+/// look for the loop any more; and a primitive that wakes a task, or is destroyed while one waits
+/// for it, finds another loop with that task, which runs nothing.
 [[gnu::cold]] WEFT_INLINE void EventLoop::let_go_of_all() noexcept {
     while (!end_with_us_.empty()) {
         detail::EndsWithLoop& one = end_with_us_.pop_front();
         one.end(one);
     }
     timers_.forget_all();
+    // (Not on the heap: there may be no memory. Never destroyed, as the frames are not.)
+    alignas(EventLoop) static std::byte place[sizeof(EventLoop)];
+    static EventLoop* const only = ::new (static_cast<void*>(place)) EventLoop(inbox_);
+    for_each_task([](detail::TaskCore& task) { task.loop = only; });
 }
+
+/// For the tasks that a parent's loop has left behind.
+[[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(const detail::Ref<detail::Inbox>& closed) noexcept
+    : closed_(true),
+      is_parents_(true),
+      ring_entries_(0),
+      backend_(detail::ForkedBackend::shared()),
+      inbox_(closed) {}
 
 [[gnu::cold]] WEFT_INLINE EventLoop::~EventLoop() {
     try {
