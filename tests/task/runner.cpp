@@ -2,6 +2,7 @@
 // run, Runner: results come out, leftovers are cancelled and awaited, and closing always ends.
 // labels: smoke
 #include <weft/runtime/loop.hpp>
+#include <weft/sync/event.hpp>
 #include <weft/task/run.hpp>
 #include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
@@ -397,6 +398,35 @@ TEST_CASE("a loop that only sleeps, but wakes in time, does not reach its hang l
     weft::RunOptions options;
     options.hang_limit = std::chrono::milliseconds(10);
     REQUIRE_NOTHROW(weft::run(sleep_often(10), options));
+}
+
+TEST_CASE("a run whose end hangs says so, and its loop comes to an end all the same", "[runner]") {
+    std::string reports;
+    weft::RunOptions options;
+    options.hang_limit = 5ms;
+    options.exception_handler = [&](const weft::ExceptionContext& context) {
+        reports += std::string(context.message) + "\n";
+    };
+    int cancels = 0;
+    auto deaf = [&]() -> Coro<void> {
+        weft::Event never;
+        while (cancels < 2) {
+            try {
+                co_await never.wait();
+            } catch (const weft::CancelledError&) {
+                ++cancels;
+            }
+        }
+    };
+    auto leaves_it = [&]() -> Coro<int> {
+        (void)weft::create_task(deaf);
+        co_await weft::yield();
+        co_return 7;
+    };
+    const int result = weft::run(leaves_it, options);
+    CHECK(result == 7);
+    CHECK(cancels == 2);
+    CHECK(reports == "a loop did not come to its end\n");
 }
 
 TEST_CASE("a last step that takes longer than the hang limit is no hang", "[runner]") {

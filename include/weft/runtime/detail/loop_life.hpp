@@ -172,8 +172,14 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         const bool stuck = backend_->outstanding() == 0 && timers_.size() == 1 && inbox_->empty();
         return !has_tasks() || (stuck && let_go_of_tasks());
     };
-    // A timer, so that a sleeping loop notices the end of its patience too.
-    detail::Timer patience([](detail::Timer&) noexcept {});
+    // A timer, so that a sleeping loop notices the end of its patience too. (A turn may throw.)
+    struct Patience : detail::Timer {
+        explicit Patience(EventLoop& of) noexcept : Timer([](Timer&) noexcept {}), loop(of) {}
+        ~Patience() {
+            if (armed()) loop.disarm(*this);
+        }
+        EventLoop& loop;
+    } patience(*this);
     arm(patience, detail::deadline_after(read_clock(), limit.count()));
     // Virtual time stands still while anything runs.
     constexpr int most_virtual_turns = 100'000;
@@ -186,7 +192,6 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         newest = newest_to_start;
         meet_the_world(in_a_hurry() || over());
     }
-    if (patience.armed()) disarm(patience);
     return !has_tasks();
 }
 
