@@ -306,6 +306,39 @@ TEST_CASE("a thread's posts to several loops stay in order, also those made whil
     REQUIRE(copies_run == rounds);
 }
 
+TEST_CASE("what a thread posts while its own objects go arrives, too", "[inbox]") {
+    struct PostsAtEnd {
+        ~PostsAtEnd() {
+            if (counts) remote->call_soon_threadsafe([this_one = counts] { ++*this_one; });
+        }
+        std::optional<weft::Remote> remote;
+        int* counts = nullptr;
+    };
+    weft::EventLoop loop;
+    std::atomic<bool> may_end{false};
+    int first = 0;
+    int last = 0;
+    std::thread ending([&, remote = loop.remote()] {
+        static thread_local PostsAtEnd at_end;  // made before the first post, so it goes after
+        at_end.remote = remote;
+        at_end.counts = &last;
+        remote.call_soon_threadsafe([&] { ++first; });
+        while (!may_end) std::this_thread::yield();
+    });
+    while (first == 0) loop.run_once();
+    may_end = true;
+    ending.join();
+    int others = 0;
+    std::thread posting([&, remote = loop.remote()] {
+        for (int count = 0; count < 100; ++count) remote.call_soon_threadsafe([&] { ++others; });
+    });
+    posting.join();
+    loop.run_once();
+    loop.run_once();
+    CHECK(last == 1);
+    CHECK(others == 100);
+}
+
 TEST_CASE("a post made by a post runs in a later turn", "[inbox]") {
     EventLoop loop;
     int depth = 0;

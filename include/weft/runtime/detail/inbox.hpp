@@ -58,11 +58,8 @@ public:
     constexpr PostPool() noexcept = default;
     PostPool(const PostPool&) = delete;
     PostPool& operator=(const PostPool&) = delete;
-    ~PostPool() {
-        if (next_ != end_) use_up(PostSlab::of(*next_), static_cast<std::uint32_t>(end_ - next_));
-        while (mine_) delete std::exchange(mine_, mine_->next);
-    }
 
+    /// Throws:   std::bad_alloc.
     Post& take() {
         if (next_ == end_) [[unlikely]]
             begin_slab();
@@ -80,11 +77,36 @@ public:
     }
 
 private:
+    // Not the destructor of the pool itself: what a thread destroys after it may still post, and on
+    // the main thread so may all that is static.
+    struct AtThreadEnd {
+        explicit AtThreadEnd(PostPool& of) noexcept : pool(of) {}
+        AtThreadEnd(const AtThreadEnd&) = delete;
+        AtThreadEnd& operator=(const AtThreadEnd&) = delete;
+        ~AtThreadEnd() { pool.retire(); }
+        PostPool& pool;
+    };
+
     [[gnu::cold, gnu::noinline]] void begin_slab() {
+        if (is_retired_) return begin_last_slab();
+        static thread_local const AtThreadEnd at_thread_end(*this);
         if (!mine_) mine_ = returned.exchange(nullptr, std::memory_order_acquire);
         PostSlab* const slab = mine_ ? std::exchange(mine_, mine_->next) : new PostSlab;
         next_ = slab->posts;
         end_ = slab->posts + PostSlab::count;
+    }
+    /// For one post: nobody would give the others back.
+    [[gnu::cold]] void begin_last_slab() {
+        auto* const slab = new PostSlab;
+        slab->left.store(1, std::memory_order_relaxed);
+        next_ = slab->posts;
+        end_ = slab->posts + 1;
+    }
+    [[gnu::cold]] void retire() noexcept {
+        is_retired_ = true;
+        if (next_ != end_) use_up(PostSlab::of(*next_), static_cast<std::uint32_t>(end_ - next_));
+        next_ = end_ = nullptr;
+        while (mine_) delete std::exchange(mine_, mine_->next);
     }
 
     // Never destroyed: a thread may still post while the process's statics go.
@@ -93,6 +115,7 @@ private:
     Post* next_ = nullptr;
     Post* end_ = nullptr;
     PostSlab* mine_ = nullptr;
+    bool is_retired_ = false;
 };
 
 /// What a loop has taken from its inbox, where the newest comes first: the oldest comes first here.
@@ -217,16 +240,22 @@ private:
     }
     static void give_way() noexcept { ::sched_yield(); }
 
-    [[noreturn, gnu::cold, gnu::noinline]] static void refuse(Post& post) {
+    [[gnu::cold, gnu::noinline]] static void drop(Post& post) noexcept {
         post.act(post, Post::Verb::drop);
         UsedPosts().add(post);
+    }
+    [[noreturn, gnu::cold, gnu::noinline]] static void refuse(Post& post) {
+        drop(post);
         throw_runtime_error("call_soon_threadsafe: the event loop is closed");
     }
 
+    template <class Fn>
+    static constexpr bool is_inline = sizeof(Fn) <= Post::inline_bytes &&
+                                      alignof(Fn) <= alignof(std::max_align_t);
+
     template <class Fn, class F>
     static void fill(Post& post, F&& fn) {
-        if constexpr (sizeof(Fn) <= Post::inline_bytes &&
-                      alignof(Fn) <= alignof(std::max_align_t)) {
+        if constexpr (is_inline<Fn>) {
             ::new (static_cast<void*>(post.storage)) Fn(std::forward<F>(fn));
             post.act = [](Post& self, Post::Verb verb) {
                 Fn& stored = *std::launder(reinterpret_cast<Fn*>(self.storage));
