@@ -586,22 +586,24 @@ TEST_CASE("a CancelScope whose body cannot be begun is over", "[memory]") {
     });
 }
 
-TEST_CASE("the end of a thread's job is told as soon as there is memory", "[memory]") {
+TEST_CASE("threads answer who waits for them without memory", "[memory]") {
     weft::ThreadPoolOptions one;
     one.threads = 1;
     weft::ThreadPool pool(one);
-    for (int count = 0; count < 3; ++count) {
-        const int result = weft::run([](weft::ThreadPool& on, int after) -> Coro<int> {
-            auto works = [](int until) {
-                shortage.set(until, 1);
-                return until;
-            };
-            const int value = co_await on.run(works, after);
-            shortage.end();
-            co_return value;
-        }(pool, count));
-        CHECK(result == count);
-    }
+    const int result = weft::run([](weft::ThreadPool& on) -> Coro<int> {
+        weft::ThreadChannel<int> channel(1);
+        auto works = [&channel]() {
+            shortage.set(0, all);
+            channel.try_send(3);
+            return 4;
+        };
+        auto job = create_task([&]() -> Coro<int> { co_return co_await on.run(works); });
+        const std::optional<int> item = co_await channel.recv();
+        const int value = co_await job;
+        shortage.end();
+        co_return value + item.value_or(0);
+    }(pool));
+    CHECK(result == 7);
 }
 
 TEST_CASE("the child of a fork refuses its parent's loop without memory", "[memory]") {

@@ -36,6 +36,13 @@ public:
     /// Do both lead to the same loop?
     friend bool operator==(const Remote&, const Remote&) noexcept = default;
 
+    /// For the library's own layers, of what needs no memory and does not throw.
+    /// Returns:  false: the loop is closed, and `fn` was destroyed.
+    template <class F>
+    bool answer(detail::ReservedPost&& by, F&& fn) const noexcept {
+        return inbox_->post(std::move(by), std::forward<F>(fn));
+    }
+
 private:
     friend class EventLoop;
     explicit Remote(detail::Ref<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) {}
@@ -44,8 +51,8 @@ private:
 
 namespace detail {
 
-/// A post that somebody waits for, and that nobody else would make: without memory it is made as
-/// soon as there is some.
+/// A post that somebody waits for, that nobody else would make, and for which nothing could be
+/// reserved (see `Remote::answer`): without memory it is made as soon as there is some.
 /// Returns:  false: that loop is closed.
 /// Thread:   any, without a lock that the loop takes.
 template <class Fn>

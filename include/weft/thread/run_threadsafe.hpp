@@ -147,7 +147,7 @@ public:
     // For the run.
     EventLoop& loop() const noexcept { return *task_->loop; }
     void wake() noexcept { task_->loop->wake(*task_); }
-    bool posted = false;  // guarded by the run's mutex
+    ReservedPost end;  // guarded by the run's mutex; taken by who posts
 
 protected:
     explicit RemoteWait(Ref<RemoteRun> run) noexcept : run_(std::move(run)) {}
@@ -349,16 +349,19 @@ WEFT_INLINE void RemoteRun::forget(RemoteWait& wait) noexcept {
 [[gnu::cold]] WEFT_INLINE void RemoteRun::post_to_waits() noexcept {
     for (;;) {
         std::optional<Remote> next;
+        ReservedPost end;
         {
             const Locked lock(mutex_);
             waits_.for_each([&](RemoteWait& wait) {
-                if (!next && !std::exchange(wait.posted, true)) next = wait.loop().remote();
+                if (next || !wait.end) return;
+                next = wait.loop().remote();
+                end = std::move(wait.end);
             });
         }
         if (!next) return;
         // (A loop that is closed destroys the frames of its tasks.)
         static_cast<void>(
-            post_surely(*next, [run = Ref<RemoteRun>::to(*this)] { run->tell_here(); }));
+            next->answer(std::move(end), [run = Ref<RemoteRun>::to(*this)] { run->tell_here(); }));
     }
 }
 
@@ -374,6 +377,7 @@ WEFT_INLINE void RemoteRun::forget(RemoteWait& wait) noexcept {
 
 WEFT_INLINE void RemoteWait::await_suspend(std::coroutine_handle<> handle) {
     EventLoop& loop = get_running_loop();
+    end.reserve();
     task_ = &loop.suspend(handle, *this);
     if (!run_->tell_at_end(*this)) return loop.wake(*task_);
     if (task_->must_cancel) [[unlikely]]

@@ -155,9 +155,10 @@ namespace detail {
 
 [[gnu::cold]] WEFT_INLINE void ThreadJob::tell_end(Ref<ThreadJob> job) noexcept {
     const Remote home = job->home_;
+    ReservedPost end = std::move(job->end_);
     // (The reference goes along: what belongs to the job is destroyed on the loop's thread. Once
     // that is closed nobody waits for the result, which goes with the job.)
-    static_cast<void>(post_surely(home, [job = std::move(job)] {
+    static_cast<void>(home.answer(std::move(end), [job = std::move(job)] {
         if (job->waiter) job->waiter->job_ended();
     }));
 }

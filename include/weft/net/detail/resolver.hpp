@@ -36,7 +36,9 @@ class Resolver;
 class Lookup : public CountedByThreads<Lookup>, private ListNode<> {
 public:
     /// Two lookups of a loop with the same key ask the same.
-    Lookup(std::string key, Remote remote) : key_(std::move(key)), remote_(std::move(remote)) {}
+    Lookup(std::string key, Remote remote) : key_(std::move(key)), remote_(std::move(remote)) {
+        answer_.reserve();
+    }
     virtual ~Lookup() = default;
 
     /// Asks the C library, which takes its time. On a thread of the resolver's.
@@ -57,6 +59,7 @@ private:
 
     const std::string key_;
     const Remote remote_;
+    ReservedPost answer_;
 
     // The rest is the resolver's, and guarded by its mutex.
     Lookup* next_known_ = nullptr;
@@ -339,9 +342,9 @@ private:
         {
             // (Its loop may have closed: then nobody waits for this answer any more.)
             const Ref<Lookup> answered(taken);
-            post_surely(taken->remote_, [answered] {
+            static_cast<void>(taken->remote_.answer(std::move(taken->answer_), [answered] {
                 answered->waiting.for_each([](LookupWait& wait) { wait.answer(); });
-            });
+            }));
         }
         mutex_.lock();
     }

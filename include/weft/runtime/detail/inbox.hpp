@@ -65,6 +65,11 @@ public:
             begin_slab();
         return *next_++;
     }
+    /// One that was taken, by whichever thread, and not posted.
+    void put_back(Post& post) noexcept {
+        if (&post + 1 != next_) return use_up(PostSlab::of(post), 1);
+        --next_;
+    }
 
     /// So many posts of a slab will not be looked at again. Any thread.
     [[gnu::noinline]] static void use_up(PostSlab& slab, std::uint32_t posts) noexcept {
@@ -171,6 +176,30 @@ private:
 
 inline constinit thread_local PostPool post_pool;
 
+/// The memory of a post, taken before there is anything to post: where the work begins that is to
+/// be answered, and which may still fail. So the answer needs none.
+class ReservedPost {
+public:
+    ReservedPost() noexcept = default;
+    ReservedPost(ReservedPost&& other) noexcept : post_(std::exchange(other.post_, nullptr)) {}
+    ReservedPost& operator=(ReservedPost&& other) noexcept {
+        std::swap(post_, other.post_);
+        return *this;
+    }
+    ~ReservedPost() {
+        if (post_) post_pool.put_back(*post_);
+    }
+
+    /// Throws:   std::bad_alloc.
+    void reserve() { post_ = &post_pool.take(); }
+    /// There is one. (Moved from, or posted: there is none.)
+    explicit operator bool() const noexcept { return post_ != nullptr; }
+    Post& use() noexcept { return *std::exchange(post_, nullptr); }
+
+private:
+    Post* post_ = nullptr;
+};
+
 /// Many producers, one consumer. Outlives its loop (shared), so that a post which comes after the
 /// loop has gone is an error and never a crash.
 class Inbox : public Mailbox<Inbox, Post> {
@@ -200,6 +229,18 @@ public:
         }
         if (!push(*post)) [[unlikely]]
             refuse(*post);
+    }
+
+    /// The same with memory that was reserved. False: the loop is closed, and `fn` was destroyed.
+    template <class F>
+    bool post(ReservedPost&& reserved, F&& fn) noexcept {
+        using Fn = std::decay_t<F>;
+        static_assert(is_inline<Fn> && std::is_nothrow_constructible_v<Fn, F>);
+        Post& post = reserved.use();
+        fill<Fn>(post, std::forward<F>(fn));
+        if (push(post)) return true;
+        drop(post);
+        return false;
     }
 
     /// For a post of the caller's, which is in no list, in a slab that never counts as used up.

@@ -34,6 +34,7 @@ struct ChannelParty : ListNode<> {
     };
     State state = State::idle;
     TaskCore* task = nullptr;         // of a task
+    ReservedPost tells;               // of a task that waits: what its loop is told with
     TimedCondition* woken = nullptr;  // of a thread
 };
 
@@ -69,6 +70,7 @@ public:
         void tell() noexcept;
         ThreadChannelBase& channel_;
         std::optional<Remote> to_tell_;
+        ReservedPost by_;
     };
 
     /// On the loop's thread. False: it was served before; otherwise it did not happen, and will
@@ -115,6 +117,7 @@ protected:
     /// For `begin_wait`. False: a cancel was pending, and strikes at once.
     bool stop_here(std::coroutine_handle<> handle) {
         EventLoop& loop = get_running_loop();
+        if (!this->tells) this->tells.reserve();
         this->task = &loop.suspend(handle, *this);
         if (!this->task->must_cancel) return true;
         this->state = State::cancelled;
@@ -157,13 +160,15 @@ WEFT_INLINE void ThreadChannelBase::close() noexcept {
     const bool on_its_way =
         channel_.told_.any_of([&](const ChannelParty& other) { return other.task->loop == &loop; });
     channel_.told_.push_back(party);
-    if (!on_its_way) to_tell_.emplace(loop.remote());
+    if (on_its_way) return;
+    to_tell_.emplace(loop.remote());
+    by_ = std::move(party.tells);
 }
 
 WEFT_INLINE void ThreadChannelBase::Visit::tell() noexcept {
     // (A loop that is closed destroys the frames of its tasks, which give back what they have.)
-    static_cast<void>(post_surely(
-        *to_tell_, [channel = Ref<ThreadChannelBase>::to(channel_)] { channel->tell_here(); }));
+    static_cast<void>(to_tell_->answer(std::move(by_), [channel = Ref<ThreadChannelBase>::to(
+                                                            channel_)] { channel->tell_here(); }));
 }
 
 WEFT_INLINE void ThreadChannelBase::tell_here() noexcept {

@@ -34,7 +34,9 @@ public:
     enum class Place : std::uint8_t { outside, queued, running, ended };
 
     explicit ThreadJob(EventLoop& loop)
-        : home_(loop.remote()), context_(copy_of_context(loop.context_here())) {}
+        : home_(loop.remote()), context_(copy_of_context(loop.context_here())) {
+        end_.reserve();
+    }
     virtual ~ThreadJob() = default;
 
     /// The call itself, on the pool's thread, in the context of whoever awaits it.
@@ -58,6 +60,7 @@ private:
     static inline constinit thread_local const ThreadJob* current_job = nullptr;
 
     const Remote home_;
+    ReservedPost end_;
     ContextRef context_;
     std::atomic<bool> stop_{false};
 };
