@@ -244,7 +244,8 @@ WEFT_TEST_CASE("a connect succeeds, or is refused, on blocking and non-blocking 
     for (const int flags : {0, int{SOCK_NONBLOCK}}) {
         for (const bool local : {false, true}) {
             CAPTURE(flags, local);
-            Listener listener = local ? unix_listener() : tcp_listener();
+            Listener listener =
+                local ? unix_listener() : listen_at(Address::ip(own_host(), 0), 128);
             const int family = listener.address.family();
             const Fd client = new_socket(family, flags);
             co_await io::connect(client.get(), listener.address);

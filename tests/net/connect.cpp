@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,15 +37,34 @@ using weft::Coro;
 using weft::Server;
 using weft::Stream;
 
-std::vector<Address> found;  // what "many.test" resolves to
+/// What "many.test" resolves to. (Lookups that nobody waits for any more may run until the process
+/// ends: it outlives them.)
+class Found {
+public:
+    Found& operator=(std::vector<Address> addresses) {
+        const std::lock_guard lock(mutex_);
+        addresses_ = std::move(addresses);
+        return *this;
+    }
+    std::vector<Address> now() {
+        const std::lock_guard lock(mutex_);
+        return addresses_;
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<Address> addresses_;
+};
+Found& found = *new Found;
 
 }  // namespace
 
 // Nobody else's names are asked for here.
 extern "C" int getaddrinfo(const char*, const char*, const addrinfo*, addrinfo** result) {
+    const std::vector<Address> addresses = found.now();
     *result = nullptr;
-    for (std::size_t index = found.size(); index > 0; --index) {
-        const Address& address = found[index - 1];
+    for (std::size_t index = addresses.size(); index > 0; --index) {
+        const Address& address = addresses[index - 1];
         auto* const one = static_cast<addrinfo*>(std::calloc(1, sizeof(addrinfo)));
         auto* const room = static_cast<sockaddr*>(std::calloc(1, sizeof(sockaddr_storage)));
         std::memcpy(room, address.data(), address.size());

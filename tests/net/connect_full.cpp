@@ -117,7 +117,7 @@ WEFT_TEST_CASE("a connect that pauses is told when its socket is closed", "[clos
 WEFT_TEST_CASE("a connect over TCP that waits is told that it is there, or that it was refused",
                "[connect]") {
     const support::BusyListener taken(support::tcp_listener(0));
-    support::BusyListener gone(support::tcp_listener(0));
+    support::BusyListener gone(support::listen_at(weft::Address::ip(support::own_host(), 0), 0));
     const weft::Fd connects = support::new_socket(AF_INET);
     const weft::Fd refused = support::new_socket(AF_INET);
     auto first = weft::create_task(connect_to(connects.get(), taken.listener.address));

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "../support/awaiting.hpp"
+#include "../support/descriptors.hpp"
 
 namespace datagram_test {
 
@@ -39,7 +40,7 @@ using weft::ReceivedDatagram;
 
 namespace {
 
-Datagram on_loopback() { return Datagram::bind(Address::ip("127.0.0.1", 0)); }
+Datagram on_loopback() { return Datagram::bind(Address::ip(support::own_host(), 0)); }
 
 Coro<std::string> receive(Datagram& from, std::size_t room = 2048) {
     std::string text(room, '\0');
@@ -63,7 +64,8 @@ Coro<void> ask_nobody(Datagram& client) {
 
 WEFT_TEST_CASE("a datagram arrives whole, with its sender", "[datagram]") {
     Datagram server = on_loopback();
-    Datagram client = co_await weft::connect_datagram("127.0.0.1", server.local_address().port());
+    Datagram client =
+        co_await weft::connect_datagram(support::own_host(), server.local_address().port());
     co_await client.send("hello");
     char buffer[16];
     const ReceivedDatagram got = co_await server.receive_from(buffer);
@@ -130,7 +132,7 @@ WEFT_TEST_CASE("a refusal is told to the receive that waits", "[datagram]") {
     auto join = [&] { return std::move(waits); };
     const Failure refused = co_await failure(join);
     CHECK(refused.error == ECONNREFUSED);
-    CHECK(refused.names("recv 127.0.0.1:"));
+    CHECK(refused.names("recv " + support::own_host() + ":"));
 }
 
 WEFT_TEST_CASE("a send is about its own datagram, whatever became of those before", "[datagram]") {
@@ -162,7 +164,7 @@ WEFT_TEST_CASE("a refusal that a send has met is told to the next receive", "[da
     auto batch = [&] { return client.receive_batch(slots); };
     const Failure second = co_await failure(batch);
     CHECK(second.error == ECONNREFUSED);
-    CHECK(second.names("recvmmsg 127.0.0.1:"));
+    CHECK(second.names("recvmmsg " + support::own_host() + ":"));
 }
 
 WEFT_TEST_CASE("what a datagram comes from is true on a connected socket", "[datagram]") {

@@ -47,7 +47,7 @@ extern "C" int socket(int family, int type, int protocol) noexcept {
 
 namespace {
 
-Address free_port(const char* ip) {
+Address free_port(const std::string& ip) {
     const Fd probe = support::new_socket(Address::ip(ip, 0).family());
     const int on = 1;
     ::setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -77,7 +77,7 @@ Coro<void> connect_to(int fd, Address to) { co_await weft::io::connect(fd, to); 
 }  // namespace
 
 WEFT_TEST_CASE("a socket that the kernel has given the port it connects to is refused") {
-    for (const char* const ip : {"127.0.0.1", "::1"}) {
+    for (const std::string& ip : {support::own_host(), std::string("::1")}) {
         if (ip[0] == ':' && !has_ipv6()) continue;
         const Address port = free_port(ip);
         given = port;

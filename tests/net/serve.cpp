@@ -100,8 +100,8 @@ WEFT_TEST_CASE("serve gives the body its server, stops it in order, and returns 
         for (int count = 0; count < 3; ++count) clients.push_back(co_await greeted(address));
         co_return word + "!";
     };
-    const std::string value =
-        co_await weft::serve(counting_echo(ledger), "127.0.0.1", 0, ServerOptions(), body, "done");
+    const std::string value = co_await weft::serve(counting_echo(ledger), support::own_host(), 0,
+                                                   ServerOptions(), body, "done");
     CHECK(value == "done!");
     CHECK(ledger.at_the_end == 3);
     CHECK(ledger.cancelled == 0);

@@ -29,6 +29,7 @@
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
 #include <weft/weft.hpp>
+#include "../support/descriptors.hpp"
 #include "../support/stream_pairs.hpp"
 
 namespace server_test {
@@ -73,7 +74,7 @@ private:
     int waiting_ = 0;
 };
 
-Gate gate;
+Gate& gate = *new Gate;  // outlives the threads, which outlive everything
 
 int ports_taken = 0;  // so many binds to a port that was asked for find it taken
 
@@ -312,7 +313,7 @@ WEFT_TEST_CASE("a server whose addresses are all of other hosts is an error that
 WEFT_TEST_CASE("the port of a server that has closed can be taken again at once") {
     std::uint16_t port = 0;
     for (int round = 0; round < 3; ++round) {
-        Server server = co_await weft::start_server(&echo, "127.0.0.1", port);
+        Server server = co_await weft::start_server(&echo, support::own_host(), port);
         port = server.port();
         const bool served = co_await answers(server.address());
         CHECK(served);
@@ -395,7 +396,7 @@ WEFT_TEST_CASE("a cancelled wait_closed leaves the server alone") {
 }
 
 WEFT_TEST_CASE("right after close the port refuses") {
-    Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+    Server server = co_await weft::start_server(&echo, support::own_host(), 0);
     const bool served = co_await answers(server.address());
     CHECK(served);
     server.close();
@@ -405,7 +406,7 @@ WEFT_TEST_CASE("right after close the port refuses") {
 }
 
 WEFT_TEST_CASE("after wait_closed the port refuses") {
-    Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+    Server server = co_await weft::start_server(&echo, support::own_host(), 0);
     server.close();
     co_await server.wait_closed();
     const auto error = co_await error_of(weft::open_connection(server.address()));
@@ -414,7 +415,7 @@ WEFT_TEST_CASE("after wait_closed the port refuses") {
 }
 
 WEFT_TEST_CASE("a server that goes away closes; its connections go on") {
-    std::optional<Server> server(co_await weft::start_server(&echo, "127.0.0.1", 0));
+    std::optional<Server> server(co_await weft::start_server(&echo, support::own_host(), 0));
     const Address address = server->address();
     Stream stream = co_await weft::open_connection(address);
     const bool served = co_await echoes(stream, "hello");
@@ -459,7 +460,7 @@ WEFT_TEST_CASE("a cancelled serve_forever waits for the handlers before the canc
         co_await weft::sleep(1s);
         ++ended;
     };
-    Server server = co_await weft::start_server(work, "127.0.0.1", 0);
+    Server server = co_await weft::start_server(work, support::own_host(), 0);
     weft::Task<void> serving = weft::create_task(server.serve_forever());
     Stream first = co_await weft::open_connection(server.address());
     Stream second = co_await weft::open_connection(server.address());
@@ -671,16 +672,16 @@ TEST_CASE("a server with clients may be destroyed or cancelled after any turn") 
 WEFT_TEST_CASE("a port that nobody listens on refuses") {
     std::uint16_t port = 0;
     {
-        Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+        Server server = co_await weft::start_server(&echo, support::own_host(), 0);
         port = server.port();
         server.close();
         co_await server.wait_closed();
     }
     const auto by_address =
-        co_await error_of(weft::open_connection(Address::ip("127.0.0.1", port)));
+        co_await error_of(weft::open_connection(Address::ip(support::own_host(), port)));
     REQUIRE(by_address.has_value());
     CHECK(by_address->code() == std::errc::connection_refused);
-    const auto by_name = co_await error_of(weft::open_connection("localhost", port));
+    const auto by_name = co_await error_of(weft::open_connection("localhost", 1));
     REQUIRE(by_name.has_value());
     CHECK(by_name->code() == std::errc::connection_refused);
 }

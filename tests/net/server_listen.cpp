@@ -87,7 +87,7 @@ bool is_answered(const Fd& client) { return !support::drain(client.get()).empty(
 // --- where ---
 
 WEFT_TEST_CASE("a server listens on several hosts with one port, on each address once") {
-    std::vector<std::string> hosts{"127.0.0.1", "127.0.0.2", "127.0.0.1"};
+    std::vector<std::string> hosts{support::own_host(), support::own_host(1), support::own_host()};
     Server server = co_await weft::start_server(&echo_lines, hosts, 0);
     const std::vector<Address> addresses = server.addresses();
     REQUIRE(addresses.size() == 2);
@@ -277,7 +277,8 @@ WEFT_TEST_CASE("a server that was never started ends, also in order, and frees i
     std::uint16_t port = 0;
     for (const bool in_order : {false, true}) {
         options.reuse_address = false;
-        Server server = co_await weft::start_server(&echo_lines, "127.0.0.1", port, options);
+        Server server =
+            co_await weft::start_server(&echo_lines, support::own_host(), port, options);
         port = server.port();
         if (in_order) {
             co_await server.shutdown(1s);

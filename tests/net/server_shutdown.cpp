@@ -192,7 +192,7 @@ WEFT_TEST_CASE("a stopping server lets a handler finish its answer within the gr
 
 WEFT_TEST_CASE(
     "a stopping server serves requests that have arrived, and who waits to be accepted") {
-    Server server = co_await weft::start_server(&answer_lines, "127.0.0.1", 0);
+    Server server = co_await weft::start_server(&answer_lines, support::own_host(), 0);
     co_await weft::sleep(1ms);
     // Blocking calls in one step: none of them is accepted yet.
     std::vector<Fd> clients;

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "../support/awaiting.hpp"
+#include "../support/descriptors.hpp"
 
 namespace socket_test {
 
@@ -38,7 +39,7 @@ using weft::Socket;
 
 namespace {
 
-Address loopback() { return Address::ip("127.0.0.1", 0); }
+Address loopback() { return Address::ip(support::own_host(), 0); }
 
 Socket listening() {
     Socket socket(AF_INET, SOCK_STREAM);

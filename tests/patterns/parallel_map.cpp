@@ -90,7 +90,11 @@ WEFT_TEST_CASE("the first failure stops the others: running calls are asked to, 
     std::atomic<int> begun{0}, asked{0};
     auto work = [&](const StopToken& stop, int n) {
         ++begun;
-        if (n == 1) throw std::runtime_error("the second one fails");
+        if (n == 1) {
+            // (Not before the first one runs, whose thread may have to wait for a processor.)
+            while (begun.load() < 2) ::sched_yield();
+            throw std::runtime_error("the second one fails");
+        }
         while (!stop.stop_requested()) ::sched_yield();
         ++asked;
         return n;

@@ -19,6 +19,7 @@
 #include <string>
 
 #include "../support/awaiting.hpp"
+#include "../support/descriptors.hpp"
 
 namespace stop_test {
 
@@ -399,7 +400,7 @@ WEFT_TEST_CASE("a server stops accepting when its loop is asked to stop, and ser
             co_await client.write(line);
         }
     };
-    weft::Server server = co_await weft::start_server(serve, "127.0.0.1", 0);
+    weft::Server server = co_await weft::start_server(serve, support::own_host(), 0);
     weft::Stream idle = co_await weft::open_connection(server.address());
     co_await idle.write("first\n");
     const std::string echoed = co_await idle.read_line();

@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -79,6 +81,16 @@ inline Listener listen_at(const Address& address, int backlog) {
     const Address bound = Address::of_socket(fd.get());
     return Listener(std::move(fd), bound);
 }
+/// An address of this host that no other process of the tests uses: a port of it that has been
+/// given back is nobody's. (All of 127.0.0.0/8 is this host.)
+inline std::string own_host(unsigned which = 0) {
+    const auto id = static_cast<unsigned>(::getpid());
+    std::string text = "127";
+    for (const unsigned part : {64 + 64 * which + (id >> 16) % 64, (id >> 8) % 256, id % 256})
+        text.append(1, '.').append(std::to_string(part));
+    return text;
+}
+
 inline Listener tcp_listener(int backlog = 128) {
     return listen_at(Address::ip("127.0.0.1", 0), backlog);
 }
@@ -109,29 +121,61 @@ inline Pair tcp_pair() {
     return Pair(std::move(client), std::move(server));
 }
 
+/// What TCP knows of a socket.
+inline tcp_info tcp_state(int fd) {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    checked(::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size), "getsockopt TCP_INFO");
+    return info;
+}
+
 /// A listener whose queue is full, so that the next connect has to wait.
 struct BusyListener {
     explicit BusyListener(Listener of) : listener(std::move(of)) {
-        for (int index = 0; index < 64; ++index) {
-            Fd fd = new_socket(listener.address.family(), SOCK_NONBLOCK);
-            const int result =
-                ::connect(fd.get(), listener.address.data(), listener.address.size());
-            const bool waits = result < 0 && (errno == EINPROGRESS || errno == EAGAIN);
-            if (waits) {
-                // A TCP connect to loopback may need a moment of its own.
-                pollfd one{fd.get(), POLLOUT, 0};
-                if (listener.address.family() == AF_UNIX || ::poll(&one, 1, 20) == 0) return;
-            }
-            fillers.push_back(std::move(fd));
+        if (listener.address.family() == AF_UNIX) {
+            fill_unix();
+        } else {
+            fill_tcp();
         }
     }
     Listener listener;
     std::vector<Fd> fillers;
+
+private:
+    void fill_tcp() {
+        for (;;) {
+            // Of a socket that listens: how many wait, and how many there may be besides one.
+            const tcp_info queue = tcp_state(listener.fd.get());
+            if (queue.tcpi_unacked > queue.tcpi_sacked) return;
+            // (The last packet of a handshake may come a moment after the connect.)
+            if (queue.tcpi_unacked == fillers.size()) {
+                fillers.push_back(connected_to(listener.address));
+            } else {
+                ::sched_yield();
+            }
+        }
+    }
+    void fill_unix() {
+        const Address& to = listener.address;
+        for (;;) {
+            Fd fd = new_socket(AF_UNIX, SOCK_NONBLOCK);
+            if (::connect(fd.get(), to.data(), to.size()) != 0) return;
+            fillers.push_back(std::move(fd));
+        }
+    }
 };
 
 inline void make_nonblocking(int fd) {
     const int flags = checked(::fcntl(fd, F_GETFL), "fcntl");
     checked(::fcntl(fd, F_SETFL, flags | O_NONBLOCK), "fcntl");
+}
+
+/// Is something of what TCP has sent still unanswered? The answer may come 40 ms later, and make
+/// room.
+inline bool expects_answers(int fd) {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_unacked > 0;
 }
 
 /// Fills a pipe or socket until it takes no more; the descriptor's mode is put back.
@@ -140,13 +184,19 @@ inline std::size_t fill(int fd) {
     checked(::fcntl(fd, F_SETFL, flags | O_NONBLOCK), "fcntl");
     const std::string chunk(4096, '.');
     std::size_t total = 0;
-    for (std::size_t size = chunk.size(); size > 0;) {
-        const ssize_t sent = ::write(fd, chunk.data(), size);
-        if (sent > 0) {
-            total += static_cast<std::size_t>(sent);
-        } else {
-            size /= 2;
+    for (bool settled = false; !settled;) {
+        // (Asked before: the answer to what is unanswered now may make room behind our back.)
+        settled = !expects_answers(fd);
+        for (std::size_t size = chunk.size(); size > 0;) {
+            const ssize_t sent = ::write(fd, chunk.data(), size);
+            if (sent > 0) {
+                total += static_cast<std::size_t>(sent);
+                settled = false;
+            } else {
+                size /= 2;
+            }
         }
+        if (!settled && expects_answers(fd)) ::poll(nullptr, 0, 1);
     }
     checked(::fcntl(fd, F_SETFL, flags), "fcntl");
     return total;

@@ -191,7 +191,7 @@ public:
     }
 
 private:
-    /// Made when it is needed: a connect that hangs takes the kernel a moment to tell.
+    /// Made when it is needed.
     const BusyListener& busy() {
         if (!busy_) busy_.emplace(tcp_listener(0));
         return *busy_;

@@ -206,7 +206,7 @@ WEFT_TEST_CASE("a task awaits a coroutine of another loop: result, error, cancel
             co_await weft::yield();
             cleaned_up = true;
         };
-        co_await weft::clean_up(std::chrono::seconds(1), slowly);
+        co_await weft::clean_up(std::chrono::hours(1), slowly);
         throw weft::CancelledError();
     };
     auto waits = [&]() -> Coro<void> { co_await there->spawn(never); };

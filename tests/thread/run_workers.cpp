@@ -241,21 +241,21 @@ TEST_CASE("the end of the grace cancels those that do not stop", "[run_workers]"
     const Harmless harmless(SIGTERM);
     WorkersOptions options = stopped_by(SIGTERM);
     options.run.grace = 1ms;
-    std::atomic<int> begun{0};
+    std::atomic<bool> begun{false};
     std::atomic<bool> cancelled{false};
     bool thrown = false;
     try {
         run_workers(
             2,
             [&](Worker self) -> Coro<void> {
-                ++begun;
-                while (begun.load() < 2) co_await weft::sleep(1ms);
                 if (self.index() == 0) {
+                    while (!begun) co_await weft::sleep(1ms);
                     ::kill(::getpid(), SIGTERM);
                     co_await weft::wait_for_stop();
                     co_return;
                 }
                 try {
+                    begun = true;
                     co_await for_ever();
                 } catch (const weft::CancelledError&) {
                     cancelled = true;

@@ -87,7 +87,10 @@ private:
     // A killed child ends at once, unless it is inside of a device that does not answer.
     for (int waits = 0; waits < 1000 && !has_ended(); ++waits) {
         pollfd wait{pidfd.get(), POLLIN, 0};
-        if (::poll(&wait, pidfd ? 1 : 0, 1) < 0 && errno != EINTR) return;
+        const int told = ::poll(&wait, pidfd ? 1 : 0, 1);
+        if (told < 0 && errno != EINTR) return;
+        // (Of one that is traced its tracer has to be told before us.)
+        if (told > 0 && !has_ended()) ::poll(nullptr, 0, 1);
     }
 }
 
