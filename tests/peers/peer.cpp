@@ -3,7 +3,7 @@
 //   peer echo HOST         sends back what it gets, until SIGTERM; prints its port first
 //   peer echo-unix PATH    the same on a Unix socket; a leading @ means an abstract name
 //   peer echo-passed       the same on the sockets that it was started with; prints their names
-//   peer slow HOST         answers each line after 300 ms
+//   peer slow HOST         answers each line after 300 ms, and prints a line when it begins
 //   peer talk HOST PORT    sends its standard input, and that this was all, and prints what comes
 //   peer ask HOST PORT     the same without saying that this was all
 //   peer postgres PATH SQL asks the server on that Unix socket, and prints the first column
@@ -48,6 +48,7 @@ Coro<void> answer_slowly(Stream client) {
     for (;;) {
         const std::string line = co_await client.read_line();
         if (line.empty()) break;
+        say("working\n");
         co_await weft::sleep(300ms);
         co_await client.write(line);
     }

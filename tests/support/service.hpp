@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -117,9 +118,13 @@ private:
     /// Empty: it has gone.
     std::string read_line() {
         std::string line;
-        char letter = 0;
-        while (::read(talk_.get(), &letter, 1) == 1 && letter != '\n') line += letter;
-        return line;
+        for (;;) {
+            char letter = 0;
+            const ssize_t got = ::read(talk_.get(), &letter, 1);
+            if (got < 0 && errno == EINTR) continue;
+            if (got != 1 || letter == '\n') return line;
+            line += letter;
+        }
     }
 
     weft::Fd talk_;

@@ -26,7 +26,9 @@ import glob
 import os
 import pathlib
 import pwd
+import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +38,9 @@ import time
 
 LIMIT_S = 60
 PASSWORD = "secret"
+
+# Who is asked is on this machine, whatever proxy leads out of it.
+os.environ["no_proxy"] = "*"
 
 
 class Missing(Exception):
@@ -54,10 +59,40 @@ def program(name, *folders):
     return found
 
 
+HELD = []  # what keeps the ports of this process for it
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of 127.0.0.1 for this process alone, until it ends.
+
+    The kernel's own choice would be free no longer than nobody else wants one: it goes to the next who names none, a test
+    beside this one or a connection, before the server has it or while it is stopped. (And who tries to connect to it again and
+    again may be given it himself, and then talks to himself.) So it is below those that the kernel gives, and whoever asks
+    here holds a name for it, which goes with him.
+    """
+    lowest_given = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = range(20000, lowest_given if lowest_given > 21000 else 32768)
+    for port in random.sample(ports, 200):
+        holder = socket.socket(socket.AF_UNIX)
+        try:
+            holder.bind(f"\0weft-tests-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        HELD.append(holder)
+        return port
+    raise RuntimeError(f"none of 200 ports from {ports.start} on is free")
+
+
+def end_in_order():
+    """Whoever is told to end, because he takes too long, takes his servers and folders with him."""
+    def end(number, frame):
+        sys.exit(f"ended by signal {number}")
+
+    for number in (signal.SIGABRT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
 
 
 def make_certificate(path):
@@ -97,7 +132,7 @@ class Service:
             self.give_away()
             self.start()
         except BaseException:
-            self.holder.cleanup()
+            self.__exit__(None, None, None)
             raise
         return self
 
@@ -136,6 +171,7 @@ class Service:
         self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         cwd=self.folder, env=self.environment(), **self.account())
         log.close()
+        self.silent = self.places()
         # It is the server that says when it answers, so here is the one loop that polls.
         deadline = time.monotonic() + LIMIT_S
         while not self.answers():
@@ -149,9 +185,21 @@ class Service:
             self.process.kill()
             self.process.wait()
 
+    def places(self):
+        """Where it listens: it does not begin to everywhere at once."""
+        found = [(socket.AF_INET, ("127.0.0.1", self.facts[key])) for key in ("port", "tls_port") if key in self.facts]
+        if "socket" in self.facts:
+            found.append((socket.AF_UNIX, self.facts["socket"]))
+        return found
+
     def answers(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        while self.silent:
+            family, address = self.silent[0]
+            with socket.socket(family) as probe:
+                if probe.connect_ex(address) != 0:
+                    return False
+            self.silent.pop(0)
+        return True
 
 
 class Redis(Service):
@@ -201,7 +249,7 @@ class Nginx(Service):
         if self.process:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(LIMIT_S)
             except subprocess.TimeoutExpired:
                 super().stop()
 
@@ -290,6 +338,7 @@ SERVICES = {"redis": Redis, "nginx": Nginx, "postgres": Postgres, "mariadb": Mar
 
 def main():
     name, options = sys.argv[1], sys.argv[2:]
+    end_in_order()
     try:
         with SERVICES[name](*options) as service:
             for key, value in service.facts.items():
