@@ -16,6 +16,8 @@ class Tail {
 public:
     explicit Tail(std::string path) : path_(std::move(path)) {}
 
+    weft::Event follows;  // from here on it misses nothing
+
     /// Prints whole lines, up to the end of what is there now.
     weft::Coro<void> print_new(weft::File& file) {
         std::string piece(64 * 1024, '\0');
@@ -38,6 +40,7 @@ public:
         // The directory, too: that is where the next file appears.
         weft::FileWatch watch = co_await weft::watch(directory);
         weft::File file = co_await weft::open_file(path_);
+        follows.set();
         for (;;) {
             co_await print_new(file);
             if (lines_ >= count) co_return;
@@ -57,7 +60,8 @@ private:
     int lines_ = 0;
 };
 
-weft::Coro<void> write_log(std::string path) {
+weft::Coro<void> write_log(std::string path, weft::Event& may_begin) {
+    co_await may_begin.wait();
     for (int number = 1; number <= 6; ++number) {
         if (number == 4) co_await weft::files::rename(path, path + ".1");
         co_await weft::append_file(path, fmt::format("line {}\n", number));
@@ -70,7 +74,7 @@ weft::Coro<void> follow_a_log_of_our_own() {
     const std::string path = scratch.file("service.log");
     co_await weft::write_file(path, "line 0\n");
     Tail tail(path);
-    co_await weft::gather(tail.follow(7), write_log(path));
+    co_await weft::gather(tail.follow(7), write_log(path, tail.follows));
     co_await scratch.close();
 }
 

@@ -46,7 +46,7 @@ weft::Coro<std::string> answer_to(weft::Datagram& socket, std::string number) {
 weft::Coro<std::string> resolve(weft::Address server, std::string name) {
     weft::Datagram socket = weft::Datagram::connect(server);
     auto patience = 20ms;
-    for (int attempt = 1; attempt <= 6; ++attempt, patience *= 2) {
+    for (int attempt = 1; attempt <= 9; ++attempt, patience *= 2) {
         const std::string number = fmt::format("{}", attempt);
         co_await socket.send(number + " " + name);
         const std::optional<std::string> answer =

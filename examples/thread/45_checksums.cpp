@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,9 +47,10 @@ weft::Coro<void> compute() {
         while (!stop.stop_requested()) ++rounds;
         return rounds > 0;
     };
-    // The deadline asks it to stop, and its answer comes all the same.
-    const bool worked = co_await weft::wait_for(pool.run(work_until_stopped), 20ms);
-    fmt::print("stopped when asked to: {}\n", worked);
+    // The deadline asks it to stop, and its answer comes all the same. (Empty: it had not begun.)
+    const std::optional<bool> worked =
+        co_await weft::move_on_after(20ms, pool.run(work_until_stopped));
+    fmt::print("stopped when asked to: {}\n", worked.value_or(false));
 }
 
 int main() { weft::run(compute()); }
