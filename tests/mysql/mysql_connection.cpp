@@ -54,7 +54,7 @@ Coro<int> left_at_server(Connection& db) {
             "information_schema.processlist WHERE command IN ('Query', 'Execute') AND "
             "id != connection_id())");
         const int left = rows.one<int>();
-        if (left == 0 || look == 500) co_return left;
+        if (left == 0 || look == 10'000) co_return left;
         co_await weft::sleep(5ms);
     }
 }
@@ -257,6 +257,7 @@ TEST_CASE("a MySQL server that dies is an error that names it, and the pool find
     if (!server().is_there()) return;
     support::run_in_real_time([]() -> Coro<void> {
         Pool pool(options(), PoolOptions(4));
+        Connection looks = co_await weft::mysql::connect(options());
         std::optional<ConnectionError> query, commit;
         const auto asks = [&]() -> Coro<void> {
             query = co_await error_of<ConnectionError>(pool.query("SELECT sleep(100)"));
@@ -270,7 +271,10 @@ TEST_CASE("a MySQL server that dies is an error that names it, and the pool find
         co_await weft::task_group([&](weft::TaskGroup& group) -> Coro<void> {
             group.create_task(asks);
             group.create_task(commits);
-            co_await weft::sleep(100ms);
+            co_await support::until_answered(
+                looks,
+                "SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep'",
+                "2");
             server().stop();
         });
         REQUIRE(query);

@@ -42,8 +42,8 @@ void run_in_real_time(Body body) {
     const weft::testing::DescriptorCensus before;
     weft::run(std::move(body), real_time());
     // (A thread that cancels at a server out of reach is not waited for by the run, and ends soon
-    // after.)
-    for (int waits = 0; waits < 500 && before.leaked() != ""; ++waits)
+    // after, or when the server comes to it.)
+    for (int waits = 0; waits < 6000 && before.leaked() != ""; ++waits)
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     CHECK(before.leaked() == "");
 }
@@ -72,6 +72,17 @@ template <class Connection>
 weft::Coro<std::string> one_text(Connection& db, std::string statement) {
     const auto rows = co_await db.query(std::move(statement));
     co_return rows.template one<std::string>();
+}
+
+/// Waits until the server answers so, for a minute at most: what others have asked it begins in its
+/// own time.
+template <class Connection>
+weft::Coro<void> until_answered(Connection& db, std::string question, std::string answer) {
+    for (int looks = 0; looks < 6000; ++looks) {
+        const std::string now = co_await one_text(db, question);
+        if (now == answer) co_return;
+        co_await weft::sleep(std::chrono::milliseconds(10));
+    }
 }
 
 /// Ends a scenario after k turns of the loop, for k up to `most`: by a cancel, or by the end of the
