@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // WebSocket with Python's `websockets` at the other end, on either side.
+// timeout: 400
 #include <weft/testing/catch.hpp>
 
 #include <unistd.h>
@@ -221,10 +222,10 @@ Coro<bool> browse(std::string url, weft::Event& done) {
     options.out = options.err = weft::Stdio::null();
     options.process_group = 0;
     weft::Command command("/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu",
-                          "--remote-debugging-port=0", "--user-data-dir=" + profile.path(),
-                          std::move(url));
+                          "--disable-dev-shm-usage", "--remote-debugging-port=0",
+                          "--user-data-dir=" + profile.path(), std::move(url));
     weft::Process chromium = co_await weft::create_subprocess_exec(std::move(command), options);
-    const bool is_done = co_await weft::move_on_after(60s, done.wait());
+    const bool is_done = co_await weft::move_on_after(150s, done.wait());
     chromium.kill();
     co_await chromium.wait();
     co_return is_done;
