@@ -31,7 +31,7 @@ struct NameServer {
         std::unique_lock lock(mutex);
         ++stuck;
         // A bound, for a transfer that would wait for it on the loop's own thread.
-        answers_now = !changed.wait_for(lock, 5s, [this] { return answers; }) || answers_now;
+        answers_now = !changed.wait_for(lock, 30s, [this] { return answers; }) || answers_now;
         --stuck;
         changed.notify_all();
     }
