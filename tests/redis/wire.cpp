@@ -15,6 +15,7 @@
 #include <weft/streams/memory_stream.hpp>
 #include <weft/testing/catch.hpp>
 
+#include "awaiting.hpp"
 #include "cut_everywhere.hpp"
 #include "probe.hpp"
 
@@ -481,6 +482,51 @@ WEFT_TEST_CASE("a channel that is added while the connection is made again is su
         std::string_view("*3\r\n$7\r\nmessage\r\n$1\r\nb\r\n$2\r\nhi\r\n"));
     const std::string payload = co_await reader;
     CHECK(payload == "hi");
+}
+
+WEFT_TEST_CASE(
+    "a change of a subscription that is cut off costs the connection if it was half sent",
+    "[redis]") {
+    const std::string large(100'000, 'l');
+    const std::string medium(70'000, 'm');  // neither fits into the stream, which takes 64 KiB
+    const std::size_t size_of_large = Wire::command("SUBSCRIBE", large).size();
+    for (const bool half_sent : {false, true}) {
+        CAPTURE(half_sent);
+        Played played;
+        Client client(played.options);
+        auto begins = [&]() -> Coro<weft::redis::Subscription> { return client.subscribe("a"); };
+        auto begun = weft::create_task(begins);
+        while (played.connections == 0) co_await weft::yield();
+        (void)co_await played.taken();
+        co_await played.server->write(
+            std::string_view("*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"));
+        weft::redis::Subscription news = co_await std::move(begun);
+        auto first = weft::create_task([&]() -> Coro<void> { return news.subscribe(large); });
+        auto second = weft::create_task([&]() -> Coro<void> { return news.subscribe(medium); });
+        co_await support::turns(3);
+        // The first one goes on meanwhile in both cases.
+        const std::size_t now = half_sent ? size_of_large : 20'000;
+        (void)co_await played.server->read_exactly(now);
+        co_await support::turns(3);
+        CHECK(first.done() == half_sent);
+        second.cancel();
+        co_await second.wait();
+        CHECK(second.cancelled());
+        if (half_sent) {
+            auto next = [&]() -> Coro<weft::redis::Message> { return news.next(); };
+            auto reading = weft::create_task(next);
+            co_await support::turns(20);
+            CHECK(played.connections == 2);
+            reading.cancel();
+            co_await reading.wait();
+        } else {
+            (void)co_await played.server->read_exactly(size_of_large - now);
+            co_await first;
+            co_await news.subscribe("b");
+            const std::string after = co_await played.taken();
+            CHECK(after == Wire::command("SUBSCRIBE", "b"));
+        }
+    }
 }
 
 TEST_CASE("a client that is cut off at any step leaves nothing behind", "[redis]") {

@@ -13,6 +13,7 @@
 #include "../base/ref.hpp"
 #include "../base/ring_buffer.hpp"
 #include "../net/stream.hpp"
+#include "../sync/lock.hpp"
 #include "../task/async_generator.hpp"
 #include "../task/coro.hpp"
 #include "detail/parser.hpp"
@@ -95,6 +96,8 @@ struct SubscriptionState : weft::detail::Counted<SubscriptionState> {
     static AsyncGenerator<Message> all(weft::detail::Ref<SubscriptionState> self);
     static Coro<void> change(weft::detail::Ref<SubscriptionState> self, std::string command,
                              std::string name);
+    /// One command after the other: who is cut off has to know what of the bytes was its own.
+    static Coro<void> send(weft::detail::Ref<SubscriptionState> self, std::string wire);
     /// Connects, and waits until the server has confirmed everything.
     static Coro<void> open(weft::detail::Ref<SubscriptionState> self);
     /// Reads what comes next. Nothing for a while: asks whether somebody is there.
@@ -107,6 +110,7 @@ struct SubscriptionState : weft::detail::Counted<SubscriptionState> {
     std::vector<std::string> channels;
     std::vector<std::string> patterns;
     std::optional<Stream> stream;
+    Lock writing;
     std::optional<Parser> parser;
     weft::detail::RingBuffer<Message> arrived;
     std::string late;           // commands that came while a connection was being made
@@ -254,6 +258,7 @@ WEFT_INLINE void SubscriptionState::deliver(std::string_view bytes) {
 }
 
 /// A command that was cut off in its middle would make one of the next: the connection is given up.
+/// (Nobody else writes meanwhile.)
 class SubscriptionState::HalfWritten {
 public:
     HalfWritten(SubscriptionState& self, std::size_t size) noexcept
@@ -291,9 +296,7 @@ WEFT_INLINE Coro<void> SubscriptionState::hear(weft::detail::Ref<SubscriptionSta
     }
     bool was_sent = false;
     if (self->beat.should_ask()) {
-        const std::string ping = Wire::command("PING");
-        const HalfWritten guard(*self, ping.size());
-        was_sent = co_await move_on_after(self->beat.patience(), self->stream->write(ping));
+        was_sent = co_await move_on_after(self->beat.patience(), send(self, Wire::command("PING")));
     }
     if (!was_sent) throw ConnectionError("the server gives no sign of life");
 }
@@ -335,6 +338,15 @@ WEFT_INLINE AsyncGenerator<Message> SubscriptionState::all(
         self->late += wire;
         co_return;
     }
+    co_await send(self, wire);
+}
+
+[[gnu::cold]] WEFT_INLINE Coro<void> SubscriptionState::send(
+    weft::detail::Ref<SubscriptionState> self, std::string wire) {
+    const unsigned connection = self->connections;
+    const Lock::Guard turn = co_await self->writing.scoped();
+    // (The next connection is told of everything when it is made.)
+    if (!self->stream || self->connections != connection) co_return;
     const HalfWritten guard(*self, wire.size());
     co_await self->stream->write(wire);
 }
