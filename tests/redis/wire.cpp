@@ -689,6 +689,40 @@ WEFT_TEST_CASE("the last of several cancelled commands tells of a cut network as
     CHECK_FALSE(client.is_connected());
 }
 
+WEFT_TEST_CASE(
+    "a command that is cancelled behind one that waits at the server costs that one nothing",
+    "[redis]") {
+    using weft::redis::detail::waits_at_server;
+    CHECK(waits_at_server(Wire::command("xread", "COUNT", 1, "block", 0, "STREAMS", "a", "$")));
+    CHECK_FALSE(waits_at_server(Wire::command("XREAD", "STREAMS", "BLOCK", "$")));
+    CHECK_FALSE(waits_at_server(Wire::command("LPOP", "BLPOP")));
+    Played played;
+    Client client(played.options);
+    Asking asking(client);
+    auto blocks = [&]() -> Coro<std::string> {
+        co_return co_await client.command<std::string>("blpop", "list", 0);
+    };
+    auto blocking = weft::create_task(blocks);
+    auto behind = weft::create_task(&Asking::ask, std::ref(asking), "a", 1s);
+    while (played.connections == 0) co_await weft::yield();
+    co_await weft::sleep(600s);
+    CHECK(behind.done());
+    CHECK(client.is_connected());
+    co_await played.server->write(std::string_view("+item\r\n$1\r\na\r\n"));
+    const std::string item = co_await std::move(blocking);
+    CHECK(item == "item");
+    // Nobody waits for it any more: what is silent now may be the network.
+    blocking = weft::create_task(blocks);
+    co_await weft::sleep(600s);
+    behind = weft::create_task(&Asking::ask, std::ref(asking), "a", 1s);
+    co_await weft::sleep(600s);
+    CHECK(client.is_connected());
+    blocking.cancel();
+    co_await weft::sleep(20s);
+    CHECK_FALSE(client.is_connected());
+    CHECK(played.connections == 1);
+}
+
 WEFT_TEST_CASE("a heartbeat of max() is none", "[redis]") {
     Played played;
     played.options.heartbeat = weft::Duration::max();

@@ -36,8 +36,8 @@ struct Options {
     /// A network that is cut does not say so. A subscription that hears nothing for so long asks
     /// the server (PING), and connects anew when nothing has come after the same time again (looked
     /// at in `Subscription::next`). A client gives its connection up when the answer to a command
-    /// that was cancelled, by a deadline say, has not come after so long. 0: neither; TCP gives up
-    /// after hours.
+    /// that was cancelled, by a deadline say, has not come after so long (unless a BLPOP or its
+    /// like is before it, for which somebody still waits). 0: neither; TCP gives up after hours.
     Duration heartbeat = std::chrono::seconds(15);
     /// How often, and with which pauses, a connection is tried before the commands that wait for it
     /// fail. (`when` is not asked: a refusal by the server itself, of a password say, ends it.)

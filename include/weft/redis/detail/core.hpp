@@ -135,6 +135,7 @@ private:
     void set_alarm(weft::detail::Nanoseconds deadline);
     void give_up_on(const Pending& request) noexcept;
     void watch_given_up(weft::detail::Nanoseconds deadline) noexcept;
+    bool given_up_is_held_up() noexcept;
     void look_at_deadlines();
     bool anybody_waits() noexcept;
     void look_whether_quiet() noexcept {

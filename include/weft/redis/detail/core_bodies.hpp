@@ -104,6 +104,16 @@ WEFT_INLINE void Core::submit(Pending& request) {
     }
 }
 
+/// Before the answer to the cancelled one comes that of a command which waits at the server, and
+/// for which somebody waits here: that nothing comes says nothing of the connection.
+[[gnu::cold]] WEFT_INLINE bool Core::given_up_is_held_up() noexcept {
+    for (std::size_t index = 0; index < sent_.size() && first_sent_ + index < given_up_; ++index) {
+        const Pending* const request = sent_[index].request;
+        if (request && waits_at_server(request->wire)) return true;
+    }
+    return false;
+}
+
 [[gnu::cold]] WEFT_INLINE void Core::tell(std::string_view wire, std::uint32_t replies,
                                           std::uint32_t connection) noexcept {
     if (!is_on(connection)) return;
@@ -422,6 +432,10 @@ WEFT_INLINE void Core::set_alarm(weft::detail::Nanoseconds deadline) {
         fail(request, failure);
     };
     bool silent = given_up_until_ != 0 && given_up_until_ <= now;
+    if (silent && given_up_is_held_up()) {
+        silent = false;
+        watch_given_up(0);
+    }
     for (std::size_t index = 0; index < sent_.size(); ++index) {
         Pending*& place = sent_[index].request;
         if (!place || !is_due(*place)) continue;

@@ -121,6 +121,9 @@ inline std::string_view first_word(std::string_view wire) noexcept {
     return wire.substr(from, wire.find('\r', from) - from);
 }
 
+/// BLPOP and its like: the server answers nothing before something happens.
+bool waits_at_server(std::string_view wire) noexcept;
+
 /// What of a command errors name: "SET name", and "AUTH" for what nobody is to read in a log.
 std::string name_of_command(std::string_view wire);
 
@@ -140,6 +143,31 @@ WEFT_INLINE void Wire::add_double(double number) {
 }
 [[noreturn, gnu::cold]] WEFT_INLINE void Wire::refuse_no_words() {
     throw std::invalid_argument("weft: redis: a command without a word");
+}
+
+[[gnu::cold]] WEFT_INLINE bool waits_at_server(std::string_view wire) noexcept {
+    const auto is = [](std::string_view word, std::string_view upper) {
+        if (word.size() != upper.size()) return false;
+        for (std::size_t at = 0; at < word.size(); ++at) {
+            const char letter = word[at];
+            if ((letter >= 'a' && letter <= 'z' ? letter - 32 : letter) != upper[at]) return false;
+        }
+        return true;
+    };
+    const std::string_view name = first_word(wire);
+    for (const std::string_view each : {"BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP",
+                                        "BZPOPMIN", "BZPOPMAX", "BZMPOP", "WAIT", "WAITAOF"})
+        if (is(name, each)) return true;
+    if (!is(name, "XREAD") && !is(name, "XREADGROUP")) return false;
+    // (Among the options, which come before the names of streams.)
+    while (!wire.empty()) {
+        const std::size_t end = wire.find("\r\n");
+        const std::string_view word = wire.substr(0, end);
+        if (is(word, "BLOCK")) return true;
+        if (is(word, "STREAMS") || end == wire.npos) return false;
+        wire.remove_prefix(end + 2);
+    }
+    return false;
 }
 
 [[gnu::cold]] WEFT_INLINE std::string name_of_command(std::string_view wire) {
