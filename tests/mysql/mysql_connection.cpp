@@ -374,6 +374,52 @@ TEST_CASE("several statements in one text are for script alone, also in MySQL", 
     });
 }
 
+TEST_CASE("a statement that is cancelled before it was sent to MySQL is not sent any more",
+          "[mysql]") {
+    if (!server().is_there()) return;
+    support::run_in_real_time([]() -> Coro<void> {
+        Connection other = co_await with_table();
+        // (What the server says comes by way of a task of this loop, so not before the cancel.)
+        support::Network network(server().port());
+        Options through = options();
+        through.port = co_await network.start();
+        Connection db = co_await weft::mysql::connect(through);
+        const auto cancelled = [](auto start) -> Coro<bool> {
+            auto task = weft::create_task(start);
+            co_await weft::yield();
+            task.cancel();
+            co_await task.wait();
+            co_return task.cancelled();
+        };
+        // While several statements are being allowed, forbidden again, and while one is prepared.
+        const auto script = [&]() -> Coro<void> {
+            co_await db.script(
+                "INSERT INTO kept VALUES (1, 'a'); INSERT INTO kept VALUES (2, 'b')");
+        };
+        const auto text = [&]() -> Coro<void> {
+            (void)co_await db.query("INSERT INTO kept VALUES (3, 'c')");
+        };
+        const auto prepared = [&]() -> Coro<void> {
+            (void)co_await db.query("INSERT INTO kept VALUES (?, ?)", 4, "d");
+        };
+        const bool no_script = co_await cancelled(script);
+        CHECK(no_script);
+        const bool no_text = co_await cancelled(text);
+        CHECK(no_text);
+        const bool no_prepared = co_await cancelled(prepared);
+        CHECK(no_prepared);
+        CHECK(db.is_open());
+        const int none = co_await count_of(db);
+        CHECK(none == 0);
+        co_await script();
+        co_await prepared();
+        const int three = co_await count_of(other);
+        CHECK(three == 3);
+        db.close();
+        co_await network.stop();
+    });
+}
+
 TEST_CASE("a MySQL connection and a pool serve one loop after the other", "[mysql]") {
     if (!server().is_there()) return;
     const auto connects = [] { return weft::mysql::connect(options()); };

@@ -88,7 +88,9 @@ private:
         int (*go_on)(Session& session, Query& query, int ready) = nullptr;
         int code = 0;  // what it has returned; not 0 is an error
         int stage = -1;
-        bool is_script = false;  // several statements in one text
+        bool is_script = false;    // several statements in one text
+        bool is_sent = false;      // the server has been asked to carry it out, or is being
+        bool is_given_up = false;  // it is not, if it has not been yet
         bool has_failed = false;
         unsigned number = 0;  // of the error
         std::string error;
@@ -251,9 +253,11 @@ inline Coro<Held> Session::perform_text(Query& query) {
         if (held != Held::no || query.has_failed) co_return held;
         takes_scripts_ = query.is_script;
     }
+    if (query.is_given_up && !query.is_sent) co_return held;
     held = co_await step(
         query, 0,
         [](Session& session, Query& of) {
+            of.is_sent = true;
             return ::mysql_real_query_start(&of.code, session.mysql(), of.text.data(),
                                             static_cast<unsigned long>(of.text.size()));
         },
@@ -323,9 +327,11 @@ inline Coro<Held> Session::perform_prepared(Query& query) {
              " values for them"});
         co_return held;
     }
+    if (query.is_given_up && !query.is_sent) co_return held;
     held = co_await step(
         query, 1,
         [](Session&, Query& of) {
+            of.is_sent = true;
             of.binds = bind_of(of.parameters);
             ::mysql_stmt_bind_param(of.statement, of.binds.data());
             return ::mysql_stmt_execute_start(&of.code, of.statement);
@@ -377,6 +383,9 @@ inline Coro<void> Session::perform_unheld(Query& query) {
 }
 
 inline Coro<void> Session::kill_and_perform(Query& query) {
+    query.is_given_up = true;
+    // (An option is set at once. To prepare a statement may mean to wait for a lock.)
+    if (!query.is_sent && !query.statement) co_return co_await perform_unheld(query);
     const std::string text = weft::detail::concat(
         {"KILL QUERY ", weft::detail::decimal(static_cast<long long>(::mysql_thread_id(mysql())))});
     const auto kill = [&]() -> Coro<bool> {
@@ -413,7 +422,8 @@ inline Coro<sql::Rows> Session::carry_out(std::string statement, sql::Parameters
         }
         if (!in_time) drop();
         const bool was_stopped = query.has_failed && query.number == was_interrupted;
-        if (held == Held::left || !is_open() || was_stopped) {
+        const bool was_never_sent = !query.is_sent && !query.has_failed;
+        if (held == Held::left || !is_open() || was_stopped || was_never_sent) {
             if (is_open()) busy.over();
             get_running_loop().throw_cancelled();
         }
