@@ -8,6 +8,8 @@
 #include <weft/testing/step_kill.hpp>
 
 #include <cerrno>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,12 +49,34 @@ WEFT_TEST_CASE("descriptors for which there is no room are closed, and told",
                "[pass_descriptors]") {
     const Pair ends = support::unix_pair();
     const std::vector<int> passed(5, ends.a.get());
-    co_await io::send_descriptors(ends.a.get(), "five", passed);
     char buffer[8];
-    const io::ReceivedDescriptors got = co_await io::receive_descriptors(ends.b.get(), buffer, 2);
-    CHECK(got.descriptors.size() >= 2);
-    CHECK(got.descriptors.size() < 5);
-    CHECK(got.truncated);
+    for (const std::size_t most : {0U, 1U, 2U, 3U, 5U}) {
+        co_await io::send_descriptors(ends.a.get(), "five", passed);
+        const io::ReceivedDescriptors got =
+            co_await io::receive_descriptors(ends.b.get(), buffer, most);
+        CHECK(got.descriptors.size() == most);
+        CHECK(got.truncated == (most < 5));
+    }
+}
+
+WEFT_TEST_CASE("what else a socket tells of a message takes no descriptor's room",
+               "[pass_descriptors]") {
+    constexpr int pass_pidfd = 76;  // SO_PASSPIDFD, Linux 6.5
+    const Pair ends = support::unix_pair();
+    const int on = 1;
+    for (const int option : {SO_PASSCRED, SO_PASSSEC, SO_TIMESTAMP, pass_pidfd})
+        ::setsockopt(ends.b.get(), SOL_SOCKET, option, &on, sizeof on);
+    const weft::testing::DescriptorCensus before;
+    const std::vector<int> passed(3, ends.a.get());
+    char buffer[8];
+    for (const std::size_t count : {0U, 1U, 3U}) {
+        co_await io::send_descriptors(ends.a.get(), "x", std::span(passed).first(count));
+        const io::ReceivedDescriptors got =
+            co_await io::receive_descriptors(ends.b.get(), buffer, count);
+        CHECK(got.descriptors.size() == count);
+        CHECK_FALSE(got.truncated);
+    }
+    CHECK(before.leaked() == "");
 }
 
 WEFT_TEST_CASE("bytes without descriptors, and the end, are received as such",

@@ -66,11 +66,11 @@ namespace detail {
 class DescriptorMessage : public MessageWait {
 protected:
     DescriptorMessage(OpCode op, int socket, void* data, std::size_t size, int message_flags,
-                      std::size_t count)
+                      std::size_t control_size)
         : MessageWait(op, socket, data, size, message_flags),
-          control_(CMSG_SPACE(count * sizeof(int)) / sizeof(cmsghdr) + 1) {
+          control_(control_size / sizeof(cmsghdr) + 1) {
         message_.msg_control = control_.data();
-        message_.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        message_.msg_controllen = control_size;
     }
     ~DescriptorMessage() = default;
 
@@ -81,7 +81,7 @@ class [[nodiscard]] [[gnu::warn_unused]] DescriptorSend final : public Descripto
 public:
     DescriptorSend(int socket, ConstBuffer data, std::span<const int> descriptors)
         : DescriptorMessage(OpCode::sendmsg, socket, const_cast<void*>(data.data()), data.size(), 0,
-                            descriptors.size()) {
+                            CMSG_SPACE(descriptors.size() * sizeof(int))) {
         if (data.size() == 0 || descriptors.size() > io::most_passed_descriptors)
             throw_system_error(EINVAL, "send_descriptors");
         if (descriptors.empty()) {
@@ -102,34 +102,50 @@ class [[nodiscard]] [[gnu::warn_unused]] DescriptorReceive final : public Descri
 public:
     DescriptorReceive(int socket, MutableBuffer buffer, std::size_t most)
         : DescriptorMessage(OpCode::recvmsg, socket, buffer.data(), buffer.size(), MSG_CMSG_CLOEXEC,
-                            most) {}
+                            CMSG_SPACE(most * sizeof(int)) + room_for_others),
+          most_(most) {}
     ~DescriptorReceive() {
         if (result >= 0 && task_) take();
     }
     io::ReceivedDescriptors await_resume() {
         const std::size_t size = transferred();
         std::vector<Fd> descriptors = take();
-        const bool cut = (message_.msg_flags & MSG_CTRUNC) != 0;
+        bool cut = (message_.msg_flags & MSG_CTRUNC) != 0;
+        while (descriptors.size() > most_) {
+            descriptors.pop_back();
+            cut = true;
+        }
         return io::ReceivedDescriptors(size, std::move(descriptors), cut);
     }
 
 private:
+    // What the options of the socket ask for stands in front: who has sent it (SO_PASSCRED,
+    // SO_PASSPIDFD), under which label (SO_PASSSEC), when (SO_TIMESTAMPING). Descriptors would be
+    // closed for want of the room that it takes.
+    static constexpr std::size_t room_for_others = 1024;
+
     /// Once: the control data is empty afterwards.
     std::vector<Fd> take() {
         std::vector<Fd> taken;
         for (cmsghdr* header = CMSG_FIRSTHDR(&message_); header;
              header = CMSG_NXTHDR(&message_, header)) {
-            if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+            constexpr int with_pidfd = 4;  // SCM_PIDFD, Linux 6.5: nobody wants it, but it is open
+            if (header->cmsg_level != SOL_SOCKET) continue;
+            if (header->cmsg_type != SCM_RIGHTS && header->cmsg_type != with_pidfd) continue;
+            const bool is_passed = header->cmsg_type == SCM_RIGHTS;
             const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
             for (std::size_t index = 0; index < count; ++index) {
                 int number = -1;
                 std::memcpy(&number, CMSG_DATA(header) + index * sizeof number, sizeof number);
-                taken.emplace_back(number);
+                Fd descriptor(number);
+                if (is_passed) taken.push_back(std::move(descriptor));
             }
         }
         message_.msg_controllen = 0;
         return taken;
     }
+
+    const std::size_t most_;
 };
 
 }  // namespace detail
