@@ -5,16 +5,22 @@
 #include <weft/deadline/move_on_after.hpp>
 #include <weft/net/datagram.hpp>
 #include <weft/net/open_datagram.hpp>
+#include <weft/net/socket.hpp>
 #include <weft/task/sleep.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
 
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/udp.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -167,6 +173,64 @@ WEFT_TEST_CASE("a refusal that a send has met is told to the next receive", "[da
     CHECK(second.names("recvmmsg " + support::own_host() + ":"));
 }
 
+namespace {
+
+/// As if a firewall between the two had refused what `from` has sent to `to`. False: not permitted.
+bool refuse_on_the_way(const Address& from, const Address& to) {
+    const weft::Fd raw(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP));
+    if (!raw) return false;
+    struct {
+        icmphdr icmp{};
+        iphdr ip{};
+        udphdr udp{};
+    } message;
+    message.icmp.type = ICMP_DEST_UNREACH;
+    message.icmp.code = ICMP_PKT_FILTERED;
+    message.ip.version = 4;
+    message.ip.ihl = sizeof message.ip / 4;
+    message.ip.protocol = IPPROTO_UDP;
+    message.ip.saddr = message.ip.daddr = htonl(INADDR_LOOPBACK);
+    message.udp.source = htons(from.port());
+    message.udp.dest = htons(to.port());
+    std::uint16_t words[sizeof message / 2];
+    std::memcpy(words, &message, sizeof message);
+    std::uint32_t sum = 0;
+    for (const std::uint16_t word : words) sum += word;
+    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+    message.icmp.checksum = static_cast<std::uint16_t>(~sum);
+    const Address here = Address::ip("127.0.0.1", 0);
+    return ::sendto(raw.get(), &message, sizeof message, 0, here.data(), here.size()) > 0;
+}
+
+}  // namespace
+
+WEFT_TEST_CASE("what a firewall says of an earlier datagram is told to a receive, as a refusal is",
+               "[datagram]") {
+    Datagram server = on_loopback();
+    Datagram client = Datagram::connect(server.local_address());
+    const auto refuse = [&] {
+        return refuse_on_the_way(client.local_address(), server.local_address());
+    };
+    if (!refuse()) {
+        WARN("skipped: no raw sockets here");
+        co_return;
+    }
+    auto next = [&] { return receive(client); };
+    co_await client.send("alone");
+    const std::string alone = co_await receive(server);
+    CHECK(alone == "alone");
+    const Failure after_one = co_await failure(next);
+    CHECK(after_one.error == EHOSTUNREACH);
+    refuse();
+    const std::vector<Datagram::Message> batch{Datagram::Message("in a batch", Address())};
+    const std::size_t sent = co_await client.send_batch(batch);
+    CHECK(sent == 1);
+    const std::string in_batch = co_await receive(server);
+    CHECK(in_batch == "in a batch");
+    const Failure after_batch = co_await failure(next);
+    CHECK(after_batch.error == EHOSTUNREACH);
+}
+
 WEFT_TEST_CASE("what a datagram comes from is true on a connected socket", "[datagram]") {
     Datagram stranger = on_loopback();
     Datagram server = on_loopback();
@@ -246,6 +310,49 @@ WEFT_TEST_CASE("errors name the call and the address", "[datagram]") {
     auto nowhere = [&] { return first.send("to whom?"); };
     const Failure no_peer = co_await failure(nowhere);
     CHECK(no_peer.error == EDESTADDRREQ);
+
+    // What has no name is named by its number, and never by nothing.
+    auto no_address = [&] { return first.send_to("to whom?", Address()); };
+    const Failure unnamed = co_await failure(no_address);
+    CHECK(unnamed.error == EDESTADDRREQ);
+    CHECK(unnamed.names("send " + taken.to_string() + ": "));
+    auto [near, far] = Datagram::pair();
+    co_await far.close();
+    auto to_nobody = [&near = near] { return near.send("x"); };
+    const Failure gone = co_await failure(to_nobody);
+    CHECK(gone.names("send fd "));
+    auto when_closed = [&far = far] { return receive(far); };
+    const Failure closed = co_await failure(when_closed);
+    CHECK(closed.names("recvmsg fd -1 (closed): "));
+}
+
+WEFT_TEST_CASE("an empty address is the connected peer", "[datagram]") {
+    Datagram server = on_loopback();
+    Datagram client = Datagram::connect(server.local_address());
+    co_await client.send_to("to the peer", Address());
+    const std::string got = co_await receive(server);
+    CHECK(got == "to the peer");
+    weft::Socket socket(AF_INET, SOCK_DGRAM);
+    co_await socket.connect(server.local_address());
+    co_await socket.send_to("the same", Address());
+    const std::string same = co_await receive(server);
+    CHECK(same == "the same");
+}
+
+WEFT_TEST_CASE("bound to no host, it takes datagrams of IPv6 and of IPv4", "[datagram]") {
+    Datagram anywhere = co_await weft::bind_datagram("", 0);
+    const std::uint16_t port = anywhere.local_address().port();
+    for (const char* const host : {"127.0.0.1", "::1"}) {
+        std::optional<Datagram> client;
+        try {
+            client.emplace(Datagram::connect(Address::ip(host, port)));
+        } catch (const std::system_error&) {
+            continue;  // a host without IPv6
+        }
+        co_await client->send(host);
+        const std::string got = co_await receive(anywhere);
+        CHECK(got == host);
+    }
 }
 
 WEFT_TEST_CASE("a socket without room makes its sender wait, and nothing is dropped",

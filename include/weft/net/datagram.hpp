@@ -94,7 +94,7 @@ public:
     /// Lifetime: `data` outlives the await, a cancelled one included.
     /// Source:   send(2); IORING_OP_SEND, Linux 5.6.
     detail::DatagramSend send(ConstBuffer data);
-    /// The same to `to`, which is copied.
+    /// The same to `to`, which is copied. (An empty Address: to the connected peer.)
     /// Source:   sendmsg(2); IORING_OP_SENDMSG, Linux 5.3.
     detail::DatagramSend send_to(ConstBuffer data, const Address& to);
 
@@ -182,9 +182,10 @@ inline ReceivedDatagram detail::DatagramReceive::await_resume() {
 #if WEFT_BODIES
 namespace detail {
 
-[[gnu::cold]] inline Fd datagram_socket(int family, const DatagramOptions& options) {
+[[gnu::cold]] inline Fd datagram_socket(const Address& address, const DatagramOptions& options) {
+    const int family = address.family();
     Fd socket(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (!socket) throw_system_error(errno, "socket");
+    if (!socket) throw_system_error(errno, concat({"socket for ", address.to_string()}));
     const int fd = socket.get();
     const int on = 1;
     if (options.reuse_address) set_option(fd, SOL_SOCKET, SO_REUSEADDR, on, "SO_REUSEADDR");
@@ -218,7 +219,7 @@ WEFT_INLINE Datagram::~Datagram() {
 
 [[gnu::cold]] WEFT_INLINE Datagram Datagram::bind(const Address& local,
                                                   const DatagramOptions& options) {
-    Fd socket = detail::datagram_socket(local.family(), options);
+    Fd socket = detail::datagram_socket(local, options);
     if (::bind(socket.get(), local.data(), local.size()) != 0)
         detail::throw_system_error(errno, detail::concat({"bind ", local.to_string()}));
     return Datagram(std::move(socket));
@@ -226,7 +227,7 @@ WEFT_INLINE Datagram::~Datagram() {
 
 [[gnu::cold]] WEFT_INLINE Datagram Datagram::connect(const Address& peer,
                                                      const DatagramOptions& options) {
-    Datagram datagram(detail::datagram_socket(peer.family(), options));
+    Datagram datagram(detail::datagram_socket(peer, options));
     datagram.connect_to(peer);
     if (peer.family() != AF_UNIX) {
         // It got its number a moment before its peer: what others have sent meanwhile goes, and
@@ -331,7 +332,7 @@ WEFT_INLINE Coro<std::size_t> Datagram::send_batch(std::span<const Message> mess
         header.msg_name = const_cast<sockaddr*>(message.to.data());
         header.msg_namelen = message.to.size();
     }
-    int refusals = 0;  // of earlier datagrams, that stood before one of ours
+    int failures = 0;  // on end
     for (std::size_t sent = 0; sent < messages.size();) {
         const int fd = held->socket.get();
         const int count = detail::uninterrupted([&] {
@@ -341,14 +342,13 @@ WEFT_INLINE Coro<std::size_t> Datagram::send_batch(std::span<const Message> mess
         });
         if (count >= 0) {
             sent += static_cast<std::size_t>(count);
-            refusals = 0;
+            failures = 0;
         } else if (errno == EAGAIN) {
             co_await wait_writable(fd);
-        } else if (errno == ECONNREFUSED && headers[sent].msg_hdr.msg_name == nullptr &&
-                   ++refusals < 3) {
-            held->refusal = ECONNREFUSED;
         } else {
             const int error = errno;
+            const bool is_connected = headers[sent].msg_hdr.msg_name == nullptr;
+            if (is_connected && held->is_of_earlier(error, ++failures)) continue;
             const Address& to = messages[sent].to;
             detail::throw_system_error(
                 error, detail::concat({"sendmmsg ", detail::datagram_object(

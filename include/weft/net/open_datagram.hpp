@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <string>
@@ -33,7 +34,13 @@ namespace detail {
 /// The first of `host`'s addresses for which `make` does not fail.
 inline Coro<Datagram> first_datagram(std::string host, std::uint16_t port, DatagramOptions options,
                                      Datagram (*make)(const Address&, const DatagramOptions&)) {
-    const std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
+    const bool anywhere = host.empty();
+    std::vector<Address> addresses = co_await getaddrinfo(std::move(host), port);
+    // A socket on :: takes IPv4 as well, but resolvers name it last where IPv6 leads nowhere.
+    for (std::size_t at = 1; anywhere && at < addresses.size(); ++at) {
+        if (addresses[0].family() == AF_INET && addresses[at].family() == AF_INET6)
+            std::swap(addresses[0], addresses[at]);
+    }
     std::exception_ptr failure;
     for (const Address& address : addresses) {
         try {

@@ -144,7 +144,7 @@ public:
     /// Cancel:   what the socket had taken by then is sent, and nobody says how much that is: for
     ///           that, use `send`.
     Coro<void> send_all(ConstBuffer data) { return detail::send_whole(shared(), data); }
-    /// Sends a datagram to `to`, which is copied.
+    /// Sends a datagram to `to`, which is copied. (An empty Address: to the connected peer.)
     detail::SocketCall<detail::MessageSend> send_to(ConstBuffer data, const Address& to,
                                                     int flags = 0);
 
@@ -248,13 +248,15 @@ public:
         : MessageWait(OpCode::sendmsg, socket, const_cast<void*>(data.data()), data.size(),
                       message_flags),
           to_(to) {
+        if (to_.size() == 0) return;
         message_.msg_name = to_.data();
         message_.msg_namelen = to_.size();
     }
     std::size_t await_resume() const {
         check_leftover();
         if (failed()) [[unlikely]]
-            throw_system_error(-result, concat({"sendmsg ", to_.to_string()}));
+            throw_system_error(-result, to_.size() == 0 ? fd_text("sendmsg", fd)
+                                                        : concat({"sendmsg ", to_.to_string()}));
         return transferred();
     }
 

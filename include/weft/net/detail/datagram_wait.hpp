@@ -44,6 +44,9 @@ class DatagramWait;
 struct DatagramState : Counted<DatagramState> {
     explicit DatagramState(Fd fd) noexcept : socket(std::move(fd)) {}
     void end_waits() noexcept;
+    /// A send to the connected peer has failed for the `times`-th time on end. True: it has been
+    /// told the fate of an earlier datagram, which is kept for a receive, and is to be sent again.
+    bool is_of_earlier(int error, int times) noexcept;
 
     Fd socket;
     Address peer;        // from where alone anything comes; empty where that is not sure
@@ -113,6 +116,8 @@ public:
     DatagramSend(DatagramState& of, ConstBuffer data, const Address* to) noexcept
         : DatagramWait(OpCode::sendmsg, of, const_cast<void*>(data.data()), data.size(), 0) {
         on_complete = &sent;
+        if (to && to->size() == 0) [[unlikely]]
+            to = nullptr;
         of.asked = !to;
         if (to) {
             to_ = *to;
@@ -153,7 +158,7 @@ private:
     bool is_of_earlier_datagram() noexcept;
 
     Address to_{Address::Unset()};
-    int tries_left_ = 2;
+    int failures_ = 0;
 };
 
 #if WEFT_BODIES
@@ -161,15 +166,20 @@ private:
     waiting.for_each([](DatagramWait& wait) { wait.end(); });
 }
 
-/// The object of an error: who it went to, or where the socket is.
+/// The object of an error: who it went to, or where the socket is; its number, where that has no
+/// name.
 [[gnu::cold]] inline std::string datagram_object(int fd, const Address* to) {
-    if (to) return to->to_string();
-    Address address;
-    const auto named = [&](int (*call)(int, sockaddr*, socklen_t*)) {
-        return call(fd, address.data(), address.size_for_filling()) == 0;
+    const auto is_named = [](const Address& address) {
+        const std::string name = address.to_string();
+        return !name.empty() && name != "unix:";
     };
-    if (named(&::getpeername) || named(&::getsockname)) return address.to_string();
-    return concat({"fd ", decimal(fd)});
+    if (to && is_named(*to)) return to->to_string();
+    Address address;
+    const auto found = [&](int (*call)(int, sockaddr*, socklen_t*)) {
+        return call(fd, address.data(), address.size_for_filling()) == 0 && is_named(address);
+    };
+    if (found(&::getpeername) || found(&::getsockname)) return address.to_string();
+    return fd_text("", fd).substr(1);
 }
 
 [[noreturn, gnu::cold]] WEFT_INLINE void DatagramWait::fail(int error, const Address* to) const {
@@ -178,14 +188,20 @@ private:
 }
 
 /// On a connected socket the kernel answers with the error that an ICMP message has brought for an
-/// earlier datagram, and sends nothing. An error of this very call (no route, say) comes again.
+/// earlier datagram, and sends nothing.
+[[gnu::cold]] WEFT_INLINE bool DatagramState::is_of_earlier(int error, int times) noexcept {
+    constexpr int from_afar[] = {ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN,
+                                 ENONET,       ENOPROTOOPT,  EPROTO,      EACCES};
+    bool may_be = false;
+    for (const int each : from_afar) may_be = may_be || error == each;
+    if (!may_be) return false;
+    constexpr int enough = 3;
+    // One of this very call (no route, say) comes again and again, and is told here.
+    refusal = times < enough ? error : 0;
+    return times < enough;
+}
 [[gnu::cold]] WEFT_INLINE bool DatagramSend::is_of_earlier_datagram() noexcept {
-    const int error = -result;
-    const bool from_afar = error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH ||
-                           error == EHOSTDOWN || error == ENOPROTOOPT || error == EPROTO;
-    if (!from_afar || asked_ || tries_left_ == 0) return false;
-    --tries_left_;
-    state_->refusal = error;
+    if (asked_ || !state_->is_of_earlier(-result, ++failures_)) return false;
     fd = state_->socket.get();
     return fd >= 0;
 }
