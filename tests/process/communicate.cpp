@@ -133,6 +133,7 @@ WEFT_TEST_CASE("more than the limit is an error that keeps the data readable", "
     } catch (const weft::LimitOverrunError& error) {
         text = error.what();
     }
+    CHECK(text.substr(0, 11) == "read from \"");
     CHECK(text.find("within the limit of 5000 bytes") != std::string::npos);
     const std::string data = co_await child.out().read_exactly(100000);
     CHECK(data == std::string(100000, '\0'));
@@ -213,6 +214,24 @@ WEFT_TEST_CASE("one end of a child with a terminal may still be a pipe", "[commu
     const CompletedProcess end = co_await child.communicate();
     CHECK(end.out == "piped\n");
     CHECK(end.status.ok());
+}
+
+WEFT_TEST_CASE("what a child prints on a terminal of its own is read, however much it is",
+               "[communicate]") {
+    const char* const line = "seq 20000; echo end >&2";
+    ProcessOptions options;
+    options.terminal = weft::TerminalSize();
+    Process both = co_await weft::create_subprocess_shell(line, options);
+    const CompletedProcess printed = co_await both.communicate();
+    CHECK(printed.out.substr(0, 6) == "1\r\n2\r\n");
+    CHECK(printed.out.size() > 120'000);
+    CHECK(printed.out.substr(printed.out.size() - 12) == "20000\r\nend\r\n");
+    CHECK(printed.err.empty());
+    options.out = Stdio::pipe();
+    Process one = co_await weft::create_subprocess_shell(line, options);
+    const CompletedProcess apart = co_await one.communicate();
+    CHECK(apart.out.substr(apart.out.size() - 6) == "20000\n");
+    CHECK(apart.err == "end\r\n");
 }
 
 }  // namespace communicate_test

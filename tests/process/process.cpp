@@ -404,6 +404,13 @@ Coro<void> close_three() {
     const std::string nothing = co_await support::read_some(second.out.get(), 1);
     CHECK(nothing.empty());
 
+    // A stopped one gets the word, too.
+    options.grace = 10s;
+    Sleeper stopped = co_await sleeper("trap 'exit 6' TERM; ", options);
+    stopped.child.send_signal(SIGSTOP);
+    co_await stopped.child.close();
+    CHECK(stopped.child.status() == ExitStatus::exited(6));
+
     options.grace = 0s;
     Sleeper third = co_await sleeper("", options);
     co_await third.child.close();
@@ -466,6 +473,18 @@ TEST_CASE("a start that is cut off anywhere leaves no child and no descriptor", 
         co_await child.close();
     });
     CHECK(no_children());
+}
+
+TEST_CASE("run waits at its end for the grace of a child that was let go of", "[process]") {
+    std::optional<Fd> out;
+    const auto body = [&]() -> Coro<void> {
+        // (It takes its time to end, and a SIGKILL meanwhile would be seen.)
+        Sleeper last = co_await sleeper("trap 'sleep 0.1; echo in order; exit 0' TERM; ");
+        out.emplace(std::move(last.out));
+    };
+    weft::run(body());
+    CHECK(no_children());
+    CHECK(support::text_to_end(out->get()) == "in order\n");
 }
 
 TEST_CASE("a child whose Process outlives the loop is killed and reaped with it", "[process]") {

@@ -19,7 +19,7 @@ struct CompletedProcess {
     int code() const noexcept { return status.code(); }
 
     ExitStatus status;
-    std::string out;  ///< empty where it was no pipe
+    std::string out;  ///< empty where it was neither a pipe nor its terminal
     std::string err;
     /// The pipes were not at their end when the child was: what it has started goes on writing, and
     /// is not waited for (see ProcessOptions::drain).

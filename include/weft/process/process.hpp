@@ -103,7 +103,8 @@ public:
 
     /// Writes `input` and closes `in`, reads `out` and `err` to their ends, and waits for the
     /// child: at the same time, so that nobody waits for a full pipe. Ends that are no pipes are
-    /// left out. A child that does not read all of its input is no error. Pipes that others keep
+    /// left out; what it prints on a terminal of its own counts as `out` (as `err` where `out` is a
+    /// pipe). A child that does not read all of its input is no error. Pipes that others keep
     /// open after the child's end are read for ProcessOptions::drain more.
     /// Throws:   LimitOverrunError when it writes more than `limit` bytes into one of them;
     ///           std::system_error (read, write); CancelledError; RuntimeError for input without a

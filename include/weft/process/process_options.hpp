@@ -43,7 +43,8 @@ struct ProcessOptions {
     /// close-on-exec or not.
     std::vector<int> pass_descriptors;
     /// Whoever ends a child that still runs (`close`, the end of its Process, a cancelled
-    /// `run_process`) sends SIGTERM, and SIGKILL after so long. 0: SIGKILL at once.
+    /// `run_process`) sends SIGTERM (and SIGCONT, in case it is stopped), and SIGKILL after so
+    /// long. 0: SIGKILL at once.
     Duration grace = std::chrono::seconds(5);
     /// A child of the child may have got the pipes too and keep them open: once the child has
     /// ended, `communicate` waits so long for their end and then returns what there is.

@@ -193,6 +193,8 @@ struct TaskExtras {
     /// Of a child that was started with `TaskGroup::start`, with a reference: what says so.
     FutureCore* ready = nullptr;
     CreatedAt created_at{};  // debug mode keeps it
+    /// Nobody awaits it, and it comes to its end by itself: `run` waits for that.
+    bool ends_by_itself = false;
 
     ~TaskExtras() {
         if (ready) ready->release();

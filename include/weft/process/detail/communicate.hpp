@@ -44,8 +44,14 @@ inline Coro<void> feed(std::optional<Stream>& to, std::string_view input) {
     if (to) co_await to->close();
 }
 
-inline Coro<void> collect(std::optional<Stream>& from, std::size_t limit, std::string& into) {
-    if (from && !from->is_closed()) into = co_await from->read_all(limit);
+inline Coro<void> collect(const ProcessState& child, std::optional<Stream>& from, std::size_t limit,
+                          std::string& into) {
+    if (!from || from->is_closed()) co_return;
+    try {
+        into = co_await from->read_all(limit);
+    } catch (const LimitOverrunError&) {
+        throw LimitOverrunError(limit, child.text("read from"), "no end");
+    }
 }
 
 /// What has arrived, of a pipe that others keep open.
@@ -63,14 +69,20 @@ inline Coro<void> collect(std::optional<Stream>& from, std::size_t limit, std::s
 inline Coro<CompletedProcess> talk_to_end(Ref<ProcessState> state, std::string input,
                                           std::size_t limit) {
     std::string out, err;
+    // What it prints on a terminal of its own stands where an end that is no pipe would.
+    std::optional<Stream> no_terminal;
+    const bool is_printed = !state->out || !state->err;
+    std::optional<Stream>& terminal = is_printed ? state->terminal : no_terminal;
+    std::string& printed = state->out ? err : out;
     // None until the child has ended. What the pipes hold by then is read at once; who waits longer
     // waits for somebody else.
     Timeout deadline(std::nullopt);
     bool pumps = true;
     bool cut = false;
     const auto pump = [&]() -> Coro<void> {
-        co_await all(feed(state->in, input), collect(state->out, limit, out),
-                     collect(state->err, limit, err));
+        co_await all(feed(state->in, input), collect(*state, state->out, limit, out),
+                     collect(*state, state->err, limit, err),
+                     collect(*state, terminal, limit, printed));
     };
     const auto pump_in_time = [&]() -> Coro<void> {
         try {
@@ -89,6 +101,7 @@ inline Coro<CompletedProcess> talk_to_end(Ref<ProcessState> state, std::string i
     if (cut) {
         take_rest(state->out, limit, out);
         take_rest(state->err, limit, err);
+        take_rest(terminal, limit, printed);
     }
     co_return CompletedProcess(*state->status, std::move(out), std::move(err), cut);
 }

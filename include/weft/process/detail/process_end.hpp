@@ -73,9 +73,11 @@ WEFT_INLINE Coro<void> end_process(Ref<ProcessState> state) {
         // A task of its own that `run` waits for at its end; closing the loop ends it, and with it
         // the grace.
         Coro<void> body = end_process(state);
-        TaskState<void>* const task = make_task(*loop, body, CreatedAt());
+        const std::string name = concat({"end of ", in_quotes(state->program)});
+        TaskState<void>* const task = make_task(*loop, body, CreatedAt(), &name);
         const Task<void> handle(task);
         task->in_clean_up = task->hands_on = true;
+        task->make_extras().ends_by_itself = true;
         loop->add(*task);
     } catch (const std::bad_alloc&) {
         state->kill_all();

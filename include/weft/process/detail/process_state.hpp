@@ -44,7 +44,7 @@ public:
     /// False: it has ended.
     /// Throws:   std::system_error (pidfd_send_signal).
     bool send_signal(int signal);
-    /// SIGTERM, once, or SIGKILL where there is no grace.
+    /// SIGTERM and SIGCONT, once, or SIGKILL where there is no grace.
     void ask_to_end() noexcept;
     /// SIGKILL, to the rest of its group too.
     void kill_all() noexcept;
@@ -185,7 +185,10 @@ WEFT_INLINE bool ProcessState::has_ended() {
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ProcessState::ask_to_end() noexcept {
     ends_group_ = leads_group;
     if (grace <= Duration(0)) return kill_all();
-    if (!std::exchange(asked_, true)) static_cast<void>(signal_now(SIGTERM));
+    if (std::exchange(asked_, true)) return;
+    static_cast<void>(signal_now(SIGTERM));
+    // One that is stopped would hear of it when it goes on, and nobody else lets it.
+    static_cast<void>(signal_now(SIGCONT));
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ProcessState::kill_all() noexcept {

@@ -145,7 +145,8 @@ private:
             if (is_ours_to_share(index)) return;
             [[fallthrough]];
         case Stdio::Kind::null:
-            childs_[index].reset(checked(::open("/dev/null", O_RDWR | O_CLOEXEC), "open"));
+            childs_[index].reset(
+                checked(::open("/dev/null", O_RDWR | O_CLOEXEC), "open \"/dev/null\""));
             source = childs_[index].get();
             return;
         case Stdio::Kind::pipe: {

@@ -152,6 +152,10 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     const auto is_awaited = [](const detail::TaskCore& task) {
         return !task.waiters.empty() || task.owner();
     };
+    const auto ends_by_itself = [](const detail::TaskCore& task) {
+        const detail::TaskExtras* const extras = task.extras();
+        return extras && extras->ends_by_itself;
+    };
     const auto end = [this](detail::TaskCore& task) {
         request_cancel(task);
         pass_on_cancel(task);
@@ -169,7 +173,7 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
     if (some_clean_up && newest_before == newest_started) return;  // nobody has begun
     for_each_task([&](detail::TaskCore& task) {
         const std::uint32_t id = task.id();
-        if (id > newest_started) return;
+        if (id > newest_started || ends_by_itself(task)) return;
         if (some_clean_up) {
             const bool is_forgotten = task.ref_count() == 1 && !is_awaited(task);
             if (id <= newest_before || !is_forgotten || task.cancel_requests > 0) return;
