@@ -98,6 +98,8 @@ const std::vector<Entry> entries = {
           co_await weft::open_connection(Address::unix_path("/no/such"))),
     ENTRY(ECONNREFUSED, "connect unix:@weft-none-such",
           co_await weft::open_connection(Address::parse("unix:@weft-none-such"))),
+    ENTRY(ECONNREFUSED, "connect unix:@weft@none: ",  // an abstract name with a zero byte
+          co_await weft::open_connection(Address::unix_path(std::string("\0weft\0none", 10)))),
     ENTRY(ECONNREFUSED, "connect 127.0.0.1:1", co_await weft::open_connection("127.0.0.1", 1)),
     ENTRY(ECONNREFUSED, "connect localhost:1 (tried ",
           co_await weft::open_connection("localhost", 1)),
@@ -108,6 +110,8 @@ const std::vector<Entry> entries = {
     ENTRY(EADDRNOTAVAIL, "bind 192.0.2.1:0",
           co_await weft::start_server(no_handler, "192.0.2.1", 0)),
     // streams
+    ENTRY(EINVAL, "Stream: not a stream socket: fd ",
+          const Stream stream(Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)))),
     ENTRY(ENOTCONN, fd_text("shutdown", w.unconnected.get()),
           Stream stream(std::move(w.unconnected));
           co_await stream.write_eof()),

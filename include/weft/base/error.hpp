@@ -175,7 +175,13 @@ namespace weft::detail {
 }
 
 [[gnu::noinline]] WEFT_INLINE void throw_system_error(int error, const std::string& what) {
-    throw std::system_error(error, std::system_category(), what);
+    // The reason stands behind `what`, and whoever prints a C string would not see it behind a zero
+    // byte: an abstract name of a Unix socket may have some.
+    std::string shown = what;
+    for (char& each : shown) {
+        if (each == '\0') each = '@';
+    }
+    throw std::system_error(error, std::system_category(), shown);
 }
 
 [[gnu::noinline]] WEFT_INLINE void throw_system_error(int error, const char* call) {

@@ -48,6 +48,7 @@ struct StreamAccess;
 class Stream {
 public:
     /// Takes over a connected socket, or the end of a pipe, a terminal, a file: see `pipe`.
+    /// Throws:   std::system_error (EINVAL: a socket of messages, see Socket and Datagram).
     explicit Stream(Fd file) : state_(detail::make_stream_state(std::move(file))) {}
     /// For `make_stream`.
     explicit Stream(detail::Ref<detail::StreamState> state) noexcept : state_(std::move(state)) {}

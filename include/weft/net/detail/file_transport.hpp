@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -136,8 +137,15 @@ private:
 WEFT_INLINE Ref<StreamState> make_stream_state(Fd file, bool awaits_writer) {
     struct stat status {};
     // (What is no descriptor says so when it is used.)
-    if (::fstat(file.get(), &status) != 0 || S_ISSOCK(status.st_mode))
+    if (::fstat(file.get(), &status) != 0 || S_ISSOCK(status.st_mode)) {
+        int type = SOCK_STREAM;
+        socklen_t size = sizeof type;
+        ::getsockopt(file.get(), SOL_SOCKET, SO_TYPE, &type, &size);
+        // (Of a message that does not fit into what is read the rest would be lost.)
+        if (type != SOCK_STREAM)
+            throw_system_error(EINVAL, fd_text("Stream: not a stream socket:", file.get()));
         return Ref<StreamState>(new StreamState(std::move(file)));
+    }
     if (S_ISCHR(status.st_mode)) unblock_terminal(file);
     return carry(
         Owned<Transport>(new FileTransport(std::move(file), status.st_mode, awaits_writer)));
