@@ -14,9 +14,17 @@ using Target = std::pair<std::string, std::uint16_t>;
 
 weft::Coro<void> forward(const Target& target, weft::Stream client) {
     weft::Stream server = co_await weft::open_connection(target.first, target.second);
-    // The end of one direction is handed on, and the other goes on; an error stops both.
-    const weft::CopiedBytes copied = co_await weft::copy_bidirectional(client, server);
-    fmt::print("{} bytes there, {} back\n", copied.there, copied.back);
+    try {
+        // The end of one direction is handed on, and the other goes on; an error stops both.
+        const weft::CopiedBytes copied = co_await weft::copy_bidirectional(client, server);
+        fmt::print("{} bytes there, {} back\n", copied.there, copied.back);
+    } catch (...) {
+        // Streams that just go would tell an end: the other side must not take a part for the
+        // whole.
+        client.abort();
+        server.abort();
+        throw;
+    }
 }
 
 /// Answers when it has heard the whole question.

@@ -44,7 +44,8 @@ struct CopiedBytes {
 /// is told to its target (`write_eof`) and the other one goes on; where there is no such thing, on
 /// a terminal, the first end is that of both.
 /// Throws:   what the reads and the writes throw, the first of it: the other direction is cancelled
-///           and waited for; CancelledError.
+///           and waited for; CancelledError. A proxy then calls `abort` on both: to just let go of
+///           them would tell the peers an end, and they would take a part for the whole.
 /// Cancel:   like `copy`, in both directions.
 /// Lifetime: both outlive the await.
 Coro<CopiedBytes> copy_bidirectional(Stream& one, Stream& other);
