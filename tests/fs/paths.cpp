@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,25 @@ WEFT_TEST_CASE("directories are made, listed, walked and removed", "[paths]") {
     CHECK(many.size() == 2000);
     const std::uint64_t removed = co_await files::remove_all(root);
     CHECK(removed == 2001);
+}
+
+WEFT_TEST_CASE("a directory that is removed while it is listed has no more entries", "[paths]") {
+    weft::TemporaryDirectory folder = co_await weft::temporary_directory();
+    const std::string inner = folder.file("inner");
+    co_await files::mkdir(inner);
+    co_await weft::write_file(inner + "/one", "x");
+    for (const bool walks : {false, true}) {
+        CAPTURE(walks);
+        auto list = walks ? files::walk(folder.path()) : files::entries(inner);
+        std::optional<weft::DirectoryEntry> found = co_await list.next();
+        while (found && found->name() != "one") found = co_await list.next();
+        REQUIRE(found);
+        co_await files::remove_all(inner);
+        const auto more = co_await list.next();
+        CHECK_FALSE(more);
+        co_await files::mkdir(inner);
+        co_await weft::write_file(inner + "/one", "x");
+    }
 }
 
 WEFT_TEST_CASE("what a symbolic link leads to is not removed with it", "[paths]") {

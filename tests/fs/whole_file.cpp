@@ -177,8 +177,21 @@ WEFT_TEST_CASE("an atomic_write that is cancelled or fails leaves the old conten
         co_await failure([&] { return weft::atomic_write(folder.file("full"), "x"); });
     CHECK(failed.error == EISDIR);
     CHECK(failed.names("rename to \"" + folder.file("full") + "\""));
+    // (What others have open under a name, a device for instance, is not taken from them.)
+    checked(::mkfifo(folder.file("fifo").c_str(), 0600), "mkfifo");
+    const Failure special =
+        co_await failure([&] { return weft::atomic_write(folder.file("fifo"), "x"); });
+    CHECK(special.error == EINVAL);
+    CHECK(special.names("rename to \"" + folder.file("fifo") + "\": no regular file"));
+    struct stat still {};
+    checked(::stat(folder.file("fifo").c_str(), &still), "stat");
+    CHECK(S_ISFIFO(still.st_mode));
     const std::size_t count = co_await number_of_entries(folder.path());
-    CHECK(count == 2);
+    CHECK(count == 3);
+    co_await files::symlink("fifo", folder.file("link"));
+    co_await weft::atomic_write(folder.file("link"), "x");
+    const std::string linked = co_await weft::read_text(folder.file("link"));
+    CHECK(linked == "x");
 }
 
 TEST_CASE("an atomic_write that is killed at any step leaves the old or the new content",

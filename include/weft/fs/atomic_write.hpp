@@ -43,10 +43,11 @@ Coro<void> replace_file(std::string path, ConstBuffer data, AtomicWriteOptions o
 /// Makes `data` the content of the file at `path`: it is written into a temporary file in the same
 /// directory, which then takes the name. Readers, and whoever comes after a crash, see the old
 /// content or the new one, never a mixture. What was opened before keeps the old content; other
-/// hard links do too; a symbolic link is replaced by the file.
-/// Throws:   std::system_error naming the call and the path; CancelledError. Then the old content
-///           is there, but for one failure: `fsync` of the directory, when the new content has the
-///           name and might lose it with the power.
+/// hard links do too; a symbolic link is replaced by the file. A device, a FIFO or a socket is not:
+/// whoever is told to write into /dev/null must not take it from everybody.
+/// Throws:   std::system_error naming the call and the path (EINVAL: no regular file);
+///           CancelledError. Then the old content is there, but for one failure: `fsync` of the
+///           directory, when the new content has the name and might lose it with the power.
 /// Cancel:   the old content stays, and the temporary file is removed; or the new one is there and
 ///           the cancel strikes at the next suspension. A process that is killed may leave a file
 ///           `.NAME.XXXXXXXXXXXXXXXX.tmp` behind.
@@ -105,8 +106,24 @@ inline Coro<void> write_and_rename(int folder, PassingName& temporary, const cha
     struct statx old {};
     const int known = co_await try_stat(name, 0, folder, old);
     if (known < 0) old.stx_mask = 0;
+    if (known == 0 && !S_ISREG(old.stx_mode) && !S_ISDIR(old.stx_mode)) {
+        struct statx itself {};
+        (void)co_await try_stat(name, AT_SYMLINK_NOFOLLOW, folder, itself);
+        // (A directory is refused by the rename.)
+        if (!S_ISLNK(itself.stx_mode))
+            throw_system_error(EINVAL,
+                               concat({"rename to ", in_quotes(path), ": no regular file"}));
+    }
     constexpr int how = O_WRONLY | O_CREAT | O_EXCL;
-    Fd opened = co_await OpenAt(folder, temporary.text(), how, known < 0 ? 0666 : 0600);
+    Fd opened;
+    int error = 0;
+    try {
+        opened = co_await OpenAt(folder, temporary.text(), how, known < 0 ? 0666 : 0600);
+    } catch (const std::system_error& failure) {
+        error = failure.code().value();
+    }
+    if (error != 0)
+        throw_system_error(error, concat({"open a temporary file for ", in_quotes(path)}));
     temporary.made();
     weft::File file(std::move(opened), path);
     if (known == 0 || options.permissions) co_await take_after(file, old, options.permissions);

@@ -51,6 +51,7 @@ WEFT_INLINE Coro<bool> DirectoryReader::fill() {
     char* const into = buffer_.data();
     const int got = co_await blocking("getdents", number, path_, [number, into]() -> int {
         const ssize_t count = ::getdents64(number, into, size);
+        if (count < 0 && errno == ENOENT) return 0;  // it was removed, and so is all in it
         return count < 0 ? -errno : static_cast<int>(count);
     });
     at_ = 0;
