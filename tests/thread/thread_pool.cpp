@@ -279,6 +279,30 @@ WEFT_TEST_CASE("one job more than the queue may hold is refused, and the others 
     co_await waiting;
 }
 
+WEFT_TEST_CASE("a job for which a thread is on its way does not wait in the queue",
+               "[thread_pool]") {
+    ThreadPoolOptions options = small_pool(2);
+    options.queue_limit = 1;
+    ThreadPool pool(options);
+    Door door;
+    int full = 0;
+    auto block = [&door] { door.pass(); };
+    auto body = [&]() -> Coro<void> {
+        try {
+            co_await pool.run(block);
+        } catch (const weft::QueueFull&) {
+            ++full;
+        }
+    };
+    std::vector<weft::Task<void>> tasks;
+    for (int index = 0; index < 5; ++index) tasks.push_back(create_task(body));
+    co_await turns(2);
+    CHECK(full == 2);
+    door.open();
+    for (weft::Task<void>& task : tasks) co_await task;
+    CHECK(full == 2);
+}
+
 WEFT_TEST_CASE("a pool that goes drops what has not begun, and lets what runs come to its end",
                "[thread_pool]") {
     std::optional<ThreadPool> pool(std::in_place, small_pool(1));

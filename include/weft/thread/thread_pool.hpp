@@ -216,10 +216,9 @@ WEFT_INLINE ThreadWait::~ThreadWait() {
 WEFT_INLINE void ThreadPoolState::submit(const Ref<ThreadJob>& job) {
     const Locked lock(mutex_);
     if (closed_) throw_runtime_error({"ThreadPool '", options_.name, "': it is closed"});
-    if (options_.queue_limit > 0 && queued_ >= options_.queue_limit && idle_ == 0 &&
-        threads_ >= options_.threads) {
-        throw QueueFull();
-    }
+    // (One for which a thread is on its way does not wait.)
+    const bool is_full = queued_ >= options_.queue_limit + (threads_ - busy_);
+    if (options_.queue_limit > 0 && is_full && threads_ >= options_.threads) throw QueueFull();
     // First the thread: the job is not queued if nobody will ever run it.
     if (queued_ >= idle_ && threads_ < options_.threads) {
         const int error = start_thread_if_short();
@@ -313,10 +312,12 @@ WEFT_INLINE void ThreadPoolState::work() noexcept {
     while (!queue_.empty() || wait_for_work()) {
         Ref<ThreadJob> job(&queue_.pop_front());
         --queued_;
+        ++busy_;
         job->place = ThreadJob::Place::running;
         mutex_.unlock();
         job->run_here();
         mutex_.lock();
+        --busy_;
         job->place = ThreadJob::Place::ended;
         mutex_.unlock();
         ThreadJob::tell_end(std::move(job));

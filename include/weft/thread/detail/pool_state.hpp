@@ -32,7 +32,8 @@ namespace detail {
 
 /// Invariants, all under the mutex: a job is `queued` exactly while it is in `queue_`, which then
 /// holds a reference to it; `running` while a thread has it, which holds that reference then;
-/// `idle_ <= threads_ <= options.threads`. Threads are detached and hold a reference to this.
+/// `idle_ + busy_ <= threads_ <= options.threads`. Threads are detached and hold a reference to
+/// this.
 class ThreadPoolState : public CountedByThreads<ThreadPoolState> {
 public:
     explicit ThreadPoolState(ThreadPoolOptions options);
@@ -65,6 +66,7 @@ private:
     std::size_t queued_ = 0;
     std::size_t threads_ = 0;
     std::size_t idle_ = 0;
+    std::size_t busy_ = 0;  // have a job; the others are idle, or about to begin
     bool closed_ = false;
 };
 
