@@ -7,9 +7,23 @@
 #include <type_traits>
 #include <utility>
 
+#include "../fwd.hpp"
 #include "std_parts.hpp"
 
 namespace weft::detail {
+
+template <class A>
+inline constexpr bool is_coro = false;
+template <class T>
+inline constexpr bool is_coro<Coro<T>> = true;
+
+/// Of what a callback returns, which nobody looks at.
+template <class Result>
+constexpr void refuse_coroutine() noexcept {
+    static_assert(!is_coro<std::remove_cvref_t<Result>>,
+                  "weft: a callback is an ordinary function: nobody would run the coroutine that "
+                  "it returns; it may start one with create_task");
+}
 
 template <class Signature>
 class Callback;
@@ -34,7 +48,7 @@ class Callback<R(Args...)> {
     template <class F>
     static constexpr Table inline_table{
         [](void* self, Args... args) -> R {
-            return (*static_cast<F*>(self))(std::forward<Args>(args)...);
+            return static_cast<R>((*static_cast<F*>(self))(std::forward<Args>(args)...));
         },
         [](void* from, void* to) noexcept {
             std::construct_at(static_cast<F*>(to), std::move(*static_cast<F*>(from)));
@@ -45,7 +59,7 @@ class Callback<R(Args...)> {
     template <class F>
     static constexpr Table heap_table{
         [](void* self, Args... args) -> R {
-            return (**static_cast<F**>(self))(std::forward<Args>(args)...);
+            return static_cast<R>((**static_cast<F**>(self))(std::forward<Args>(args)...));
         },
         [](void* from, void* to) noexcept { ::new (to) F*(*static_cast<F**>(from)); },
         [](void* self) noexcept { delete *static_cast<F**>(self); }};
@@ -58,6 +72,7 @@ public:
     // NOLINTNEXTLINE(google-explicit-constructor): a callable is a Callback.
     Callback(F&& f) {
         using Fn = std::decay_t<F>;
+        if constexpr (std::is_void_v<R>) refuse_coroutine<std::invoke_result_t<Fn&, Args...>>();
         if constexpr (fits<Fn>) {
             ::new (static_cast<void*>(storage_)) Fn(std::forward<F>(f));
             table_ = &inline_table<Fn>;

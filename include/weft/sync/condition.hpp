@@ -277,6 +277,8 @@ inline detail::ConditionWait Condition::wait(std::source_location place) noexcep
 template <class Pred, class... Args>
 auto Condition::wait_for(Pred pred, Args... args)
     -> Coro<std::remove_cvref_t<std::invoke_result_t<Pred&, Args&...>>> {
+    static_assert(!detail::is_coro<std::remove_cvref_t<std::invoke_result_t<Pred&, Args&...>>>,
+                  "weft: the predicate of a wait_for is an ordinary function");
     for (;;) {
         auto answer = pred(args...);
         if (answer) co_return answer;

@@ -283,6 +283,15 @@ public:
         }
         return detail::GeneratorCall<detail::CloseGeneratorAwaiter<T>, Frame>(frame_);
     }
+    /// Refused: a range-based for does not await.
+    template <class Given = T>
+    const int* begin() const {
+        static_assert(!std::is_same_v<Given, T>,
+                      "weft: a generator is asked: while (auto item = co_await generator.next())");
+        return nullptr;
+    }
+    const int* end() const noexcept { return nullptr; }
+
     /// The same under the name that `async_with` looks for.
     auto close() noexcept { return aclose(); }
 

@@ -16,11 +16,6 @@
 
 namespace weft::detail {
 
-template <class A>
-inline constexpr bool is_coro = false;
-template <class T>
-inline constexpr bool is_coro<Coro<T>> = true;
-
 /// It would be used up, and has to be given away.
 template <class A>
 concept NamedCoro = std::is_lvalue_reference_v<A> && is_coro<std::remove_cvref_t<A>>;

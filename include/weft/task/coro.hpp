@@ -141,7 +141,13 @@ public:
     }
 
     /// False once it was awaited or moved from.
-    explicit operator bool() const noexcept { return frame_ != nullptr; }
+    explicit operator bool() const& noexcept { return frame_ != nullptr; }
+    /// Refused: `if (is_ready())` would run nothing.
+    explicit operator bool() && {
+        static_assert(detail::always_false<T>,
+                      "weft: a coroutine is not its result: if (co_await is_ready())");
+        return false;
+    }
     /// For those who run it: the frame, suspended before its first step; null once it was released.
     Frame frame() const noexcept { return frame_; }
     Frame release() noexcept { return std::exchange(frame_, nullptr); }

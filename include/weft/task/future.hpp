@@ -334,6 +334,7 @@ public:
     ///           until it is done; one that never is, is never freed.
     template <class F>
     DoneHandle add_done_callback(F&& fn) {
+        detail::refuse_coroutine<std::invoke_result_t<std::decay_t<F>&, Future>>();
         return DoneHandle(detail::add_done_callback(
             state(), [fn = std::forward<F>(fn)](detail::FutureCore& core) mutable {
                 core.add_ref();

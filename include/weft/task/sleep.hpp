@@ -193,4 +193,14 @@ inline detail::ForeverAwaiter sleep_forever() noexcept { return detail::ForeverA
 
 inline detail::YieldAwaiter yield() noexcept { return detail::YieldAwaiter(); }
 
+/// Refuses numbers.
+template <class Number>
+    requires(std::is_arithmetic_v<Number>)
+detail::YieldAwaiter sleep(Number) {
+    static_assert(!std::is_arithmetic_v<Number>,
+                  "weft: a duration has a unit: sleep(1s), sleep(100ms), with "
+                  "using namespace std::chrono_literals");
+    return detail::YieldAwaiter();
+}
+
 }  // namespace weft

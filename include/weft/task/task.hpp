@@ -211,11 +211,16 @@ Coro<T> keep_and_await(Fn fn, Args... args) {
 }
 template <class Fn, class... Args, class... Given>
 auto keep_and_call(Given&&... given) {
-    static_assert(!refers_to_operation<std::invoke_result_t<Fn&, Args...>>,
-                  "weft: the function returns an await of an operation that is gone by then; write "
-                  "wait_for([&] { return lock.acquire(); }, 5s), or a coroutine");
-    using T = AwaitResult<std::invoke_result_t<Fn&, Args...>>;
-    return keep_and_await<T, Fn, Args...>(std::forward<Given>(given)...);
+    if constexpr (MakesAwaitable<Fn&, Args...>) {
+        static_assert(!refers_to_operation<std::invoke_result_t<Fn&, Args...>>,
+                      "weft: the function returns an await of an operation that is gone by then; "
+                      "write wait_for([&] { return lock.acquire(); }, 5s), or a coroutine");
+        using T = AwaitResult<std::invoke_result_t<Fn&, Args...>>;
+        return keep_and_await<T, Fn, Args...>(std::forward<Given>(given)...);
+    } else {
+        static_assert(always_false<Fn>, "weft: the function does not return a Coro");
+        return Coro<Refused>(nullptr);
+    }
 }
 
 /// The same for copies of what it is given; and what can be awaited and moved, as a coroutine. What

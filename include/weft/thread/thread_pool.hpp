@@ -90,6 +90,9 @@ private:
     template <class Fn, class... Args>
     auto make(bool abandons, Fn&& fn, Args&&... args) {
         using R = detail::ThreadResultOf<std::decay_t<Fn>, std::decay_t<Args>...>;
+        static_assert(!detail::is_coro<R>,
+                      "weft: a thread calls an ordinary function: a coroutine is awaited, or given "
+                      "to another loop (Remote::spawn)");
         static_assert(!std::is_reference_v<R>,
                       "the work of a thread returns a value: a reference may not outlive it");
         using Job = detail::TypedThreadJob<R, std::decay_t<Fn>, std::decay_t<Args>...>;

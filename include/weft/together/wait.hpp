@@ -81,6 +81,17 @@ auto wait(R&& tasks, std::chrono::duration<Rep, Period> timeout) {
     return wait(std::forward<R>(tasks), all_completed, timeout);
 }
 
+/// Refuses everything else.
+template <class What, class... Rest>
+    requires(!detail::HandleRange<What>)
+detail::Refused wait(What&&, Rest&&...) {
+    static_assert(
+        detail::always_false<What>,
+        "weft: wait takes a range of tasks or futures, which go on when it has ended: make "
+        "them with create_task");
+    return {};
+}
+
 namespace detail {
 
 template <class Handle>

@@ -220,6 +220,7 @@ public:
     template <class F>
     void post(F&& fn) {
         using Fn = std::decay_t<F>;
+        refuse_coroutine<std::invoke_result_t<Fn&>>();
         Post* const post = &post_pool.take();
         try {
             fill<Fn>(*post, std::forward<F>(fn));

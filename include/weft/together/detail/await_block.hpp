@@ -38,7 +38,12 @@ public:
     /// have to be given away.
     Awaiter operator co_await() & { return std::move(*this).operator co_await(); }
     /// False once it was awaited or moved from.
-    explicit operator bool() const noexcept { return !used_; }
+    explicit operator bool() const& noexcept { return !used_; }
+    /// Refused: see Coro.
+    explicit operator bool() && {
+        static_assert(always_false<T>, "weft: a coroutine is not its result: co_await it first");
+        return false;
+    }
     Coro<T> to_coro() && {
         use();
         used_ = false;
