@@ -203,4 +203,39 @@ WEFT_TEST_CASE("a resource with a close() needs no release function", "[scope]")
     REQUIRE(end == 0);
 }
 
+WEFT_TEST_CASE("a resource that is there already is closed on every way out", "[scope]") {
+    std::string log;
+    auto items = [&]() -> weft::AsyncGenerator<int> {
+        std::exception_ptr end;
+        try {
+            for (int item = 0;; ++item) co_yield item;
+        } catch (const weft::GeneratorExit&) {
+            end = std::current_exception();
+        }
+        co_await weft::sleep(1ms);
+        log += "closed ";
+        std::rethrow_exception(end);
+    };
+    auto body = [](weft::AsyncGenerator<int>& generator) -> Coro<int> {
+        (void)co_await generator.next();
+        const auto item = co_await generator.next();
+        co_return *item;
+    };
+    const int found = co_await async_with(items(), body);
+    REQUIRE(found == 1);
+    REQUIRE(log == "closed ");
+    auto fails = [](weft::AsyncGenerator<int>& generator) -> Coro<void> {
+        (void)co_await generator.next();
+        throw std::logic_error("body failed");
+    };
+    std::string what;
+    try {
+        co_await async_with(items(), fails);
+    } catch (const std::logic_error& error) {
+        what = error.what();
+    }
+    REQUIRE(what == "body failed");
+    REQUIRE(log == "closed closed ");
+}
+
 }  // namespace scope_test

@@ -44,6 +44,10 @@ template <class Acquire, class Body>
     requires AsyncClosable<detail::AcquiredBy<Acquire>>
 auto async_with(Acquire acquire, Body body)
     -> detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&>;
+/// contextlib.aclosing: for one that is there already.
+template <AsyncClosable Resource, class Body>
+    requires(!detail::Awaitable<Resource>)
+auto async_with(Resource resource, Body body) -> detail::CoroOfCall<Body&, Resource&>;
 
 template <class Acquire, class Body, class Release>
 auto async_with(Acquire acquire, Body body, Release release, Duration limit)
@@ -89,6 +93,12 @@ auto async_with(Acquire acquire, Body body)
     -> detail::CoroOfCall<Body&, detail::AcquiredBy<Acquire>&> {
     return async_with(std::move(acquire), std::move(body),
                       &detail::close_resource<detail::AcquiredBy<Acquire>>);
+}
+
+template <AsyncClosable Resource, class Body>
+    requires(!detail::Awaitable<Resource>)
+auto async_with(Resource resource, Body body) -> detail::CoroOfCall<Body&, Resource&> {
+    return async_with(detail::acquired(std::move(resource)), std::move(body));
 }
 
 }  // namespace weft

@@ -9,12 +9,18 @@
 
 #include "../../runtime/loop.hpp"
 #include "../../task/awaitable.hpp"
+#include "../../task/coro.hpp"
 
 namespace weft::detail {
 
 template <class R>
 auto close_resource(R& resource) {
     return resource.close();
+}
+
+template <class R>
+Coro<R> acquired(R resource) {
+    co_return std::move(resource);
 }
 
 /// Two failures at once: the body's goes on to the caller, the release's must not vanish.
