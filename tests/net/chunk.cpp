@@ -385,9 +385,31 @@ WEFT_TEST_CASE("readers that hold their chunks starve nobody") {
     CHECK(served == 2 * count);
 }
 
-WEFT_TEST_CASE("a second reader is refused by name") {
+WEFT_TEST_CASE("a read after the close is EBADF, also where a receive stood") {
+    for (const auto transport : every_transport) {
+        StreamPair ends = stream_pair(transport);
+        auto first = create_task(read_text(ends.near));
+        co_await turns(3);
+        first.cancel();
+        co_await first.wait();
+        co_await ends.near.close();
+        co_await turns(3);
+        for (int round = 0; round < 2; ++round) {
+            int code = 0;
+            try {
+                char byte = 0;
+                co_await ends.near.read({&byte, 1});
+            } catch (const std::system_error& error) {
+                code = error.code().value();
+            }
+            CHECK(code == EBADF);
+        }
+    }
+}
+
+WEFT_TEST_CASE("a second reader is refused by the names of the stream and of the first one") {
     StreamPair ends = stream_pair();
-    auto first = create_task(read_text(ends.near));
+    auto first = create_task(read_text(ends.near), weft::TaskOptions("first"));
     co_await turns(3);
     std::string what;
     try {
@@ -395,7 +417,8 @@ WEFT_TEST_CASE("a second reader is refused by name") {
     } catch (const weft::RuntimeError& error) {
         what = error.what();
     }
-    CHECK(what == "weft: two tasks read from one stream");
+    CHECK(what == "recv fd " + std::to_string(ends.near.fd()) +
+                      ": two tasks read from one stream; 'first' waits already");
     put(ends.far, "x");
     const std::string text = co_await first;
     CHECK(text == "x");
@@ -476,7 +499,8 @@ TEST_CASE("a stream that still receives on another loop is refused by name until
             what = error.what();
         }
     }());
-    CHECK(what == "weft: this stream still receives on another event loop");
+    CHECK(what == "recv fd " + std::to_string(ends->near.fd()) +
+                      ": this stream still receives on another event loop");
     first.close();
     put(ends->far, "late");
     std::string text;

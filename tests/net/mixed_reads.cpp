@@ -39,6 +39,12 @@ Coro<std::string> read_text(Stream& from) {
     co_return std::string(chunk.view());
 }
 
+/// What a second reader is told.
+std::string two_readers(const Stream& stream, const std::string& first) {
+    return "recv fd " + std::to_string(stream.fd()) + ": two tasks read from one stream; '" +
+           first + "' waits already";
+}
+
 void put(Stream& to, const std::string& text) {
     REQUIRE(::send(to.fd(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
 }
@@ -134,7 +140,8 @@ WEFT_TEST_CASE("while a line is waited for, other reads are refused, and nothing
                 CHECK(text == "chunk");
             }
             put(ends.far, "ab");
-            auto line = create_task([&]() -> Coro<std::string> { return ends.near.read_line(); });
+            auto line = create_task([&]() -> Coro<std::string> { return ends.near.read_line(); },
+                                    weft::TaskOptions("line"));
             co_await turns(4);
             std::string buffer(8, '\0');
             const auto refused = [&](auto read) -> Coro<std::string> {
@@ -146,7 +153,7 @@ WEFT_TEST_CASE("while a line is waited for, other reads are refused, and nothing
                 }
                 co_return what;
             };
-            const std::string expected = "weft: two tasks read from one stream";
+            const std::string expected = two_readers(ends.near, "line");
             const auto reads_line = [&] { return ends.near.read_line(); };
             const auto reads_some = [&]() -> Coro<void> {
                 co_await ends.near.read(weft::MutableBuffer(buffer.data(), buffer.size()));
@@ -234,7 +241,7 @@ WEFT_TEST_CASE("a low-level read in line is served when the reader of chunks bef
 WEFT_TEST_CASE("two readers of chunks at once: the second is refused, also after a cancel") {
     for (const auto transport : every_transport) {
         StreamPair ends = stream_pair(transport);
-        auto first = create_task(read_text, std::ref(ends.near));
+        auto first = create_task(read_text, std::ref(ends.near), weft::TaskOptions("first"));
         co_await turns(3);
         auto second = create_task(read_text, std::ref(ends.near));
         co_await second.wait();
@@ -244,7 +251,7 @@ WEFT_TEST_CASE("two readers of chunks at once: the second is refused, also after
         } catch (const weft::RuntimeError& error) {
             what = error.what();
         }
-        CHECK(what == "weft: two tasks read from one stream");
+        CHECK(what == two_readers(ends.near, "first"));
         first.cancel();
         auto third = create_task(read_text, std::ref(ends.near));
         put(ends.far, "x");

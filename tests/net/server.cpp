@@ -503,6 +503,7 @@ WEFT_TEST_CASE("a second cancel ends serve_forever's wait for the handlers") {
 
 WEFT_TEST_CASE("serve_forever on a closed server is a RuntimeError") {
     Server server = co_await weft::start_server(&echo, "127.0.0.1", 0);
+    const std::string address = server.address().to_string();
     server.close();
     for (int round = 0; round < 2; ++round) {
         std::string text;
@@ -511,7 +512,7 @@ WEFT_TEST_CASE("serve_forever on a closed server is a RuntimeError") {
         } catch (const weft::RuntimeError& error) {
             text = error.what();
         }
-        CHECK(text == "weft: serve_forever: the server is closed");
+        CHECK(text == "weft: serve_forever: the server " + address + " is closed");
         co_await server.wait_closed();
     }
 }

@@ -249,24 +249,28 @@ WEFT_TEST_CASE("a deadline around retry bounds it as a whole", "[retry]") {
     REQUIRE(loop.time() - began == 10s);
 }
 
-WEFT_TEST_CASE("options that make no sense are refused before the first call", "[retry]") {
+WEFT_TEST_CASE("options that make no sense are refused by name, before the first call", "[retry]") {
     int calls = 0;
     auto counts = [&]() -> Coro<void> {
         ++calls;
         co_return;
     };
-    for (int kind = 0; kind < 3; ++kind) {
+    const char* const names[] = {"attempts", "factor", "jitter", "first", "longest"};
+    for (int kind = 0; kind < 5; ++kind) {
         RetryOptions options;
         if (kind == 0) options.attempts = 0;
         if (kind == 1) options.factor = 0.5;
         if (kind == 2) options.jitter = 1.5;
-        bool refused = false;
+        if (kind == 3) options.first = weft::Duration(-1);
+        if (kind == 4) options.longest = weft::Duration(-1);
+        std::string refusal;
         try {
             co_await retry(std::move(options), counts);
-        } catch (const std::invalid_argument&) {
-            refused = true;
+        } catch (const std::invalid_argument& error) {
+            refusal = error.what();
         }
-        REQUIRE(refused);
+        CAPTURE(refusal);
+        REQUIRE(refusal.find(std::string("weft: retry: ") + names[kind] + " is ") == 0);
     }
     REQUIRE(calls == 0);
 }

@@ -405,7 +405,7 @@ TEST_CASE("stop inside run_until_complete is an error and leaves the task alive"
     auto task = loop.create_task(body());
     const std::string text = probe::message_of<weft::RuntimeError>(
         [&] { (void)loop.run_until_complete(static_cast<weft::Future<int>&>(task)); });
-    REQUIRE(text.find("stopped before the future was done") != std::string::npos);
+    REQUIRE(text.find("stopped before the task 'Task-1' was done") != std::string::npos);
     REQUIRE_FALSE(task.done());
     const int value = loop.run_until_complete(static_cast<weft::Future<int>&>(task));
     REQUIRE(value == 3);

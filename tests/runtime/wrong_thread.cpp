@@ -96,6 +96,32 @@ TEST_CASE("debug mode names a primitive that another thread touches", "[threads]
     CHECK(names(of_queue, "queue get"));
 }
 
+TEST_CASE("82: debug mode names the call on a loop or a future that another thread makes",
+          "[threads]") {
+    weft::RunOptions options;
+    options.debug = true;
+    weft::EventLoop loop(options);
+    auto future = loop.create_future<int>();
+    const auto refusal = [](const std::function<void()>& use) {
+        std::string text;
+        std::thread([&] {
+            try {
+                use();
+            } catch (const weft::RuntimeError& error) {
+                text = error.what();
+            }
+        }).join();
+        return text;
+    };
+    CHECK(names(refusal([&] { (void)loop.create_future<int>(); }), "create_future"));
+    const std::string end =
+        ": the event loop of the future belongs to another thread (use call_soon_threadsafe)";
+    CHECK(refusal([&] { future.set_result(1); }) == "set_result" + end);
+    CHECK(refusal([&] { future.set_exception(std::make_exception_ptr(1)); }) ==
+          "set_exception" + end);
+    CHECK_FALSE(future.done());
+}
+
 TEST_CASE("121: debug mode names a handle whose copy dies on another thread", "[threads]") {
     const auto drops = [](auto make) {
         return last_words([&] {
@@ -111,7 +137,7 @@ TEST_CASE("121: debug mode names a handle whose copy dies on another thread", "[
         auto body = []() -> Coro<int> { co_return 1; };
         return loop.create_task(body());
     });
-    CHECK(of_task.find("a handle of a task was let go: its event loop belongs to another thread") !=
+    CHECK(of_task.find("was let go: its event loop belongs to another thread") !=
           std::string::npos);
     const std::string of_future =
         drops([](weft::EventLoop& loop) { return loop.create_future<int>(); });

@@ -106,14 +106,17 @@ WEFT_TEST_CASE("nobody writes into the middle of a file: who tries is told, and 
         weft::Task<void> sending = weft::create_task(send);
         co_await weft::sleep(1ms);
         REQUIRE_FALSE(sending.done());
-        const std::string expected = "weft: a write to a stream on which send_file is not over";
+        const std::string expected = ": a write to a stream on which send_file is not over";
         std::vector<std::string> messages(5);
         messages[0] = co_await refusal_of(write(pair.near));
         messages[1] = co_await refusal_of(parts(pair.near));
         messages[2] = co_await refusal_of(some(pair.near));
         messages[3] = co_await refusal_of(eof(pair.near));
         messages[4] = co_await refusal_of(send());
-        CHECK(messages == std::vector<std::string>(5, expected));
+        const std::string first = messages[0];
+        CHECK(first.find(expected) == first.size() - expected.size());
+        CHECK((first.find("send fd ") == 0 || first.find("write ") == 0));
+        CHECK(messages == std::vector<std::string>(5, first));
         weft::Task<std::string> reading =
             weft::create_task(read_count, std::ref(pair.far), text.size() + 3);
         co_await sending;

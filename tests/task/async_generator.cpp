@@ -221,7 +221,7 @@ WEFT_TEST_CASE("two tasks that ask at once are a named error", "[generator]") {
     } catch (const weft::RuntimeError& error) {
         what = error.what();
     }
-    REQUIRE(what == "weft: the generator is running for another task");
+    REQUIRE(what == "weft: the generator runs already, for another task or for itself");
     const auto next = co_await generator.next();
     REQUIRE(next == 2);
 }

@@ -63,17 +63,17 @@ WEFT_TEST_CASE("reset puts back what was there, once, and only where it was set"
     number.reset(first);
     REQUIRE(number.get() == 1);
     const std::string used = probe::message_of<weft::RuntimeError>([&] { number.reset(first); });
-    REQUIRE(used == "weft: the context token was used already");
+    REQUIRE(used == "weft: reset of 'number': the context token was used already");
     auto token = number.set(4);
     const std::string wrong = probe::message_of<weft::RuntimeError>([&] { other.reset(token); });
-    REQUIRE(wrong == "weft: the context token is of another variable than 'other'");
+    REQUIRE(wrong == "weft: reset of 'other': the context token is of another variable");
     std::string elsewhere;
     auto body = [&]() -> Coro<void> {
         elsewhere = probe::message_of<weft::RuntimeError>([&] { number.reset(token); });
         co_return;
     };
     co_await weft::create_task(body);
-    REQUIRE(elsewhere == "weft: the context token was made in another task");
+    REQUIRE(elsewhere == "weft: reset of 'number': the context token was made in another task");
     number.reset(token);
     REQUIRE(number.get() == 1);
 }

@@ -137,6 +137,33 @@ WEFT_TEST_CASE("a result cannot be set twice", "[future]") {
     co_return;
 }
 
+WEFT_TEST_CASE("what a future or a task refuses says which one, which call, and why", "[future]") {
+    auto future = weft::create_future<int>();
+    auto set = [&] { return message_of<weft::InvalidStateError>([&] { future.set_result(2); }); };
+    future.set_result(1);
+    REQUIRE(set() == "weft: set_result: the future is done already: it has a result");
+    future = weft::create_future<int>();
+    future.cancel();
+    REQUIRE(set() == "weft: set_result: the future is done already: it was cancelled");
+    future = weft::create_future<int>();
+    future.set_exception(failure("x"));
+    REQUIRE(set() == "weft: set_result: the future is done already: it has an exception");
+    (void)future.exception();
+    auto body = []() -> Coro<int> { co_return 1; };
+    auto task = weft::create_task(body, weft::TaskOptions("fetch"));
+    REQUIRE(message_of<weft::InvalidStateError>([&] { (void)task.result(); }) ==
+            "weft: the result of the task 'fetch' is not there yet; await it");
+    weft::Future<int> of_task = task;
+    REQUIRE(message_of<weft::RuntimeError>([&] { of_task.set_exception(failure("y")); }) ==
+            "weft: set_exception: the task 'fetch' gets its result from its coroutine alone");
+    auto used = body();
+    co_await std::move(used);
+    REQUIRE(message_of<weft::RuntimeError>(
+                [&] { (void)weft::create_task(std::move(used), weft::TaskOptions("again")); }) ==
+            "weft: the coroutine of task 'again' was used already: it was awaited, or moved from");
+    co_await task;
+}
+
 WEFT_TEST_CASE("reading before done is an InvalidStateError", "[future]") {
     auto future = weft::get_running_loop().create_future<int>();
     const std::string text = message_of<weft::InvalidStateError>([&] { (void)future.result(); });
@@ -294,10 +321,10 @@ WEFT_TEST_CASE("a task that awaits itself gets a named error", "[future]") {
             by_wait = error.what();
         }
     };
-    self = weft::create_task(body);
+    self = weft::create_task(body, weft::TaskOptions("narcissus"));
     co_await self;
-    REQUIRE(contains(by_await, "cannot await itself"));
-    REQUIRE(contains(by_wait, "cannot await itself"));
+    REQUIRE(by_await == "weft: the task 'narcissus' cannot await itself");
+    REQUIRE(by_wait == by_await);
 }
 
 WEFT_TEST_CASE("awaiting a future of another loop is a named error", "[future]") {
@@ -314,7 +341,7 @@ WEFT_TEST_CASE("awaiting a future of another loop is a named error", "[future]")
     foreign.set_result(1);
     const std::string run = message_of<weft::RuntimeError>(
         [&] { weft::get_running_loop().run_until_done(*foreign.core()); });
-    REQUIRE(contains(run, "another loop"));
+    REQUIRE(contains(run, "run: the future is of another event loop"));
 }
 
 WEFT_TEST_CASE("ending a wait by a cancel leaves the future to its other waiters", "[future]") {

@@ -197,4 +197,20 @@ WEFT_TEST_CASE("a future dropped before it is done destroys its callbacks unrun"
     REQUIRE_FALSE(ran);
 }
 
+WEFT_TEST_CASE(
+    "a done-callback that throws is reported with its task, and the type of what it threw",
+    "[future]") {
+    struct Odd {};
+    auto reports = probe::collect_reports(weft::get_running_loop());
+    auto body = []() -> Coro<void> { co_return; };
+    auto task = weft::create_task(body, weft::TaskOptions("fetch"));
+    auto told = task.add_done_callback([](weft::Future<void>) { throw Odd(); });
+    co_await task;
+    co_await weft::yield();
+    REQUIRE(reports->size() == 1);
+    const std::string& report = reports->front();
+    REQUIRE(report.find("exception in a done-callback|fetch|an exception of type ") == 0);
+    REQUIRE(report.find("Odd") != std::string::npos);
+}
+
 }  // namespace future_callbacks_test

@@ -324,7 +324,7 @@ TEST_CASE("stop inside run is an error that names it, and main is cleaned up", "
             co_await weft::sleep(1h);
         });
     });
-    REQUIRE(text.find("stopped before the future was done") != std::string::npos);
+    REQUIRE(text.find("stopped before the task 'main' was done") != std::string::npos);
     REQUIRE(alive == 0);
 }
 

@@ -139,7 +139,7 @@ WEFT_TEST_CASE("create_future makes a future of the running loop", "[start]") {
 TEST_CASE("create_future without a loop says so", "[start]") {
     const std::string text =
         probe::message_of<weft::RuntimeError>([] { (void)weft::create_future<int>(); });
-    REQUIRE(text == "weft: no running event loop");
+    REQUIRE(text == "weft: no running event loop on this thread; weft::run(main()) runs one");
 }
 
 TEST_CASE("an exception handler among the RunOptions hears what nobody awaits", "[start]") {

@@ -274,7 +274,7 @@ TEST_CASE("inside of a loop it is refused by name", "[run_workers]") {
     weft::run([]() -> Coro<void> {
         const std::string what = message_of<weft::RuntimeError>(
             [] { run_workers(1, []() -> Coro<void> { co_return; }); });
-        CHECK(what == "run: an event loop is already running on this thread");
+        CHECK(what.find("run: an event loop is already running on this thread") == 0);
         co_return;
     });
 }

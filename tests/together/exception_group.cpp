@@ -76,7 +76,7 @@ TEST_CASE("what() lists every nested error, indented by depth", "[exception_grou
             "    1. b\n"
             "    2. inmost (2 errors)\n"
             "      1. c\n"
-            "      2. an exception that is not a std::exception\n"
+            "      2. an exception of type int\n"
             "  3. cancelled");
     REQUIRE(group.message() == "outer");
 }

@@ -190,14 +190,16 @@ WEFT_TEST_CASE("an empty handle, a foreign future and the current task are refus
     const std::string empty = co_await message(Future<int>());
     REQUIRE(empty == "weft: an empty handle: it refers to no task or future");
     const std::string of_other = co_await message(foreign);
-    REQUIRE(of_other == "weft: awaited a future of another event loop");
+    REQUIRE(of_other ==
+            "weft: awaited the future of another event loop (Remote::spawn gives one "
+            "that can be)");
     Task<std::string> self;
     auto body = [&]() -> Coro<std::string> {
         co_return co_await end_of(weft::gather(gives(1), self));
     };
-    self = weft::create_task(body);
+    self = weft::create_task(body, weft::TaskOptions("narcissus"));
     const std::string of_self = co_await self;
-    REQUIRE(of_self == "weft: a task cannot await itself");
+    REQUIRE(of_self == "weft: the task 'narcissus' cannot await itself");
 }
 
 // --- errors ---

@@ -72,14 +72,14 @@ WEFT_TEST_CASE("a block can be moved before it is awaited, and is awaited once",
     } catch (const weft::RuntimeError& error) {
         refused = error.what();
     }
-    REQUIRE(refused == "weft: a coroutine was awaited twice");
+    REQUIRE(refused.find("weft: a coroutine was awaited twice") == 0);
     refused.clear();
     try {
         co_await weft::create_task(std::move(second));
     } catch (const weft::RuntimeError& error) {
         refused = error.what();
     }
-    REQUIRE(refused == "weft: a coroutine was awaited twice");
+    REQUIRE(refused.find("weft: a coroutine was awaited twice") == 0);
 }
 
 WEFT_TEST_CASE("a block that has a name is awaited in place, once", "[group_block]") {
@@ -93,7 +93,7 @@ WEFT_TEST_CASE("a block that has a name is awaited in place, once", "[group_bloc
     } catch (const weft::RuntimeError& error) {
         refused = error.what();
     }
-    REQUIRE(refused == "weft: a coroutine was awaited twice");
+    REQUIRE(refused.find("weft: a coroutine was awaited twice") == 0);
     auto one = []() -> Coro<int> { co_return 1; };
     auto both = weft::gather(one(), one());
     const auto values = co_await both;

@@ -283,6 +283,7 @@ WEFT_TEST_CASE("groups of groups fail as a tree", "[task_group]") {
 WEFT_TEST_CASE("create_task on a finished or failing group is an error, the coroutine goes quietly",
                "[task_group]") {
     auto reports = probe::collect_reports(weft::get_running_loop());
+    weft::current_task().set_name("boss");
     int alive = 0;
     auto child = [](probe::Alive) -> Coro<void> { co_return; };
     std::string refusal;
@@ -302,7 +303,7 @@ WEFT_TEST_CASE("create_task on a finished or failing group is an error, the coro
     };
     const auto end = co_await end_of(task_group(body));
     REQUIRE(end == "{x}");
-    REQUIRE(refusal == "create_task: the task group is shutting down");
+    REQUIRE(refusal == "create_task: the task group of task 'boss' is shutting down");
     REQUIRE(alive == 0);
 
     std::string after_end;
@@ -316,7 +317,7 @@ WEFT_TEST_CASE("create_task on a finished or failing group is an error, the coro
         co_return;
     };
     co_await task_group(holder);
-    REQUIRE(after_end == "create_task: the task group is finished");
+    REQUIRE(after_end == "create_task: the task group of task 'boss' is finished");
     REQUIRE(alive == 0);
     REQUIRE(reports->empty());
 }

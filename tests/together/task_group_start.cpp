@@ -96,12 +96,17 @@ WEFT_TEST_CASE("a child that fails after it was ready fails the group", "[task_g
 }
 
 WEFT_TEST_CASE("a child that returns without being ready is an error of start", "[task_group]") {
-    auto serve = [](TaskStatus<int>) -> Coro<void> { co_await weft::yield(); };
+    auto serve = [](TaskStatus<int>) -> Coro<void> {
+        weft::current_task().set_name("listener");
+        co_await weft::yield();
+    };
     auto body = [&](TaskGroup& group) -> Coro<std::string> {
         co_return co_await end_of(group.start<int>(serve));
     };
     const auto end = co_await task_group(body);
-    REQUIRE(end == "start: the child ended without saying that it is ready");
+    REQUIRE(end ==
+            "start: the task 'listener' ended without saying that it is ready "
+            "(TaskStatus::started)");
 }
 
 WEFT_TEST_CASE("a child says once that it is ready", "[task_group]") {

@@ -131,6 +131,9 @@ namespace detail {
 [[noreturn, gnu::cold]] void throw_runtime_error(std::initializer_list<std::string_view> pieces);
 
 [[noreturn, gnu::cold]] void throw_empty_handle();
+[[noreturn, gnu::cold]] void throw_no_loop();
+[[noreturn, gnu::cold]] void throw_loop_runs();
+[[noreturn, gnu::cold]] void throw_used_coro();
 [[noreturn, gnu::cold]] void throw_invalid_state(const char* what);
 
 /// What `fail()` throws: for reports from where nothing may be thrown. To make an error takes
@@ -199,6 +202,22 @@ namespace weft::detail {
 
 [[gnu::noinline]] WEFT_INLINE void throw_empty_handle() {
     throw_runtime_error("weft: an empty handle: it refers to no task or future");
+}
+
+[[gnu::noinline]] WEFT_INLINE void throw_no_loop() {
+    throw_runtime_error("weft: no running event loop on this thread; weft::run(main()) runs one");
+}
+
+[[gnu::noinline]] WEFT_INLINE void throw_loop_runs() {
+    throw_runtime_error(
+        "run: an event loop is already running on this thread; in a coroutine, co_await in its "
+        "place");
+}
+
+[[gnu::noinline]] WEFT_INLINE void throw_used_coro() {
+    throw_runtime_error(
+        "weft: a coroutine was awaited twice, or after it was moved from (a task can be awaited "
+        "again: create_task)");
 }
 
 [[gnu::noinline]] WEFT_INLINE void throw_invalid_state(const char* what) {

@@ -70,7 +70,8 @@ namespace detail {
     const long count = detail::listen_number("LISTEN_FDS");
     std::vector<ListenFd> all;
     if (process < 0 || count < 0 || count > INT_MAX - first) {
-        detail::throw_runtime_error("weft: LISTEN_PID or LISTEN_FDS is no number");
+        const char* const wrong = process < 0 ? "LISTEN_PID" : "LISTEN_FDS";
+        detail::throw_runtime_error({"weft: ", wrong, "=", ::getenv(wrong), " is no number"});
     }
     if (process != ::getpid()) return all;
     const char* const given = ::getenv("LISTEN_FDNAMES");

@@ -356,8 +356,9 @@ struct PoolCore : Counted<PoolCore<T>> {
 template <class T>
 template <class Make>
 Pool<T>::Pool(Make make, std::type_identity_t<Options> options) {
-    if (options.max_size == 0 || options.idle_timeout < Duration(0))
-        throw std::invalid_argument("weft: Pool: options that make no sense");
+    if (options.max_size == 0) throw std::invalid_argument("weft: Pool: max_size is 0");
+    if (options.idle_timeout < Duration(0))
+        throw std::invalid_argument("weft: Pool: a negative idle_timeout");
     core_ = typename Core::Shared(new Core(std::move(make), std::move(options)));
 }
 

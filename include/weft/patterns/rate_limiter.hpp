@@ -136,12 +136,12 @@ private:
 
 inline RateLimiter::RateLimiter(double per_second, std::uint32_t burst)
     : Timer(&due), burst_(burst) {
-    if (!(per_second > 0 && per_second <= 1e9) || burst < 1) {
-        throw std::invalid_argument("weft: RateLimiter: a rate that makes no sense");
-    }
+    if (!(per_second > 0 && per_second <= 1e9))
+        throw std::invalid_argument("weft: RateLimiter: a rate that is not in 0 to 1e9 per second");
+    if (burst < 1) throw std::invalid_argument("weft: RateLimiter: a burst of 0");
     const double interval = 1e9 / per_second + 0.5;
     if (interval * burst > 1e18) {
-        throw std::invalid_argument("weft: RateLimiter: the rate is too low");
+        throw std::invalid_argument("weft: RateLimiter: the rate is too low for the burst");
     }
     interval_ = static_cast<detail::Nanoseconds>(interval);
 }
@@ -153,7 +153,9 @@ inline RateLimiter::~RateLimiter() {
 
 inline void RateLimiter::require_possible(std::uint32_t tokens) const {
     if (tokens > burst_) {
-        throw std::invalid_argument("weft: RateLimiter: more tokens than the bucket can hold");
+        throw std::invalid_argument(
+            detail::concat({"weft: RateLimiter: ", detail::decimal(tokens),
+                            " tokens at once, and the bucket holds ", detail::decimal(burst_)}));
     }
 }
 

@@ -87,9 +87,13 @@ public:
           factor_(options.factor),
           jitter_(options.jitter),
           random_(options.seed) {
-        if (options.attempts < 1 || !(factor_ >= 1) || !(jitter_ >= 0 && jitter_ <= 1) ||
-            next_ < 0 || longest_ < 0) {
-            throw std::invalid_argument("weft: retry: options that make no sense");
+        if (const char* const wrong = options.attempts < 1              ? "attempts is less than 1"
+                                      : !(factor_ >= 1)                 ? "factor is less than 1"
+                                      : !(jitter_ >= 0 && jitter_ <= 1) ? "jitter is not in 0 to 1"
+                                      : next_ < 0                       ? "first is negative"
+                                      : longest_ < 0                    ? "longest is negative"
+                                                                        : nullptr) {
+            throw std::invalid_argument(concat({"weft: retry: ", wrong}));
         }
         // The address makes a difference between two that begin in the same nanosecond.
         if (!random_) {

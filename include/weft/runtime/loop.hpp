@@ -23,7 +23,7 @@ namespace weft {
 /// Throws:   RuntimeError when none does.
 inline EventLoop& get_running_loop() {
     if (!detail::running_loop) [[unlikely]]
-        detail::throw_runtime_error("weft: no running event loop");
+        detail::throw_no_loop();
     return *detail::running_loop;
 }
 

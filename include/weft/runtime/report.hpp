@@ -4,11 +4,19 @@
 
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <string>
 #include <string_view>
 
 #include "../base/config.hpp"
 #include "../base/error.hpp"
+
+#if WEFT_BODIES
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <typeinfo>
+#endif
 
 namespace weft {
 
@@ -26,6 +34,22 @@ namespace detail {
 [[gnu::cold]] void print_report(const ExceptionContext& context) noexcept;
 
 #if WEFT_BODIES
+/// Of the exception that is being handled.
+[[gnu::cold, gnu::noinline]] inline std::string caught_type() {
+    const std::type_info* const type = abi::__cxa_current_exception_type();
+    if (!type) return "unknown";  // of another language
+    char* const plain = abi::__cxa_demangle(type->name(), nullptr, nullptr, nullptr);
+    const char* const name = plain ? plain : type->name();
+    // (Nothing between the two may throw: short of memory, the name goes.)
+    std::string text;
+    try {
+        text = name;
+    } catch (const std::bad_alloc&) {
+    }
+    std::free(plain);
+    return text;
+}
+
 [[gnu::cold]] WEFT_INLINE std::string text_of(const std::exception_ptr& exception) {
     if (!exception) return {};
     try {
@@ -34,8 +58,12 @@ namespace detail {
         return error.what();
     } catch (const CancelledError& error) {
         return error.what();
+    } catch (const char* text) {
+        return text ? text : "a null pointer";
+    } catch (const std::string& text) {
+        return text;
     } catch (...) {
-        return "an exception that is not a std::exception";
+        return concat({"an exception of type ", caught_type()});
     }
 }
 

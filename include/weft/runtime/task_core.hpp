@@ -70,6 +70,9 @@ protected:
 /// What a task waits on, in words: "recv fd 7", "task 'fetch' (connect 127.0.0.1:80)", "lock".
 std::string text_of_wait(const Suspension& wait);
 
+/// "the task 'fetch'"; a future that is none has no name.
+std::string text_of(const FutureCore& future);
+
 /// An awaiter that can say this after its wait has ended, when what it waited for may be gone.
 template <class Awaiter>
 concept NamesItsObject = requires(const Awaiter& awaiter) {

@@ -76,7 +76,7 @@ WEFT_INLINE Coro<std::uint64_t> copy_counted(Stream& from, Stream& to, std::uint
         source.chunks->pause();
         while (!source.chunks->is_idle()) {
             // (For a reader that came meanwhile it would begin again and again.)
-            if (source.chunks->is_waited_for()) StreamState::throw_second_reader();
+            if (source.chunks->is_waited_for()) source.throw_second_reader();
             source.chunks->look_soon();
             co_await yield();
         }

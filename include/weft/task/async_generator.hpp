@@ -169,7 +169,7 @@ protected:
     bool run(std::coroutine_handle<Consumer> consumer, bool closing) {
         GeneratorPromise<T>& promise = frame_.promise();
         if (promise.running()) [[unlikely]]
-            throw_runtime_error("weft: the generator is running for another task");
+            throw_runtime_error("weft: the generator runs already, for another task or for itself");
         if (promise.abandoned()) [[unlikely]]
             throw_runtime_error("weft: the generator was destroyed before it was asked");
         promise.run_for(outcome_, closing);

@@ -110,11 +110,12 @@ ContextToken ContextVar<T>::set(T value) const {
 
 template <class T>
 void ContextVar<T>::reset(ContextToken& token) const {
-    if (token.variable_ == 0) throw RuntimeError("weft: the context token was used already");
-    if (token.variable_ != id_)
-        throw RuntimeError("weft: the context token is of another variable than '" + name_ + "'");
-    if (token.place_ != detail::context_place())
-        throw RuntimeError("weft: the context token was made in another task");
+    if (token.variable_ != id_ || token.place_ != detail::context_place()) [[unlikely]] {
+        detail::throw_runtime_error({"weft: reset of '", name_, "': the context token ",
+                                     token.variable_ == 0     ? "was used already"
+                                     : token.variable_ != id_ ? "is of another variable"
+                                                              : "was made in another task"});
+    }
     detail::exchange_in_context(id_, std::move(token.before_));
     token.variable_ = 0;
 }

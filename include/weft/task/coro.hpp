@@ -128,7 +128,8 @@ public:
 
     /// Throws:   RuntimeError when it was awaited or moved from before.
     detail::CoroAwaiter<T> operator co_await() && {
-        if (!frame_) detail::throw_runtime_error("weft: a coroutine was awaited twice");
+        if (!frame_) [[unlikely]]
+            detail::throw_used_coro();
         return detail::CoroAwaiter<T>(release());
     }
 

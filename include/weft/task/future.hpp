@@ -71,9 +71,10 @@ protected:
 private:
     [[noreturn, gnu::cold, gnu::noinline]] static void refuse(const FutureCore& core) {
         const EventLoop& loop = get_running_loop();
-        if (core.loop != &loop) throw_runtime_error("weft: awaited a future of another event loop");
-        if (!loop.current_task()) throw_runtime_error("weft: awaited outside of a task");
-        throw_runtime_error("weft: a task cannot await itself");
+        if (core.loop == &loop && !loop.current_task()) {
+            throw_runtime_error({"weft: awaited ", text_of(core), " outside of a task"});
+        }
+        refuse_await(core, loop);
     }
 };
 
@@ -275,7 +276,8 @@ protected:
         return std::exchange(core_, nullptr);
     }
     void require_done() const {
-        if (!state().done()) detail::throw_invalid_state("weft: the result is not there yet");
+        if (!state().done()) [[unlikely]]
+            detail::throw_not_done(state());
     }
 
     detail::FutureCore* core_ = nullptr;
@@ -299,12 +301,12 @@ public:
     /// Throws:   InvalidStateError when it is done already; RuntimeError on a task.
     template <class... Args>
     void set_result(Args&&... args) {
-        require_open();
+        require_open("set_result");
         detail::outcome_of<T>(*core_).set_value(std::forward<Args>(args)...);
         detail::end_future(*core_, detail::FutureCore::State::value);
     }
     void set_exception(std::exception_ptr exception) {
-        require_open();
+        require_open("set_exception");
         if (!exception) detail::throw_invalid_state("weft: set_exception needs an exception");
         detail::outcome_of<T>(*core_).set_exception(std::move(exception));
         detail::end_future(*core_, detail::FutureCore::State::exception);
@@ -352,15 +354,16 @@ public:
     explicit Future(detail::FutureCore* core) noexcept : AnyFuture(core) {}
 
 private:
-    void require_open() const {
-        EventLoop::check_thread(state(), "set_result");
-        if (core_->is_task) detail::throw_runtime_error("weft: a task sets its own result");
-        if (core_->done()) detail::throw_invalid_state("weft: the future is done already");
+    void require_open(const char* call) const {
+        EventLoop::check_thread(state(), call);
+        if (core_->is_task || core_->done()) [[unlikely]]
+            detail::throw_not_open(*core_, call);
     }
 };
 
 template <class T>
 Future<T> EventLoop::create_future() {
+    check_thread("create_future");
     auto* const state = new detail::FutureState<T>(*this);
     if (debug()) [[unlikely]] {
         state->debug = true;

@@ -42,6 +42,14 @@ struct DoneCallback final : CallbackNode, FutureWaiter, Recycled {
 /// The rest of `Future::add_done_callback`, without its types.
 DoneCallback& add_done_callback(FutureCore& core, Callback<void(FutureCore&)> fn);
 
+// The errors of whoever asks a future for what cannot be; they say which one it is.
+
+/// It is of another loop than this one, which runs, or it is the task that runs.
+[[noreturn, gnu::cold]] void refuse_await(const FutureCore& core, const EventLoop& here);
+[[noreturn, gnu::cold]] void throw_not_done(const FutureCore& core);
+/// It is a task, or it has ended.
+[[noreturn, gnu::cold]] void throw_not_open(const FutureCore& core, const char* call);
+
 /// Of a future that tasks cannot wait on any more (one that waits holds a reference); or whose loop
 /// has closed without them: it is about to destroy them, or leaves them to the parent of this
 /// forked process.
@@ -55,6 +63,29 @@ DoneCallback& add_done_callback(FutureCore& core, Callback<void(FutureCore&)> fn
 }
 
 #if WEFT_BODIES
+[[gnu::noinline]] WEFT_INLINE void refuse_await(const FutureCore& core, const EventLoop& here) {
+    if (core.loop == &here) {
+        throw_runtime_error({"weft: ", text_of(core), " cannot await itself"});
+    }
+    throw_runtime_error({"weft: awaited ", text_of(core),
+                         " of another event loop (Remote::spawn gives one that can be)"});
+}
+[[gnu::noinline]] WEFT_INLINE void throw_not_done(const FutureCore& core) {
+    throw InvalidStateError(
+        concat({"weft: the result of ", text_of(core), " is not there yet; await it"}));
+}
+[[gnu::noinline]] WEFT_INLINE void throw_not_open(const FutureCore& core, const char* call) {
+    if (core.is_task) {
+        throw_runtime_error(
+            {"weft: ", call, ": ", text_of(core), " gets its result from its coroutine alone"});
+    }
+    using State = FutureCore::State;
+    throw InvalidStateError(concat({"weft: ", call, ": the future is done already: it ",
+                                    core.state == State::cancelled   ? "was cancelled"
+                                    : core.state == State::exception ? "has an exception"
+                                                                     : "has a result"}));
+}
+
 WEFT_INLINE void DoneCallback::run_or_drop(CallbackNode& node, Verb verb) noexcept {
     auto& self = static_cast<DoneCallback&>(node);
     FutureCore& core = *self.future;
@@ -69,8 +100,7 @@ WEFT_INLINE void DoneCallback::run_or_drop(CallbackNode& node, Verb verb) noexce
         try {
             self.fn(core);
         } catch (...) {
-            core.loop->call_exception_handler(
-                {"exception in a done-callback", std::current_exception(), {}});
+            core.loop->report_callback("exception in a done-callback", core);
         }
     }
     self.removed = true;

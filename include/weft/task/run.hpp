@@ -173,8 +173,7 @@ decltype(auto) run(Fn&& fn, First&& first, Args&&... args) {
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void Runner::refuse_nested() {
-    if (EventLoop::running())
-        detail::throw_runtime_error("run: an event loop is already running on this thread");
+    if (EventLoop::running()) detail::throw_loop_runs();
 }
 
 /// The first one begins with what the thread has.

@@ -124,12 +124,21 @@ void mark_task(EventLoop& loop, TaskCore& task, CreatedAt at, const std::string*
 }
 #endif
 
+[[noreturn, gnu::cold]] void refuse_used_coro(const std::string* name);
+#if WEFT_BODIES
+[[gnu::noinline]] WEFT_INLINE void refuse_used_coro(const std::string* name) {
+    throw_runtime_error({"weft: the coroutine of ", name ? "task '" : "a task",
+                         name ? *name : std::string_view(), name ? "'" : "",
+                         " was used already: it was awaited, or moved from"});
+}
+#endif
+
 template <class T>
 [[gnu::always_inline]] inline TaskState<T>* make_task(EventLoop& loop, Coro<T>& coro, CreatedAt at,
                                                       const std::string* name = nullptr) {
     const auto frame = coro.frame();
     if (!frame) [[unlikely]]
-        throw_runtime_error("create_task: the coroutine was used already");
+        refuse_used_coro(name);
     auto* const state = new TaskState<T>(loop, loop.next_task_id(), frame);
     coro.release();
     const TaskCore* const maker = loop.current_task();

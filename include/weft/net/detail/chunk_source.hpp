@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "../../base/error.hpp"
@@ -15,6 +16,11 @@
 #include "../../runtime/task_core.hpp"
 
 namespace weft::detail {
+
+/// `read` is what the errors of the stream's reads name. `reader` waits already; without it,
+/// whoever does is looked for.
+[[noreturn, gnu::cold]] void refuse_second_read(const std::string& read, int fd,
+                                                const TaskCore* reader = nullptr);
 
 /// One pooled receive that stands on its own: it belongs to the stream and not to a reader. On a
 /// ring with multishot receives it completes again and again, else once, and is started when the
@@ -76,10 +82,8 @@ public:
     /// Throws:   RuntimeError when another task waits already, or when what arrives would go to
     ///           another loop, which does not run now.
     bool wait(TaskCore& task) {
-        if (reader_) [[unlikely]] {
-            task.waiting_on = nullptr;
-            throw_runtime_error("weft: two tasks read from one stream");
-        }
+        if (reader_) [[unlikely]]
+            refuse(task);
         if (state == State::idle) {
             loop_ = task.loop;
             if (begin()) {
@@ -87,8 +91,7 @@ public:
                 return false;
             }
         } else if (loop_ != task.loop) [[unlikely]] {
-            task.waiting_on = nullptr;
-            throw_runtime_error("weft: this stream still receives on another event loop");
+            refuse(task);
         }
         reader_ = &task;
         loop_->count_waiter();
@@ -137,6 +140,8 @@ private:
         if (has_fd_) Fd(fd).reset();
     }
 
+    [[noreturn, gnu::cold]] void refuse(TaskCore& task) const;
+
     /// True: complete at once, and booked.
     bool begin() noexcept {
         fd = stream_fd_->get();
@@ -159,7 +164,7 @@ private:
             // (An end that nobody asked for: a pause, or a loop that closes before its streams.)
             has_end_ = true;
             // (An abort ends the connection before it ends who waits.)
-            end_ = *stream_fd_ || result == -EBADF ? result : -ECANCELED;
+            end_ = *stream_fd_ || result == -EBADF ? result : reader_ ? -ECANCELED : -EBADF;
         }
         if (state == State::idle) pausing_ = false;
     }
@@ -238,5 +243,25 @@ private:
     bool in_queue_ : 1 = false;  // the ready queue's, for `receive_or_drop`
     bool has_fd_ : 1 = false;    // an orphan's, whose descriptor is to be closed
 };
+
+#if WEFT_BODIES
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ChunkSource::refuse(TaskCore& task) const {
+    task.waiting_on = nullptr;
+    const std::string read = fd_text("recv", stream_fd_->get());
+    if (reader_) refuse_second_read(read, stream_fd_->get(), reader_);
+    throw_runtime_error({read, ": this stream still receives on another event loop"});
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void refuse_second_read(const std::string& read, int fd,
+                                                                 const TaskCore* reader) {
+    if (!reader && fd >= 0) {
+        get_running_loop().for_each_task([&](const TaskCore& task) {
+            if (task.waiting_on && text_of_wait(*task.waiting_on) == read) reader = &task;
+        });
+    }
+    throw_runtime_error({read, ": two tasks read from one stream", reader ? "; '" : "",
+                         reader ? reader->name() : std::string(), reader ? "' waits already" : ""});
+}
+#endif
 
 }  // namespace weft::detail

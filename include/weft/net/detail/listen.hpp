@@ -165,7 +165,7 @@ struct ListenOptions {
 
 /// For a server that was made without.
 [[gnu::cold, gnu::noinline]] inline void start_serving(const Ref<ServerState>& server) {
-    if (server->closed) throw_runtime_error("weft: a server that is closed is not started again");
+    if (server->closed) server->refuse_closed("start_serving");
     if (server->started) return;
     for (const ServerState::Listener& listener : server->listeners) {
         listen_if_needed(listener, server->backlog);

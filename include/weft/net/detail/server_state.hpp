@@ -101,6 +101,7 @@ struct ServerState : Counted<ServerState> {
     /// An accept task is over, see Accepting.
     void accepting_ended(std::size_t index);
     void announce_end();
+    [[noreturn, gnu::cold]] void refuse_closed(const char* call) const;
 
     /// Reads of the connections that there are find the end when they have read what there is.
     void end_reads() noexcept {
@@ -184,6 +185,12 @@ WEFT_INLINE void ServerState::accepting_ended(std::size_t index) {
     if (closed && accepting == 0 && connections == 0 && held.empty() && !all_ended.done()) {
         all_ended.set_result();
     }
+}
+
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::refuse_closed(const char* call) const {
+    throw_runtime_error({"weft: ", call, ": the server ",
+                         listeners.empty() ? std::string() : listeners[0].address.to_string(),
+                         " is closed"});
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void ServerState::close() {

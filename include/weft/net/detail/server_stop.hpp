@@ -24,7 +24,7 @@ namespace weft::detail {
 }
 
 [[gnu::cold]] inline Coro<void> serve_until_cancelled(Ref<ServerState> server) {
-    if (server->closed) throw_runtime_error("weft: serve_forever: the server is closed");
+    if (server->closed) server->refuse_closed("serve_forever");
     start_serving(server);
     std::exception_ptr cancelled;
     try {

@@ -181,7 +181,7 @@ public:
             return buffered();
         if (chunks.has_data()) [[likely]]
             return Chunk(chunks.take());
-        if (!chunks.has_end()) StreamState::throw_second_reader();
+        if (!chunks.has_end()) stream_->throw_second_reader();
         const int end = chunks.take_end();
         if (end < 0) throw_system_error(-end, await_object());
         return Chunk();
@@ -231,7 +231,7 @@ private:
     } else if (chunks.has_end()) {
         result = chunks.take_end();
     } else {
-        StreamState::throw_second_reader();
+        stream_->throw_second_reader();
     }
 }
 
@@ -271,7 +271,7 @@ private:
 
 [[gnu::noinline]] WEFT_INLINE bool StreamReceive::begin_call(std::coroutine_handle<> handle) {
     Carrier& carrier = *stream_->carrier;
-    if (carrier.is_read()) StreamState::throw_second_reader();
+    if (carrier.is_read()) stream_->throw_second_reader();
     const MutableBuffer into(address, length);
     if (carrier.transport->has_buffered() && !carrier.closed && may_go_on()) {
         if (const std::optional<std::size_t> got = carrier.transport->try_read(into)) {
@@ -318,7 +318,7 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
     }
     if (stream.chunks && !stream.carrier) {
         ChunkSource& chunks = *stream.chunks;
-        if (chunks.is_waited_for()) StreamState::throw_second_reader();
+        if (chunks.is_waited_for()) stream.throw_second_reader();
         if (chunks.has_data()) return chunks.take(into.data(), into.size());
         if (chunks.has_end()) {
             const int end = chunks.take_end();
@@ -333,7 +333,7 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
     }
     if (stream.carrier) {
         stream.carrier->require_open("read");
-        if (stream.carrier->is_read()) StreamState::throw_second_reader();
+        if (stream.carrier->is_read()) stream.throw_second_reader();
         return stream.carrier->transport->try_read(into);
     }
     for (;;) {

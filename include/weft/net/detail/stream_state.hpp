@@ -140,13 +140,13 @@ struct StreamState : ListNode<ServedTag>, Counted<StreamState> {
         if (filled_by && filled_by == EventLoop::running()) [[unlikely]]
             throw_second_reader();
     }
-    [[noreturn, gnu::cold]] static void throw_second_reader();
+    [[noreturn, gnu::cold]] void throw_second_reader() const;
     /// A file goes out in many calls, and what others write would stand in the middle of it.
     void refuse_write_into_file() const {
         if (sends_file) [[unlikely]]
             throw_write_into_file();
     }
-    [[noreturn, gnu::cold]] static void throw_write_into_file();
+    [[noreturn, gnu::cold]] void throw_write_into_file() const;
 
     /// An abort ends the connection before it ends who waits: the end that they see is not the
     /// peer's.
@@ -200,11 +200,11 @@ void reset_connection(int socket) noexcept;
     return buffer.size() > 0 || (chunks && chunks->has_data()) ||
            (carrier && carrier->transport->has_buffered());
 }
-[[gnu::cold]] WEFT_INLINE void StreamState::throw_second_reader() {
-    throw_runtime_error("weft: two tasks read from one stream");
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamState::throw_second_reader() const {
+    refuse_second_read(read_text(), number());
 }
-[[gnu::cold]] WEFT_INLINE void StreamState::throw_write_into_file() {
-    throw_runtime_error("weft: a write to a stream on which send_file is not over");
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamState::throw_write_into_file() const {
+    throw_runtime_error({write_text(), ": a write to a stream on which send_file is not over"});
 }
 [[gnu::cold, gnu::noinline]] WEFT_INLINE std::string StreamState::read_text() const {
     return carrier ? concat({"read ", carrier->transport->name()}) : fd_text("recv", fd.get());

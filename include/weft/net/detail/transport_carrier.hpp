@@ -43,7 +43,10 @@ public:
 
 private:
     static CarriedCall& begin_read(Carrier& carrier, Coro<std::size_t> reading) {
-        if (carrier.is_read()) StreamState::throw_second_reader();
+        if (carrier.is_read()) {
+            refuse_second_read(concat({"read ", carrier.transport->name()}),
+                               carrier.transport->fd());
+        }
         carrier.read_call.reset(new CarriedCall(std::move(reading)));
         return *carrier.read_call;
     }

@@ -323,6 +323,8 @@ public:
     std::uint32_t next_task_id() noexcept { return ++last_task_id_; }
     void complete(detail::FutureCore& future, detail::FutureCore::State state) noexcept;
     static void report_unretrieved(detail::FutureCore& future) noexcept;
+    /// With the exception that is being handled.
+    void report_callback(const char* message, const detail::FutureCore& of) noexcept;
     /// Debug mode. Of a loop that lives, and on another thread: the program ends, with a name.
     static void refuse_foreign_handle(const detail::FutureCore& future) noexcept;
 
@@ -407,8 +409,8 @@ public:
     /// The same for a future, which may outlive its loop.
     static void check_thread(const detail::FutureCore& future, const char* call) {
         if (future.debug && lives_elsewhere(future.loop)) [[unlikely]]
-            detail::throw_runtime_error(
-                {call, ": the future's event loop belongs to another thread"});
+            detail::throw_runtime_error({call, ": the event loop of ", detail::text_of(future),
+                                         " belongs to another thread (use call_soon_threadsafe)"});
     }
     void run_until_done(detail::FutureCore& future);
     /// Runs turns until no task is left, at most `limit`. False: some are.

@@ -52,6 +52,13 @@ namespace detail {
     call_exception_handler(context);
 }
 
+[[gnu::cold]] WEFT_INLINE void EventLoop::report_callback(const char* message,
+                                                          const detail::FutureCore& of) noexcept {
+    ExceptionContext context{message, std::current_exception(), {}};
+    if (of.is_task) detail::name_task(context, static_cast<const detail::TaskCore&>(of));
+    call_exception_handler(context);
+}
+
 [[gnu::cold]] WEFT_INLINE void EventLoop::report_unretrieved(detail::FutureCore& future) noexcept {
     ExceptionContext context{future.is_task ? "a task failed and nobody retrieved its exception"
                                             : "a future's exception was never retrieved",
@@ -95,7 +102,7 @@ namespace detail {
     const detail::FutureCore& future) noexcept {
     if (lives_elsewhere(future.loop)) {
         detail::throw_runtime_error(
-            {"weft: a handle of a ", future.is_task ? "task" : "future",
+            {"weft: a handle of ", future.is_task ? detail::text_of(future) : "a future",
              " was let go: its event loop belongs to another thread (see ConcurrentFuture)"});
     }
 }
@@ -126,6 +133,10 @@ namespace detail {
 }
 
 namespace detail {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE std::string text_of(const FutureCore& future) {
+    if (!future.is_task) return "the future";
+    return concat({"the task '", static_cast<const TaskCore&>(future).name(), "'"});
+}
 [[gnu::cold, gnu::noinline]] WEFT_INLINE std::string text_of_wait(const Suspension& wait) {
     const WaitInfo info = wait.describe();
     if (info.text) return info.text(wait);
@@ -135,8 +146,10 @@ namespace detail {
         const WaitInfo inner = task.waiting_on ? task.waiting_on->describe() : WaitInfo();
         const std::string text =
             inner.text ? inner.text(*task.waiting_on) : std::string(inner.what);
-        return concat({info.what, " '", task.name(), "'", text.empty() ? "" : " (", text,
-                       text.empty() ? "" : ")"});
+        // (Of a lock it is the task that holds it.)
+        const bool is_held = std::string_view(info.what) != "task";
+        return concat({info.what, is_held ? " held by '" : " '", task.name(), "'",
+                       text.empty() ? "" : " (", text, text.empty() ? "" : ")"});
     }
     return concat(
         {info.what, info.fd >= 0 ? " fd " : "", info.fd >= 0 ? decimal(info.fd) : std::string()});

@@ -27,8 +27,7 @@ namespace weft {
 struct EventLoop::RunScope {
     explicit RunScope(EventLoop& on) : loop(on) {
         if (loop.closed_) loop.refuse_closed("run");
-        if (detail::running_loop)
-            detail::throw_runtime_error("run: an event loop is already running on this thread");
+        if (detail::running_loop) detail::throw_loop_runs();
         if (!::pthread_equal(loop.thread_, ::pthread_self()))
             detail::throw_runtime_error("run: this event loop was made on another thread");
         if (loop.others_wait_) loop.end_wait();
@@ -99,13 +98,16 @@ WEFT_INLINE void EventLoop::run_once(const detail::FutureCore& future) {
 }
 
 WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
-    if (future.loop != this) detail::throw_runtime_error("run: the future is of another loop");
+    if (future.loop != this)
+        detail::throw_runtime_error(
+            {"run: ", detail::text_of(future), " is of another event loop"});
     RunScope scope(*this);
     if (future.done()) return;
     const EndOfRun end(future);
     run_turns();
     if (!future.done())
-        detail::throw_runtime_error("run: the event loop was stopped before the future was done");
+        detail::throw_runtime_error(
+            {"run: the event loop was stopped before ", detail::text_of(future), " was done"});
 }
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::wake_elsewhere(

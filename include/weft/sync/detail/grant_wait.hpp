@@ -145,7 +145,8 @@ inline bool GrantWait::stop_here(std::coroutine_handle<> handle) {
 template <class Queue>
 [[gnu::cold, gnu::noinline]] void GrantWait::check_same_loop(Queue& queue) {
     if (!queue.empty() && queue.front().task_->loop != &get_running_loop())
-        throw_runtime_error("weft: tasks of two event loops wait for the same object");
+        throw_runtime_error(
+            {"weft: tasks of two event loops wait for the same ", queue.front().what()});
 }
 
 [[gnu::cold]] inline void GrantWait::throw_abandoned() const {

@@ -53,7 +53,7 @@ public:
 private:
     void use() {
         if (std::exchange(used_, true)) [[unlikely]]
-            throw_runtime_error("weft: a coroutine was awaited twice");
+            throw_used_coro();
     }
     static Coro<T> await_block(AwaitBlock block) { co_return co_await std::move(block); }
 

@@ -197,8 +197,8 @@ Coro<void> drive(A& operation, Outcome<T>& outcome, A*& holding, ChildNode& node
 inline void check_child(const AnyFuture& child, const EventLoop& loop) {
     const FutureCore* const core = child.core();
     if (!core) throw_empty_handle();
-    if (core->loop != &loop) throw_runtime_error("weft: awaited a future of another event loop");
-    if (core == loop.current_task()) throw_runtime_error("weft: a task cannot await itself");
+    if (core->loop != &loop || core == loop.current_task()) [[unlikely]]
+        refuse_await(*core, loop);
 }
 
 /// One child of a wait: started with what `keep` made of the argument.

@@ -150,7 +150,8 @@ public:
         if (core_->state == FutureCore::State::value) return outcome_of<T>(*core_).take();
         child_->retrieved = true;
         if (child_->state == FutureCore::State::value)
-            throw_runtime_error("start: the child ended without saying that it is ready");
+            throw_runtime_error({"start: ", text_of(*child_),
+                                 " ended without saying that it is ready (TaskStatus::started)"});
         const TaskCore* const waiter = task();
         if (child_->state == FutureCore::State::cancelled && waiter && waiter->must_cancel)
             core_->loop->throw_cancelled();

@@ -45,9 +45,7 @@ public:
 
     /// Throws:   what `TaskGroup::create_task` throws.
     void check_open() const {
-        if (loop_ != EventLoop::running() || finished()) [[unlikely]]
-            throw_runtime_error("create_task: the task group is finished");
-        if (special_.aborting) [[unlikely]]
+        if (loop_ != EventLoop::running() || finished() || special_.aborting) [[unlikely]]
             refuse();
     }
     /// It is open, and its children start in the usual way.
@@ -94,9 +92,14 @@ private:
     [[noreturn, gnu::cold, gnu::noinline]] void refuse() const {
         // A child whose operation won against the group's cancel does not know of that yet. It has
         // done nothing wrong, and must not turn a quiet end into an error.
-        const TaskCore* const caller = loop_->current_task();
-        if (caller && caller->must_cancel) loop_->throw_cancelled();
-        throw_runtime_error("create_task: the task group is shutting down");
+        const bool is_ours = loop_ == EventLoop::running();
+        const TaskCore* const caller = is_ours ? loop_->current_task() : nullptr;
+        const bool is_over = finished();
+        if (!is_over && caller && caller->must_cancel) loop_->throw_cancelled();
+        throw_runtime_error({"create_task: the task group of task '", parent_->name(),
+                             !is_ours  ? "' is of another event loop"
+                             : is_over ? "' is finished"
+                                       : "' is shutting down"});
     }
     static void child_ended(GroupCore& group, TaskCore& child, ReadyNode::Verb verb) noexcept;
     /// Nothing comes of its end but that there is one child less.
