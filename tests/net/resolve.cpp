@@ -182,6 +182,23 @@ WEFT_TEST_CASE("a lookup for which no thread can be started is an error that nam
     CHECK(found.size() == 1);
     names().reset();
 }
+
+WEFT_TEST_CASE("a thread that is refused while the others are stuck is asked for again") {
+    auto slow = weft::create_task(weft::getaddrinfo("slow.test", 80));
+    co_await weft::yield();
+    names().wait_for_stuck(1);
+    no_threads = true;
+    auto quick = weft::create_task(weft::getaddrinfo("quick.test", 80));
+    co_await weft::yield();
+    co_await weft::sleep(std::chrono::seconds(1));
+    CHECK_FALSE(quick.done());
+    no_threads = false;
+    const Addresses found = co_await quick;
+    CHECK(found.size() == 1);
+    CHECK_FALSE(slow.done());
+    names().reset();
+    co_await slow;
+}
 #endif
 
 WEFT_TEST_CASE("20,000 lookups take a few threads, and each gets its answer") {

@@ -23,6 +23,7 @@
 #include "../../base/thread.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../runtime/task_core.hpp"
+#include "../../runtime/timer_heap.hpp"
 
 namespace weft::detail {
 
@@ -77,6 +78,8 @@ private:
 ///   ones, as long as fewer than `most_threads` names are slow at a time; then they wait until libc
 ///   gives one of those up.
 /// - Loops have their lookups begun in turn, those of one loop in the order in which they came.
+/// - Where the system refuses one more thread, the loop of the lookup that waits for it asks again
+///   after each `patience`.
 /// - A name that is being looked up for a loop is not looked up once more for it: the answer goes
 /// to
 ///   everybody who waits for it. However often a name is asked for that is slow, it takes one
@@ -94,13 +97,23 @@ public:
     /// Returns:  `fresh`, which is queued now, or the lookup that asks the same for the same loop.
     /// Throws:   std::bad_alloc; std::system_error when there is no thread and none can be started.
     Ref<Lookup> ask(Ref<Lookup> fresh);
+    /// The system has refused a thread, and nobody knows whether those there are get on.
+    bool is_short(const Lookup& lookup) noexcept {
+        const Locked lock(mutex_);
+        return is_short_ && lookup.is_queued_;
+    }
+    /// Again, for a lookup that may wait for nothing else.
+    void try_again(const Lookup& lookup) noexcept {
+        const Locked lock(mutex_);
+        if (lookup.is_queued_) call_thread();
+    }
+    static constexpr Nanoseconds patience = 100'000'000;
     /// Nobody waits for it any more.
     static void give_up(Lookup& lookup) noexcept;
 
 private:
     static constexpr unsigned usual_threads = 4;
     static constexpr unsigned most_threads = 32;
-    static constexpr Nanoseconds patience = 100'000'000;
     static constexpr Nanoseconds longest_idle = 10'000'000'000;
 
     /// The lookups of one loop that wait for a thread.
@@ -147,12 +160,14 @@ private:
     unsigned busy_ = 0;
     unsigned may_be_busy_ = usual_threads;
     Nanoseconds last_progress_ = 0;  // when a lookup last began or ended
+    bool is_short_ = false;          // the last thread that was wanted could not be had
 };
 
 /// Waits for the answer to a lookup.
-class [[nodiscard]] LookupWait final : public Suspension, public ListNode<> {
+class [[nodiscard]] LookupWait final : public Suspension, public ListNode<>, Timer {
 public:
-    [[gnu::cold]] explicit LookupWait(Ref<Lookup> fresh) noexcept : lookup_(std::move(fresh)) {}
+    [[gnu::cold]] explicit LookupWait(Ref<Lookup> fresh) noexcept
+        : Timer(&due), lookup_(std::move(fresh)) {}
     [[gnu::cold]] ~LookupWait() { leave(); }
 
     bool await_ready() const noexcept { return false; }
@@ -162,6 +177,7 @@ public:
         if (!task_->must_cancel) {
             lookup_ = Resolver::of_process().ask(std::move(lookup_));
             lookup_->waiting.push_back(*this);
+            look_again_later();
         }
         loop.suspend(handle, *this);
         if (!linked()) loop.wake(*task_);
@@ -187,16 +203,34 @@ public:
                 }};
     }
     void answer() noexcept {
-        unlink();
+        end();
         answered_ = true;
         task_->loop->wake(*task_);
     }
 
 private:
+    void end() noexcept {
+        unlink();
+        if (armed()) task_->loop->disarm(*this);
+    }
     void leave() noexcept {
         if (!linked()) return;
-        unlink();
+        end();
         if (lookup_->waiting.empty()) Resolver::give_up(*lookup_);
+    }
+    void look_again_later() noexcept {
+        if (!Resolver::of_process().is_short(*lookup_)) return;
+        EventLoop& loop = *task_->loop;
+        try {
+            loop.arm(*this, deadline_after(loop.read_clock(), Resolver::patience));
+        } catch (const std::bad_alloc&) {
+            // The next question asks for a thread again.
+        }
+    }
+    static void due(Timer& timer) noexcept {
+        auto& self = static_cast<LookupWait&>(timer);
+        Resolver::of_process().try_again(*self.lookup_);
+        self.look_again_later();
     }
 
     Ref<Lookup> lookup_;
@@ -299,7 +333,9 @@ private:
     }
     if (threads_ >= most_threads || threads_ > may_be_busy_) return 0;
     pthread_t thread;
-    if (const int error = try_start_thread(thread, &work_on, this); error != 0) return error;
+    const int error = try_start_thread(thread, &work_on, this);
+    is_short_ = error != 0;
+    if (error != 0) return error;
     ::pthread_detach(thread);
     ++threads_;
     return 0;
