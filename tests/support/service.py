@@ -36,7 +36,7 @@ import tempfile
 import textwrap
 import time
 
-LIMIT_S = 60
+LIMIT_S = 180
 PASSWORD = "secret"
 
 # Who is asked is on this machine, whatever proxy leads out of it.
@@ -288,7 +288,7 @@ class Postgres(Service):
         self.give_away()
         self.data = f"{self.folder}/data"
         self.run(initdb, "-D", self.data, "-U", "trust", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
-                 "--no-instructions")
+                 "--no-instructions", "--wal-segsize=1")
         statements = ["CREATE DATABASE weft"]
         for name, stored_as in (("plain", "scram-sha-256"), ("md5", "md5"), ("scram", "scram-sha-256")):
             statements += [f"SET password_encryption = '{stored_as}'", f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'"]
