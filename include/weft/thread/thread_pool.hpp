@@ -40,7 +40,8 @@ inline constexpr AbandonOnCancel abandon_on_cancel{};
 ///
 /// When the pool goes, jobs that wait for a thread are dropped (their awaits end with a
 /// RuntimeError), and those that run go on to their end: nothing that they use is freed before.
-/// Thread:   any, but `run` is awaited on a loop's thread.
+/// Thread:   any, but `run` is awaited on a loop's thread. In a forked child `run` is refused: make
+///           another one there.
 class ThreadPool {
 public:
     explicit ThreadPool(ThreadPoolOptions options = {})
@@ -214,9 +215,17 @@ WEFT_INLINE ThreadWait::~ThreadWait() {
 }
 
 [[gnu::cold]] WEFT_INLINE ThreadPoolState::ThreadPoolState(ThreadPoolOptions options)
-    : options_(completed(std::move(options))) {}
+    : options_(completed(std::move(options))) {
+    static const int error = ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
+    if (error != 0) throw_system_error(error, "pthread_atfork");
+    forks_ = forks.load(std::memory_order_relaxed);
+}
 
 WEFT_INLINE void ThreadPoolState::submit(const Ref<ThreadJob>& job) {
+    if (is_parents()) [[unlikely]] {
+        throw_runtime_error(
+            {"ThreadPool '", options_.name, "': it belongs to the parent of this forked process"});
+    }
     const Locked lock(mutex_);
     if (closed_) throw_runtime_error({"ThreadPool '", options_.name, "': it is closed"});
     // (One for which a thread is on its way does not wait.)
@@ -249,6 +258,8 @@ WEFT_INLINE void ThreadPoolState::submit(const Ref<ThreadJob>& job) {
 }
 
 WEFT_INLINE bool ThreadPoolState::take_back(ThreadJob& job) noexcept {
+    if (is_parents()) [[unlikely]]
+        return false;
     {
         const Locked lock(mutex_);
         if (job.place != ThreadJob::Place::queued) return false;
@@ -261,6 +272,7 @@ WEFT_INLINE bool ThreadPoolState::take_back(ThreadJob& job) noexcept {
 }
 
 [[gnu::cold]] WEFT_INLINE void ThreadPoolState::close() noexcept {
+    if (is_parents()) return;
     IntrusiveList<ThreadJob> dropped;
     {
         const Locked lock(mutex_);
@@ -277,6 +289,7 @@ WEFT_INLINE bool ThreadPoolState::take_back(ThreadJob& job) noexcept {
 }
 
 [[gnu::cold]] WEFT_INLINE bool ThreadPoolState::join(Duration limit) noexcept {
+    if (is_parents()) return true;
     const Nanoseconds deadline = deadline_after(monotonic_now(), limit.count());
     const Locked lock(mutex_);
     while (threads_ > 0 && monotonic_now() < deadline) thread_ended_.wait_until(mutex_, deadline);
@@ -284,10 +297,12 @@ WEFT_INLINE bool ThreadPoolState::take_back(ThreadJob& job) noexcept {
 }
 
 WEFT_INLINE std::size_t ThreadPoolState::threads() noexcept {
+    if (is_parents()) return 0;
     const Locked lock(mutex_);
     return threads_;
 }
 WEFT_INLINE std::size_t ThreadPoolState::queued() noexcept {
+    if (is_parents()) return 0;
     const Locked lock(mutex_);
     return queued_;
 }

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include <atomic>
 #include <cstddef>
 #include <string>
 
@@ -38,8 +39,8 @@ class ThreadPoolState : public CountedByThreads<ThreadPoolState> {
 public:
     explicit ThreadPoolState(ThreadPoolOptions options);
 
-    /// Throws:   QueueFull; RuntimeError after `close`; std::system_error when there is no thread
-    ///           and none can be started (pthread_create).
+    /// Throws:   QueueFull; RuntimeError after `close`, and in a forked child; std::system_error
+    ///           when there is no thread and none can be started (pthread_create).
     void submit(const Ref<ThreadJob>& job);
     /// True: it never ran, and will not.
     bool take_back(ThreadJob& job) noexcept;
@@ -57,8 +58,14 @@ private:
     void work() noexcept;
     bool wait_for_work() noexcept;
     int start_thread_if_short() noexcept;
+    /// This process is a child that was forked since: none of the threads is here, and the mutex is
+    /// perhaps locked for ever.
+    bool is_parents() const noexcept { return forks_ != forks.load(std::memory_order_relaxed); }
+
+    static inline constinit std::atomic<unsigned> forks{0};  // one more in each forked child
 
     const ThreadPoolOptions options_;
+    unsigned forks_;
     Mutex mutex_;
     TimedCondition work_arrived_;
     TimedCondition thread_ended_;
