@@ -4,6 +4,7 @@
 // No task is left, no frame leaks (AddressSanitizer), nobody waits for ever, and the next run
 // works.
 #include <weft/adapters.hpp>
+#include <weft/deadline/std_stop_token.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/testing/census.hpp>
 #include <weft/weft.hpp>
@@ -19,7 +20,9 @@
 #include <functional>
 #include <memory>
 #include <new>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -604,6 +607,23 @@ TEST_CASE("threads answer who waits for them without memory", "[memory]") {
         co_return value + item.value_or(0);
     }(pool));
     CHECK(result == 7);
+}
+
+TEST_CASE("a stop of the standard's kind cancels without memory", "[memory]") {
+    std::stop_source source;
+    const bool cancelled = weft::run([](std::stop_source& stops) -> Coro<bool> {
+        const weft::CancelToken token;
+        const weft::CancelOnStop link(stops.get_token(), token);
+        std::thread other([&stops] {
+            shortage.set(0, all);
+            stops.request_stop();
+        });
+        co_await token.cancelled();
+        shortage.end();
+        other.join();
+        co_return token.is_cancelled();
+    }(source));
+    CHECK(cancelled);
 }
 
 TEST_CASE("the child of a fork refuses its parent's loop without memory", "[memory]") {

@@ -36,19 +36,18 @@ private:
         std::optional<CancelToken> token;  // for the loop's thread
     };
     struct Post {
-        Post(Remote to, detail::Ref<Link> what) noexcept
-            : remote(std::move(to)), link(std::move(what)) {}
-        void operator()() const noexcept {
-            try {
-                remote.call_soon_threadsafe([held = link] {
-                    if (held->token) held->token->cancel();
-                });
-            } catch (...) {
-                // The loop has closed, and whoever waited with it.
-            }
+        Post(Remote to, detail::Ref<Link> what) : remote(std::move(to)), link(std::move(what)) {
+            by.reserve();
+        }
+        void operator()() noexcept {
+            // (False: the loop has closed, and whoever waited with it.)
+            static_cast<void>(remote.answer(std::move(by), [held = std::move(link)] {
+                if (held->token) held->token->cancel();
+            }));
         }
         Remote remote;
         detail::Ref<Link> link;
+        detail::ReservedPost by;
     };
 
     detail::Ref<Link> link_;
