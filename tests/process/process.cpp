@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -494,6 +495,31 @@ TEST_CASE("a child whose Process outlives the loop is killed and reaped with it"
     CHECK(!no_children());
     kept.reset();
     CHECK(no_children());
+}
+
+TEST_CASE("a child that is traced is reaped with its Process, once its tracer has been told",
+          "[process]") {
+    std::optional<Process> kept;
+    weft::testing::run(
+        [&]() -> Coro<void> { kept.emplace(co_await create_subprocess_exec("sleep", "1000")); });
+    const pid_t traced = kept->pid();
+    support::Pair pipe = support::pipe_pair();
+    const pid_t tracer = ::fork();
+    REQUIRE(tracer >= 0);
+    if (tracer == 0) {
+        const bool traces = ::ptrace(PTRACE_SEIZE, traced, nullptr, nullptr) == 0;
+        support::put(pipe.b.get(), traces ? "y" : "n");
+        siginfo_t end{};
+        if (traces) ::waitid(P_PID, static_cast<id_t>(traced), &end, WEXITED | WNOWAIT);
+        ::usleep(50'000);  // (for so long nobody but us is told)
+        ::_exit(0);        // and lets go of it
+    }
+    char traces = 0;
+    REQUIRE(::read(pipe.a.get(), &traces, 1) == 1);
+    kept.reset();
+    REQUIRE(::waitpid(tracer, nullptr, 0) == tracer);
+    CHECK(no_children());
+    if (traces != 'y') WARN("no process may trace another one here: nothing was tested");
 }
 
 TEST_CASE("a forked child leaves its parent's children alone", "[process]") {
