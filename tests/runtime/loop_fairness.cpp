@@ -54,6 +54,8 @@ TEST_CASE("two tasks that are always ready delay a due timer by one turn", "[loo
         int turns = 0;
         auto other = weft::create_task(spins, std::cref(over), std::ref(turns));
         auto timer = loop.call_later(200us, [&over] { over = true; });
+        // (The turn that sets a deadline looks with the reading that it was made of.)
+        co_await weft::yield();
         int overdue = 0;
         while (!over) {
             overdue += loop.time() >= timer.when() ? 1 : 0;
