@@ -6,7 +6,9 @@
 #include <dlfcn.h>
 #include <netdb.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -376,6 +378,21 @@ TEST_CASE("answers that arrive while loops close, on three threads at once, are 
 WEFT_TEST_CASE("a name that is not found is an error that names the call and the host") {
     const std::string text = co_await error_of(weft::getaddrinfo("nowhere.test", 80));
     CHECK(text == std::string("getaddrinfo \"nowhere.test\": ") + ::gai_strerror(EAI_NONAME));
+    names().reset();
+}
+
+WEFT_TEST_CASE("a name that is not found for want of descriptors is an error that says so") {
+    if (WEFT_ASAN != 0) co_return;  // UBSan needs a pipe, and takes a failure for a bad pointer
+    (void)co_await error_of(weft::getaddrinfo("nowhere.test", 80));  // (a thread is there now)
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    const weft::Fd first_free(::dup(0));
+    rlimit few = before;
+    few.rlim_cur = static_cast<rlim_t>(first_free.get());
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+    const std::string text = co_await error_of(weft::getaddrinfo("nowhere.test", 80));
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK(text == "getaddrinfo \"nowhere.test\": Too many open files");
     names().reset();
 }
 

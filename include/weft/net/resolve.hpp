@@ -15,6 +15,7 @@
 
 #if WEFT_BODIES
 #include <netdb.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -22,6 +23,7 @@
 
 #include "../base/c_text.hpp"
 #include "../base/error.hpp"
+#include "../base/fd.hpp"
 #include "../base/ref.hpp"
 #include "../runtime/loop.hpp"
 #include "detail/resolver.hpp"
@@ -97,6 +99,12 @@ public:
         std::snprintf(service, sizeof service, "%u", unsigned{port_});
         error_ = ::getaddrinfo(host_.empty() ? nullptr : host_.c_str(), service, &hints, &found_);
         system_error_ = errno;
+        if (error_ == 0 || error_ == EAI_SYSTEM) return;
+        // Where it can open neither its files nor a socket, glibc says that there is no such name.
+        const Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (probe || (errno != EMFILE && errno != ENFILE)) return;
+        system_error_ = errno;
+        error_ = EAI_SYSTEM;
     }
     [[gnu::cold]] std::string text() const override {
         return concat({"getaddrinfo ", in_quotes(host_)});
