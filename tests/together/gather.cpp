@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // gather and all: results in order, the first error, cancels, and what a child may be.
 // labels: smoke
+#include <weft/deadline/wait_for.hpp>
 #include <weft/testing/catch.hpp>
 #include <weft/together/as_completed.hpp>
 #include <weft/together/gather.hpp>
@@ -472,6 +473,26 @@ WEFT_TEST_CASE("36: children are cancelled in their order, tasks and futures ali
     co_await outer.wait();
     co_await watches.wait();
     REQUIRE(log == "ab");
+}
+
+WEFT_TEST_CASE("a deadline around a gather says what its children wait for", "[gather]") {
+    Task<void> other =
+        weft::create_task([] { return weft::sleep_forever(); }, weft::TaskOptions("other"));
+    const auto asleep = []() -> Coro<void> { co_await weft::sleep(1h); };
+    const auto waits_for_other = [&]() -> Coro<void> { co_await other.wait(); };
+    const auto nested = [&]() -> Coro<void> { co_await weft::all(asleep(), asleep()); };
+    const auto body = [&]() -> Coro<void> {
+        co_await weft::all(asleep(), waits_for_other(), nested());
+    };
+    std::string text;
+    try {
+        co_await weft::wait_for(body(), 1ms);
+    } catch (const weft::TimeoutError& error) {
+        text = error.what();
+    }
+    CHECK(text == "timed out: several children (sleep, task 'other')");
+    other.cancel();
+    co_await other.wait();
 }
 
 }  // namespace gather_test

@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <exception>
 #include <new>
+#include <string>
 #include <string_view>
 #include <utility>
 
+#include "../../base/error.hpp"
 #include "../../base/intrusive_list.hpp"
 #include "../../runtime/loop.hpp"
 #include "../../runtime/task_core.hpp"
@@ -100,7 +102,10 @@ private:
         leaving_ = odd_ = true;
         wake();
     }
-    WaitInfo describe() const noexcept override { return {"several children"}; }
+    WaitInfo describe() const noexcept override {
+        return {"several children", -1, nullptr, &text_of};
+    }
+    static std::string text_of(const Suspension& wait);
 
     TaskCore* decisive_ = nullptr;  // the first child whose end decided
     std::exception_ptr start_failure_;
@@ -185,6 +190,26 @@ inline void GatherState::judge(TaskCore& child) noexcept {
     passing_on_ = false;
     // The loop goes on with it, so that a chain of waits in each other needs no stack.
     return last;
+}
+
+/// "several children (recv fd 7, task 'fetch')". What those tasks wait for in turn is not said: it
+/// may be a chain that is longer than the stack is deep, or a circle.
+[[gnu::cold, gnu::noinline]] inline std::string GatherState::text_of(const Suspension& wait) {
+    constexpr int most = 3;
+    int count = 0;
+    std::string waits;
+    auto& self = const_cast<GatherState&>(static_cast<const GatherState&>(wait));
+    self.members.for_each([&](TaskCore& child) {
+        const WaitInfo info = child.waiting_on ? child.waiting_on->describe() : WaitInfo();
+        if (!child.waiting_on || info.text == &text_of || ++count > most) return;
+        const bool on_task = info.on && info.on->is_task;
+        const std::string one =
+            on_task ? concat({info.what, " '", static_cast<const TaskCore*>(info.on)->name(), "'"})
+                    : text_of_wait(*child.waiting_on);
+        waits = concat({waits, count == 1 ? "" : ", ", one});
+    });
+    if (count == 0) return "several children";
+    return concat({"several children (", waits, count > most ? ", ..." : "", ")"});
 }
 
 [[gnu::cold, gnu::noinline]] inline void GatherState::check_odd() {
