@@ -374,6 +374,24 @@ WEFT_TEST_CASE("a connection that is cut within the handshake is a cut, for both
     }
 }
 
+WEFT_TEST_CASE("a connection that is reset within the handshake is an error that names the host") {
+    StreamPair plain = support::stream_pair(Transport::tcp);
+    const TlsOptions options = client_options();
+    Task<Stream> shaking = weft::create_task(weft::start_tls(std::move(plain.near), options));
+    (void)co_await plain.far.read_chunk();
+    plain.far.abort();
+    co_await shaking.wait();
+    std::string text;
+    try {
+        (void)std::move(shaking).result();
+    } catch (const std::system_error& error) {
+        CHECK(error.code() == std::errc::connection_reset);
+        text = error.what();
+    }
+    CHECK(text.find("TLS handshake fd ") == 0);
+    CHECK(text.find(" (" + options.server_hostname + "): ") != std::string::npos);
+}
+
 WEFT_TEST_CASE("plain text where TLS was to begin is refused, and nothing of it is read later") {
     // The flaw of STARTTLS: what an attacker has put behind the command is not the peer's.
     StreamPair injected = support::stream_pair(Transport::tcp);

@@ -208,9 +208,11 @@ namespace detail {
     try {
         const TlsLimit limit(tls, to_limit(options.handshake_timeout));
         co_await shake_hands(tls);
-    } catch (const std::system_error&) {
-        if (!tls->timed_out) throw;
-        throw TimeoutError(concat({"timed out: TLS handshake ", object}));
+    } catch (const std::system_error& error) {
+        if (tls->timed_out) throw TimeoutError(concat({"timed out: TLS handshake ", object}));
+        if (dynamic_cast<const TlsError*>(&error)) throw;
+        // (Of what is below, which does not know whom we wanted.)
+        throw std::system_error(error.code(), concat({"TLS handshake ", object}));
     }
     // (Not before: something in the clear might still be on its way.)
     const StreamState& below = StreamAccess::state(tls->below);
