@@ -278,6 +278,25 @@ WEFT_TEST_CASE("a stream that is closed, or goes, says so; one that is aborted d
     }
 }
 
+WEFT_TEST_CASE("what a client has written arrives, whatever the server says to who has left") {
+    // (As its tickets, which come when they come: a reset that answers them is not to drop data.)
+    for (const bool closes : {true, false}) {
+        StreamPair pair = co_await tls_pair();
+        pair.near.set_option(SOL_SOCKET, SO_SNDBUF, 1 << 20);
+        const std::string much(300'000, 'm');
+        co_await pair.near.write(much);
+        Task<void> leaving = weft::create_task([closes, &pair]() -> Coro<void> {
+            if (closes) co_await pair.near.close();
+            const Stream gone = std::move(pair.near);
+        });
+        for (int turn = 0; turn < 5; ++turn) co_await weft::yield();
+        co_await pair.far.write("a late word");
+        const std::string got = co_await pair.far.read_all(1 << 20);
+        CHECK(got.size() == much.size());
+        co_await leaving;
+    }
+}
+
 WEFT_TEST_CASE("close ends a read that waits, with ECANCELED, and the peer finds an end") {
     StreamPair pair = co_await tls_pair();
     Task<End> reading = weft::create_task(end_of, std::ref(pair.near));

@@ -32,6 +32,7 @@
 #include "../tls_error.hpp"
 #include "../transport.hpp"
 #include "tls_engine.hpp"
+#include "tls_unsent.hpp"
 
 namespace weft::detail {
 
@@ -154,16 +155,6 @@ inline Coro<void> TlsState::flush() {
     }
 }
 
-/// What has come and was not read (the tickets of TLS 1.3 for a client that never reads) would make
-/// a reset of the close, and the peer might lose what is on its way to it.
-[[gnu::cold, gnu::noinline]] inline void drop_unread(const Stream& below) noexcept {
-    const StreamState& state = StreamAccess::state(below);
-    char dropped[4096];
-    for (int turn = 0; turn < 16 && state.fd; ++turn) {
-        if (::recv(state.fd.get(), dropped, sizeof dropped, MSG_DONTWAIT) <= 0) return;
-    }
-}
-
 /// Tells the peer that this is the end, for as long as the limit lasts, and closes what is below.
 [[gnu::cold]] inline Coro<void> close_in_order(Ref<TlsState> tls) {
     try {
@@ -171,10 +162,11 @@ inline Coro<void> TlsState::flush() {
         const Lock::Guard turn = co_await tls->sending.scoped();
         tls->engine.end_output();
         co_await tls->flush();
+        if (!SSL_is_server(tls->engine.ssl())) co_await until_sent(tls->below);
     } catch (const std::exception&) {
         // The peer is gone, or does not read.
     } catch (const CancelledError&) {
-        tls->below.abort();
+        if (tls->engine.has_output()) tls->below.abort();
         throw;
     }
     drop_unread(tls->below);
@@ -356,8 +348,14 @@ private:
     [[gnu::cold]] void say_goodbye() noexcept {
         if (tls_->in_flight || tls_->below.is_closed()) return;
         try {
-            (void)create_task(close_in_order(tls_), TaskOptions("tls close", true));
+            const Task<void> task =
+                create_task(close_in_order(tls_), TaskOptions("tls close", true));
             tls_->closing = true;
+            if (SSL_is_server(tls_->engine.ssl())) return;
+            // What a client has written is not lost with the end of its program.
+            auto& core = static_cast<TaskCore&>(*task.core());
+            core.in_clean_up = core.hands_on = true;
+            core.make_extras().ends_by_itself = true;
         } catch (const std::exception&) {
             // No loop, or no memory: the peer finds the connection cut.
         }
@@ -370,6 +368,7 @@ private:
         if (!is_socket || tls.sending.locked() || tls.engine.has_output()) return false;
         tls.engine.end_output();
         if (tls.engine.has_output()) return false;
+        if (!SSL_is_server(tls.engine.ssl()) && has_unsent(tls.below)) return false;
         drop_unread(tls.below);
         return true;
     }
