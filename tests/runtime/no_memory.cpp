@@ -563,6 +563,27 @@ TEST_CASE("a loop that lacks memory while it is made leaves no descriptor", "[me
     CHECK(before.leaked() == "");
 }
 
+TEST_CASE("a coroutine of another thread that cannot be begun says why, and is not cancelled",
+          "[memory]") {
+    auto gives_two = []() -> Coro<int> { co_return 2; };
+    auto asks = [&]() -> Coro<void> {
+        bool lacked = true;
+        for (int count = 0; lacked; ++count) {
+            lacked = false;
+            auto future = weft::get_running_loop().remote().spawn(gives_two);
+            weft::trim_frame_cache();
+            shortage.set(count, 1);
+            try {
+                (void)co_await future;
+            } catch (const std::bad_alloc&) {
+                lacked = true;
+            }
+            shortage.end();
+        }
+    };
+    weft::testing::run(asks);
+}
+
 TEST_CASE("a CancelScope whose body cannot be begun is over", "[memory]") {
     auto uses = [](weft::CancelScope& scope, int count) -> Coro<bool> {
         bool lacked = false;

@@ -49,7 +49,11 @@ public:
     void forget(RemoteWait& wait) noexcept;
 
     // The loop's thread alone.
-    void begins(TaskCore& task) noexcept { task_ = &task; }
+    void begins(TaskCore& task) noexcept {
+        task_ = &task;
+        has_begun_ = true;
+    }
+    bool has_begun() const noexcept { return has_begun_; }
     /// The outcome is set. Whoever waits is told.
     void ends() noexcept;
     virtual void set_not_run(std::exception_ptr why) noexcept = 0;
@@ -67,6 +71,7 @@ private:
     // Tasks of any loop, guarded by the mutex. They are in frames that may go at any moment.
     IntrusiveList<RemoteWait> waits_;
     TaskCore* task_ = nullptr;  // the loop's: set while the task lives
+    bool has_begun_ = false;    // the loop's
 };
 
 template <class T>
@@ -85,13 +90,14 @@ public:
 };
 
 /// Ends a run whichever way its coroutine goes: one that is cancelled before its first step never
-/// begins, and its arguments are destroyed.
+/// gets that far, and its arguments are destroyed. (Of one for which there was no task says why who
+/// was to make it.)
 class RemoteRunEnd {
 public:
     explicit RemoteRunEnd(Ref<RemoteRun> run) noexcept : run_(std::move(run)) {}
     RemoteRunEnd(RemoteRunEnd&&) noexcept = default;
     ~RemoteRunEnd() {
-        if (!run_) return;
+        if (!run_ || !run_->has_begun()) return;
         run_->set_not_run(nullptr);
         run_->ends();
     }
