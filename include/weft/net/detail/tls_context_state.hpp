@@ -221,9 +221,12 @@ private:
 
 [[gnu::cold, gnu::noinline]] inline Ref<TlsContextState> make_tls_context(bool is_server) {
     ERR_clear_error();
-    SSL_CTX* const ssl = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
-    if (!ssl) throw_tls_setup("SSL_CTX_new");
+    OpensslPtr<SSL_CTX, SSL_CTX_free> made(
+        SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method()));
+    if (!made) throw_tls_setup("SSL_CTX_new");
+    SSL_CTX* const ssl = made.get();
     Ref<TlsContextState> context(new TlsContextState(ssl, is_server));
+    (void)made.release();
     SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     // A connection that waits keeps no buffers.
