@@ -3,6 +3,7 @@
 // and old kernels use (a seccomp filter in a forked child): programs run all the same.
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,6 +24,7 @@
 #include <weft/net/connect.hpp>
 #include <weft/net/io.hpp>
 #include <weft/net/server.hpp>
+#include <weft/sync/event.hpp>
 #include <weft/task/run.hpp>
 #include <weft/testing/catch.hpp>
 
@@ -234,6 +237,50 @@ TEST_CASE("a call that has a substitute may be refused, by any error", "[refused
             }
         }
     }
+}
+
+TEST_CASE("a loop that the kernel fails while it is open ends, and what outlives it may go",
+          "[refused]") {
+    const std::string wrong = in_child([] {
+        auto event = std::make_unique<weft::Event>();
+        auto future = std::make_unique<weft::Future<int>>();
+        Pair ends = unix_pair();
+        int reports = 0;
+        weft::RunOptions options;
+        options.exception_handler = [&](const weft::ExceptionContext&) { ++reports; };
+        auto loop = std::make_unique<weft::EventLoop>(options);
+        const weft::Remote remote = loop->remote();
+        auto waits = [&]() -> weft::Coro<void> { co_await event->wait(); };
+        auto asks = [&]() -> weft::Coro<void> { (void)co_await *future; };
+        *future = loop->create_future<int>();
+        weft::Task<void> task = loop->create_task(waits);
+        (void)loop->create_task(asks);
+        (void)loop->create_task(recv_some(ends.a.get(), 64));
+        loop->add_signal_handler(SIGUSR1, [] {});
+        for (int turn = 0; turn < 3; ++turn) loop->run_once();
+        for (const long number :
+             {SYS_io_uring_enter, SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2})
+            refuse({"", number}, EBADF);
+        ::signal(SIGUSR1, SIG_IGN);
+        loop->remove_signal_handler(SIGUSR1);
+        loop->add_signal_handler(SIGUSR1, [] {});
+        ::raise(SIGUSR1);
+        loop.reset();
+        task.cancel();
+        if (!future->done()) future->set_result(3);
+        event->set();
+        event.reset();
+        future.reset();
+        bool refused = false;
+        try {
+            remote.call_soon_threadsafe([] {});
+        } catch (const weft::RuntimeError&) {
+            refused = true;
+        }
+        expect(refused, "a post was taken");
+        expect(reports <= 1, "more than one report");
+    });
+    CHECK(wrong == "");
 }
 
 }  // namespace refused_calls_test

@@ -502,6 +502,7 @@ private:
     detail::LoopExtras& extras();
     void leave_to_parent() noexcept;
     void let_go_of_all() noexcept;
+    void drop_posts() noexcept;
     explicit EventLoop(const detail::Ref<detail::Inbox>& closed) noexcept;
     void list_debugged() noexcept;
     void unlist_debugged() noexcept;

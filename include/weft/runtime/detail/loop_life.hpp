@@ -83,6 +83,15 @@ namespace weft {
     });
 }
 
+/// Where their loop can run no more. (One of them may be that of the signals, which go now.)
+[[gnu::cold]] WEFT_INLINE void EventLoop::drop_posts() noexcept {
+    detail::UsedPosts used;
+    inbox_->close().for_each([&](detail::Post& post) {
+        post.act(post, detail::Post::Verb::drop);
+        used.add(post);
+    });
+}
+
 /// In a forked child no frame ends with its parent's loop. What lives beside the frames must not
 /// look for the loop any more; and a primitive that wakes a task, or is destroyed while one waits
 /// for it, finds another loop with that task, which runs nothing.
@@ -98,7 +107,7 @@ namespace weft {
     for_each_task([](detail::TaskCore& task) { task.loop = only; });
 }
 
-/// For the tasks that a parent's loop has left behind.
+/// For the tasks that a loop has left behind.
 [[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(const detail::Ref<detail::Inbox>& closed) noexcept
     : closed_(true),
       is_parents_(true),
@@ -112,6 +121,8 @@ namespace weft {
     } catch (...) {
         // The kernel refuses to go on with what it has of ours; nobody is left to hear it.
         call_exception_handler({"an event loop could not be closed", std::current_exception(), {}});
+        drop_posts();
+        let_go_of_all();  // what the kernel may still write to stays
     }
     if (is_parents_) let_go_of_all();
     EventLoop** link = &detail::live_loops;
