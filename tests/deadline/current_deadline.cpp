@@ -127,6 +127,14 @@ WEFT_TEST_CASE("scopes: cancelled, shielded, nested; and a clean-up has its own 
 TEST_CASE("outside of a task there is no deadline to ask for", "[deadline]") {
     CHECK(probe::message_of<weft::RuntimeError>([] { (void)current_deadline(); }) ==
           "weft: no running event loop on this thread; weft::run(main()) runs one");
+    weft::run([]() -> Coro<void> {
+        std::string text;
+        weft::get_running_loop().call_soon([&] {
+            text = probe::message_of<weft::RuntimeError>([] { (void)current_deadline(); });
+        });
+        co_await weft::yield();
+        CHECK(text == "weft: current_deadline: outside of a task");
+    });
 }
 
 WEFT_TEST_CASE("a name that is given inside of a deadline stays, and so does what it has",

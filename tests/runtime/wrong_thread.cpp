@@ -119,6 +119,8 @@ TEST_CASE("82: debug mode names the call on a loop or a future that another thre
     CHECK(refusal([&] { future.set_result(1); }) == "set_result" + end);
     CHECK(refusal([&] { future.set_exception(std::make_exception_ptr(1)); }) ==
           "set_exception" + end);
+    const auto tell = [&] { (void)future.add_done_callback([](weft::Future<int>) {}); };
+    CHECK(refusal(tell) == "add_done_callback" + end);
     CHECK_FALSE(future.done());
 }
 

@@ -5,6 +5,7 @@
 #include <weft/testing/run.hpp>
 #include <weft/weft.hpp>
 
+#include <coroutine>
 #include <string>
 #include <utility>
 #include <vector>
@@ -140,6 +141,23 @@ TEST_CASE("create_future without a loop says so", "[start]") {
     const std::string text =
         probe::message_of<weft::RuntimeError>([] { (void)weft::create_future<int>(); });
     REQUIRE(text == "weft: no running event loop on this thread; weft::run(main()) runs one");
+}
+
+WEFT_TEST_CASE(
+    "an await outside of a task is refused, and reported since its task does not hear of it",
+    "[start]") {
+    auto reports = probe::collect_reports(weft::get_running_loop());
+    std::string text;
+    // As if somebody had resumed a coroutine in a callback.
+    weft::get_running_loop().call_soon([&] {
+        text = probe::message_of<weft::RuntimeError>([] {
+            auto sleep = weft::sleep(1s);
+            sleep.await_suspend(std::noop_coroutine());
+        });
+    });
+    co_await weft::yield();
+    REQUIRE(text.find("weft: awaited outside of a task: an awaiter that is not weft's") == 0);
+    REQUIRE(probe::count_with(reports, "awaited outside of a task") == 1);
 }
 
 TEST_CASE("an exception handler among the RunOptions hears what nobody awaits", "[start]") {

@@ -57,7 +57,9 @@ public:
 }  // namespace detail
 
 [[gnu::cold]] WEFT_INLINE TimePoint current_deadline() {
-    return detail::ScopeWalk::from(&get_running_loop().require_task());
+    const detail::TaskCore* const task = get_running_loop().current_task();
+    if (!task) detail::throw_runtime_error("weft: current_deadline: outside of a task");
+    return detail::ScopeWalk::from(task);
 }
 #endif
 

@@ -97,7 +97,13 @@ private:
     friend class detail::CapacityAwaiter;
 
     static const void* maker() noexcept;
-    static const void* self() { return &get_running_loop().require_task(); }
+    static const void* self() {
+        const detail::TaskCore* const task = get_running_loop().current_task();
+        if (!task) [[unlikely]]
+            detail::throw_runtime_error(
+                "CapacityLimiter: outside of a task there is no borrower but one that is named");
+        return task;
+    }
 
     bool give_back(const void* borrower) noexcept;
     void serve() noexcept;

@@ -71,9 +71,7 @@ protected:
 private:
     [[noreturn, gnu::cold, gnu::noinline]] static void refuse(const FutureCore& core) {
         const EventLoop& loop = get_running_loop();
-        if (core.loop == &loop && !loop.current_task()) {
-            throw_runtime_error({"weft: awaited ", text_of(core), " outside of a task"});
-        }
+        loop.require_task();
         refuse_await(core, loop);
     }
 };

@@ -111,6 +111,7 @@ WEFT_INLINE void DoneCallback::run_or_drop(CallbackNode& node, Verb verb) noexce
 
 [[gnu::noinline]] WEFT_INLINE DoneCallback& add_done_callback(FutureCore& core,
                                                               Callback<void(FutureCore&)> fn) {
+    EventLoop::check_thread(core, "add_done_callback");
     auto* const callback = new DoneCallback(core, std::move(fn));
     const EventLoop* const here = EventLoop::running();
     callback->of_the_end = here && here->is_ending();

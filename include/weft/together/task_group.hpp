@@ -46,8 +46,12 @@ private:
 /// Lifetime: the block's; a task or object that keeps a reference must not outlive it.
 class TaskGroup : private detail::GroupState {
 public:
-    /// What `task_group` does first: the current task is the parent.
-    TaskGroup() {}  // not defaulted, or it would be zeroed before
+    /// Refused: one that nobody waits for would leave its tasks alone with what they refer to.
+    template <class Given = void>
+    TaskGroup() {
+        static_assert(!std::is_void_v<Given>,
+                      "weft: task_group(body) makes the group, and waits for its tasks");
+    }
 
     /// Starts a child: the arguments, TaskOptions included, are those of `weft::create_task`. Its
     /// result is in the task that is returned; its failure ends the group, retrieved or not.
@@ -85,6 +89,8 @@ public:
 private:
     template <class T, class Group, detail::Start start, class Fn, class... Args>
     friend class detail::GroupAwaiter;
+    /// The current task is the parent.
+    explicit TaskGroup(detail::BeginGroup) {}
     template <class T>
     [[gnu::cold, gnu::noinline]] GroupTask<T> create_specially(Coro<T>& coro, detail::File in,
                                                                detail::Line line);

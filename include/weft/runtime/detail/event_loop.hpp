@@ -243,7 +243,7 @@ public:
     /// The running task, or a RuntimeError that says what was awaited outside of one.
     detail::TaskCore& require_task() const {
         if (!current_) [[unlikely]]
-            detail::throw_runtime_error("weft: awaited outside of a task");
+            refuse_outside();
         return *current_;
     }
     /// The current task stops at `handle` and waits on `what`.
@@ -323,6 +323,7 @@ public:
     std::uint32_t next_task_id() noexcept { return ++last_task_id_; }
     void complete(detail::FutureCore& future, detail::FutureCore::State state) noexcept;
     static void report_unretrieved(detail::FutureCore& future) noexcept;
+    [[noreturn]] void refuse_outside() const;
     /// With the exception that is being handled.
     void report_callback(const char* message, const detail::FutureCore& of) noexcept;
     /// Debug mode. Of a loop that lives, and on another thread: the program ends, with a name.

@@ -76,6 +76,16 @@ namespace detail {
         {call, ": this event loop belongs to another thread (use call_soon_threadsafe)"});
 }
 
+/// A callback cannot await: somebody has resumed a coroutine in one, and its task does not hear of
+/// what is thrown here. So it is reported, too.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::refuse_outside() const {
+    const char* const text =
+        "weft: awaited outside of a task: an awaiter that is not weft's has resumed a coroutine "
+        "itself; what calls it back is to set a Future, which the coroutine awaits";
+    if (running_) const_cast<EventLoop*>(this)->call_exception_handler({text + 6, nullptr, {}});
+    detail::throw_runtime_error(text);
+}
+
 [[gnu::cold]] WEFT_INLINE void EventLoop::list_debugged() noexcept {
     const detail::Locked lock(detail::debugged_loops.mutex);
     is_debugged_ = true;

@@ -43,7 +43,7 @@ public:
     bool await_ready() const noexcept { return false; }
     template <class Parent>
     bool await_suspend(std::coroutine_handle<Parent> parent) {
-        std::construct_at(&group_);
+        ::new (static_cast<void*>(&group_)) Group(BeginGroup());
         began_ = true;
         if constexpr (start == Start::in_place) group_.be_eager();
         try {

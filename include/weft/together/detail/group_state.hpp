@@ -20,6 +20,9 @@
 
 namespace weft::detail {
 
+/// What `task_group` makes a group with, and nobody else.
+struct BeginGroup {};
+
 /// Begins with the current task as its parent. In the order of a block's life: children are
 /// adopted; `end_body`; a `Join`, unless `joined`; `finish`, unless `ended_well`.
 ///
