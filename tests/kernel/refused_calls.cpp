@@ -258,9 +258,11 @@ TEST_CASE("a loop that the kernel fails while it is open ends, and what outlives
         (void)loop->create_task(recv_some(ends.a.get(), 64));
         loop->add_signal_handler(SIGUSR1, [] {});
         for (int turn = 0; turn < 3; ++turn) loop->run_once();
-        for (const long number :
-             {SYS_io_uring_enter, SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2})
-            refuse({"", number}, EBADF);
+        std::vector<long> waiting{SYS_io_uring_enter, SYS_epoll_pwait, SYS_epoll_pwait2};
+#ifdef SYS_epoll_wait  // which newer machines have never had
+        waiting.push_back(SYS_epoll_wait);
+#endif
+        for (const long number : waiting) refuse({"", number}, EBADF);
         ::signal(SIGUSR1, SIG_IGN);
         loop->remove_signal_handler(SIGUSR1);
         loop->add_signal_handler(SIGUSR1, [] {});
