@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -15,6 +14,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -143,7 +143,7 @@ struct BusyListener {
 
 private:
     void fill_tcp() {
-        for (;;) {
+        for (int looks = 0; looks < 10'000; ++looks) {
             // Of a socket that listens: how many wait, and how many there may be besides one.
             const tcp_info queue = tcp_state(listener.fd.get());
             if (queue.tcpi_unacked > queue.tcpi_sacked) return;
@@ -151,9 +151,10 @@ private:
             if (queue.tcpi_unacked == fillers.size()) {
                 fillers.push_back(connected_to(listener.address));
             } else {
-                ::sched_yield();
+                ::poll(nullptr, 0, 1);
             }
         }
+        throw std::runtime_error("the queue of a listener does not fill");
     }
     void fill_unix() {
         const Address& to = listener.address;
@@ -184,7 +185,8 @@ inline std::size_t fill(int fd) {
     checked(::fcntl(fd, F_SETFL, flags | O_NONBLOCK), "fcntl");
     const std::string chunk(4096, '.');
     std::size_t total = 0;
-    for (bool settled = false; !settled;) {
+    bool settled = false;
+    for (int looks = 0; looks < 1'000 && !settled; ++looks) {
         // (Asked before: the answer to what is unanswered now may make room behind our back.)
         settled = !expects_answers(fd);
         for (std::size_t size = chunk.size(); size > 0;) {
