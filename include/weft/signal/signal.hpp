@@ -22,8 +22,9 @@ class NextSignal;
 }  // namespace detail
 
 /// Waits until one of the signals of `wanted` arrives, and returns which one. While a task waits
-/// so, the signal does nothing else; before and afterwards it does what it did. So for more than
-/// one signal of a kind use a SignalStream, which misses none.
+/// so, the signal does nothing else (who else waits for it, in any loop, is told too, and a stop
+/// that `RunOptions::stop_signal` has asked for comes all the same); before and afterwards it does
+/// what it did. So for more than one signal of a kind use a SignalStream, which misses none.
 /// Throws:   std::system_error (EINVAL: no signal, or one that cannot be handled); CancelledError.
 /// Cancel:   lossless: a signal that has arrived is returned.
 detail::SignalWait signal(SignalSet wanted);
