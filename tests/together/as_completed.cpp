@@ -79,6 +79,22 @@ WEFT_TEST_CASE("a failed or cancelled task is yielded like any other", "[as_comp
     REQUIRE(cancelled.cancelled());
 }
 
+WEFT_TEST_CASE("as_completed names who was late", "[as_completed]") {
+    std::vector<Task<int>> tasks;
+    for (const char* const name : {"quick", "slow", "slower"}) {
+        const int seconds = tasks.empty() ? 1 : 60;
+        tasks.push_back(weft::create_task(gives(seconds, seconds * 1s), weft::TaskOptions(name)));
+    }
+    auto completed = weft::as_completed(tasks, 10s);
+    std::string text;
+    try {
+        while (auto task = co_await completed.next()) text += task.name() + ", ";
+    } catch (const weft::TimeoutError& error) {
+        text += error.what();
+    }
+    REQUIRE(text == "quick, timed out: the task 'slow' and 1 more");
+}
+
 WEFT_TEST_CASE("as_completed raises TimeoutError at its deadline, and from then on",
                "[as_completed]") {
     auto completed = weft::as_completed(numbers({1, 2, 60}), 10s);

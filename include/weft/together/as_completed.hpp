@@ -82,9 +82,26 @@ AsCompleted<Handle>::AsCompleted(std::vector<Handle> tasks, detail::Nanoseconds 
     children_.begin();
 }
 
+namespace detail {
+/// Says who has not ended.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_late(Children& children) {
+    const FutureCore* first = nullptr;
+    long long others = -1;
+    for (std::size_t i = 0; i < children.size(); ++i) {
+        const FutureCore* const child = children.node(i).child;
+        if (child->done()) continue;
+        if (!first) first = child;
+        ++others;
+    }
+    throw TimeoutError(
+        concat({"timed out: ", first ? text_of(*first) : std::string(), others > 0 ? " and " : "",
+                others > 0 ? decimal(others) : std::string(), others > 0 ? " more" : ""}));
+}
+}  // namespace detail
+
 template <class Handle>
 Coro<Handle> AsCompleted<Handle>::next() {
-    if (timed_out_) throw TimeoutError();
+    if (timed_out_) detail::throw_late(children_);
     if (children_.all_ended()) co_return Handle();
     if (deadline_ != detail::no_deadline) children_.arm(deadline_);
     const detail::TimerOff off(children_);
@@ -92,7 +109,7 @@ Coro<Handle> AsCompleted<Handle>::next() {
     detail::ChildNode* const ended = children_.pop_ended();
     if (!ended) {
         timed_out_ = true;
-        throw TimeoutError();
+        detail::throw_late(children_);
     }
     co_return tasks_[static_cast<std::size_t>(ended - &children_.node(0))];
 }

@@ -256,7 +256,9 @@ private:
                                                                  const TaskCore* reader) {
     if (!reader && fd >= 0) {
         get_running_loop().for_each_task([&](const TaskCore& task) {
-            if (task.waiting_on && text_of_wait(*task.waiting_on) == read) reader = &task;
+            if (!task.waiting_on) return;
+            const WaitInfo wait = task.waiting_on->describe();
+            if (wait.fd == fd && read.rfind(wait.what, 0) == 0) reader = &task;
         });
     }
     throw_runtime_error({read, ": two tasks read from one stream", reader ? "; '" : "",
