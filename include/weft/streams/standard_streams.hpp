@@ -23,7 +23,8 @@ namespace weft {
 // duplicate, so that closing it leaves the program's own descriptor open (a peer that waits for the
 // end gets it when that is closed, too), and whether reads and writes of others who share it (the
 // shell, printf) block stays as it is.
-/// Throws:   std::system_error (fcntl; EBADF: the program was started without it).
+/// Throws:   std::system_error (fcntl; EBADF: the program was started without it, or its number is
+///           marked close-on-exec, and so some other file's).
 Stream standard_input();
 Stream standard_output();
 Stream standard_error();
@@ -34,6 +35,10 @@ Stream standard_streams();
 namespace detail {
 
 [[gnu::noinline]] inline Stream duplicate_stream(int number) {
+    // One with the mark is some other file, the loop's own perhaps, that has got the number of an
+    // end which was closed.
+    if (const int marks = ::fcntl(number, F_GETFD); marks >= 0 && (marks & FD_CLOEXEC) != 0)
+        throw_system_error(EBADF, fd_text("fcntl", number));
     constexpr int above_the_standard_ones = 3;
     Fd copy(::fcntl(number, F_DUPFD_CLOEXEC, above_the_standard_ones));
     if (!copy) throw_system_error(errno, fd_text("fcntl", number));
