@@ -11,6 +11,6 @@ weft::Coro<void> user() {
     co_await changed.wait_for([] { return true; });
 #else
     weft::Condition changed;
-    co_await changed.wait_for([]() -> weft::Coro<bool> { co_return true; });
+    (void)co_await changed.wait_for([]() -> weft::Coro<bool> { co_return true; });
 #endif
 }

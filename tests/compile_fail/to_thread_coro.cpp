@@ -9,6 +9,6 @@ weft::Coro<void> user() {
 #ifdef WEFT_EXPECT_OK
     co_await weft::to_thread([] {});
 #else
-    co_await weft::to_thread([]() -> weft::Coro<void> { co_return; });
+    (void)co_await weft::to_thread([]() -> weft::Coro<void> { co_return; });
 #endif
 }

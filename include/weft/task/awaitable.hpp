@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "../base/callback.hpp"
 #include "../base/std_parts.hpp"
 #include "../runtime/task_core.hpp"
 #include "coro.hpp"

@@ -338,7 +338,7 @@ public:
         return DoneHandle(detail::add_done_callback(
             state(), [fn = std::forward<F>(fn)](detail::FutureCore& core) mutable {
                 core.add_ref();
-                fn(Future(&core));
+                static_cast<void>(fn(Future(&core)));
             }));
     }
 

@@ -305,7 +305,7 @@ private:
                     Fn& target;
                     ~Destroy() { target.~Fn(); }
                 } destroy{stored};
-                if (verb == Post::Verb::run) stored();
+                if (verb == Post::Verb::run) static_cast<void>(stored());
             };
         } else {
             ::new (static_cast<void*>(post.storage)) Fn*(new Fn(std::forward<F>(fn)));
@@ -315,7 +315,7 @@ private:
                     Fn* target;
                     ~Destroy() { delete target; }
                 } destroy{stored};
-                if (verb == Post::Verb::run) (*stored)();
+                if (verb == Post::Verb::run) static_cast<void>((*stored)());
             };
         }
     }
