@@ -186,9 +186,14 @@ WEFT_TEST_CASE("a lookup for which no thread can be started is an error that nam
 }
 
 WEFT_TEST_CASE("a thread that is refused while the others are stuck is asked for again") {
-    auto slow = weft::create_task(weft::getaddrinfo("slow.test", 80));
-    co_await weft::yield();
-    names().wait_for_stuck(1);
+    // As many as there are threads, so that none is idle, or on its way from a lookup before.
+    std::vector<weft::Task<Addresses>> slow;
+    do {
+        const std::string name = "slow-" + std::to_string(slow.size()) + ".test";
+        slow.push_back(weft::create_task(weft::getaddrinfo(name, 80)));
+        co_await weft::yield();
+        names().wait_for_stuck(static_cast<int>(slow.size()));
+    } while (threads() > slow.size() + 1);
     no_threads = true;
     auto quick = weft::create_task(weft::getaddrinfo("quick.test", 80));
     co_await weft::yield();
@@ -197,9 +202,9 @@ WEFT_TEST_CASE("a thread that is refused while the others are stuck is asked for
     no_threads = false;
     const Addresses found = co_await quick;
     CHECK(found.size() == 1);
-    CHECK_FALSE(slow.done());
+    for (const weft::Task<Addresses>& lookup : slow) CHECK_FALSE(lookup.done());
     names().reset();
-    co_await slow;
+    for (weft::Task<Addresses>& lookup : slow) co_await lookup;
 }
 #endif
 
