@@ -155,6 +155,16 @@ WEFT_TEST_CASE("what is no signal, or cannot be handled, is refused by number", 
         CHECK(error == EINVAL);
         CHECK(what.find("signal " + std::to_string(wrong)) != std::string::npos);
     }
+    for (const bool as_stream : {false, true}) {
+        int error = 0;
+        try {
+            if (as_stream) const weft::SignalStream stream{weft::SignalSet()};
+            if (!as_stream) co_await weft::signal(weft::SignalSet());
+        } catch (const std::system_error& thrown) {
+            error = thrown.code().value();
+        }
+        CHECK(error == EINVAL);
+    }
     CHECK(is_default(SIGUSR1));
 }
 

@@ -92,8 +92,8 @@ public:
     SignalHub& operator=(const SignalHub&) = delete;
     ~SignalHub();
 
-    /// Throws:   std::system_error (sigaction: EINVAL for SIGKILL, SIGSTOP), and `watch` is in no
-    ///           list then.
+    /// Throws:   std::system_error (EINVAL for no signal at all; sigaction: EINVAL for SIGKILL,
+    ///           SIGSTOP), and `watch` is in no list then.
     void add(SignalWatch& watch, SignalSet signals);
     void remove(SignalWatch& watch) noexcept;
 

@@ -143,6 +143,8 @@ WEFT_INLINE void SignalHub::tell() noexcept {
 }
 
 [[gnu::cold]] WEFT_INLINE void SignalHub::add(SignalWatch& watch, SignalSet signals) {
+    // (Who waits for none would wait for ever.)
+    if (signals.empty()) throw_system_error(EINVAL, "signal: none is named");
     int signal = 1;
     try {
         for (; signal <= SignalSet::largest; ++signal) {
