@@ -189,17 +189,23 @@ bool refuse_on_the_way(const Address& from, const Address& to) {
     message.ip.version = 4;
     message.ip.ihl = sizeof message.ip / 4;
     message.ip.protocol = IPPROTO_UDP;
-    message.ip.saddr = message.ip.daddr = htonl(INADDR_LOOPBACK);
-    message.udp.source = htons(from.port());
-    message.udp.dest = htons(to.port());
+    sockaddr_in source;
+    std::memcpy(&source, from.data(), sizeof source);
+    sockaddr_in destination;
+    std::memcpy(&destination, to.data(), sizeof destination);
+    message.ip.saddr = source.sin_addr.s_addr;
+    message.ip.daddr = destination.sin_addr.s_addr;
+    message.udp.source = source.sin_port;
+    message.udp.dest = destination.sin_port;
     std::uint16_t words[sizeof message / 2];
     std::memcpy(words, &message, sizeof message);
     std::uint32_t sum = 0;
     for (const std::uint16_t word : words) sum += word;
     while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
     message.icmp.checksum = static_cast<std::uint16_t>(~sum);
-    const Address here = Address::ip("127.0.0.1", 0);
-    return ::sendto(raw.get(), &message, sizeof message, 0, here.data(), here.size()) > 0;
+    source.sin_port = 0;
+    const auto* told = reinterpret_cast<const sockaddr*>(&source);
+    return ::sendto(raw.get(), &message, sizeof message, 0, told, sizeof source) > 0;
 }
 
 }  // namespace
