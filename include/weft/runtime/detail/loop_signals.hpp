@@ -100,8 +100,12 @@ WEFT_INLINE void SignalHub::tell() noexcept {
     const bool has_taker = this->has_taker(signal);
     SignalWatch told(nullptr);  // stands behind those that were told
     SignalWatch end(nullptr);   // who comes meanwhile is not told of this one
-    watches_.push_front(told);
-    watches_.push_back(end);
+    // (Inlined, g++ 12 warns that a link to `end` would outlive it.)
+    const auto enclose = [&]() __attribute__((noinline)) {
+        watches_.push_front(told);
+        watches_.push_back(end);
+    };
+    enclose();
     while (told.next != static_cast<ListNode<>*>(&end)) {
         auto& watch = static_cast<SignalWatch&>(*told.next);
         watch.unlink();
