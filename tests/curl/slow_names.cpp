@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <weft/testing/catch.hpp>
+#include "../support/thread_wait.hpp"
 
 namespace slow_names_test {
 
@@ -39,7 +40,7 @@ struct NameServer {
         std::unique_lock lock(mutex);
         answers = true;
         changed.notify_all();
-        changed.wait(lock, [this] { return stuck == 0; });
+        support::wait_until(changed, lock, [this] { return stuck == 0; });
         answers = false;
     }
     int waiting() {

@@ -28,6 +28,7 @@
 
 #include <weft/testing/catch.hpp>
 #include <weft/weft.hpp>
+#include "../support/thread_wait.hpp"
 
 namespace resolve_test {
 
@@ -48,7 +49,7 @@ public:
         if (name.compare(0, 4, "slow") != 0) return;
         ++stuck_;
         changed_.notify_all();
-        changed_.wait(lock, [this] { return open_ || may_go_ > 0; });
+        support::wait_until(changed_, lock, [this] { return open_ || may_go_ > 0; });
         if (may_go_ > 0) --may_go_;
         --stuck_;
         changed_.notify_all();
@@ -63,7 +64,7 @@ public:
     }
     void wait_for_stuck(int count) {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return stuck_ >= count; });
+        support::wait_until(changed_, lock, [&] { return stuck_ >= count; });
     }
     void let_go(int count) {
         const std::lock_guard lock(mutex_);
@@ -75,14 +76,14 @@ public:
         std::unique_lock lock(mutex_);
         ++may_go_;
         changed_.notify_all();
-        changed_.wait(lock, [&] { return may_go_ == 0 && stuck_ >= count; });
+        support::wait_until(changed_, lock, [&] { return may_go_ == 0 && stuck_ >= count; });
     }
     /// Lets everybody go, and begins anew.
     void reset() {
         std::unique_lock lock(mutex_);
         open_ = true;
         changed_.notify_all();
-        changed_.wait(lock, [this] { return stuck_ == 0; });
+        support::wait_until(changed_, lock, [this] { return stuck_ == 0; });
         open_ = false;
         may_go_ = 0;
         asked_.clear();

@@ -16,6 +16,7 @@
 
 #include <weft/testing/catch.hpp>
 #include <weft/weft.hpp>
+#include "../support/thread_wait.hpp"
 
 namespace resolve_fork_test {
 
@@ -46,7 +47,7 @@ extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo
         std::unique_lock lock(gate().mutex);
         ++gate().waiting;
         gate().changed.notify_all();
-        gate().changed.wait(lock, [] { return gate().open; });
+        support::wait_until(gate().changed, lock, [] { return gate().open; });
     }
     return libc("127.0.0.1", service, hints, found);
 }
@@ -97,7 +98,7 @@ TEST_CASE("a forked child looks names up with threads of its own, while its pare
         co_await weft::yield();
         {
             std::unique_lock lock(gate().mutex);
-            gate().changed.wait(lock, [] { return gate().waiting >= 4; });
+            support::wait_until(gate().changed, lock, [] { return gate().waiting >= 4; });
         }
         // A loop of its own; and a grandchild has one, too.
         const int code = in_child([] {

@@ -31,6 +31,7 @@
 #include <weft/weft.hpp>
 #include "../support/descriptors.hpp"
 #include "../support/stream_pairs.hpp"
+#include "../support/thread_wait.hpp"
 
 namespace server_test {
 
@@ -50,20 +51,20 @@ public:
         std::unique_lock lock(mutex_);
         ++waiting_;
         changed_.notify_all();
-        changed_.wait(lock, [this] { return open_; });
+        support::wait_until(changed_, lock, [this] { return open_; });
         --waiting_;
         changed_.notify_all();
     }
     void wait_for_somebody() {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return waiting_ > 0; });
+        support::wait_until(changed_, lock, [this] { return waiting_ > 0; });
     }
     /// Lets everybody through, and closes again.
     void let_through() {
         std::unique_lock lock(mutex_);
         open_ = true;
         changed_.notify_all();
-        changed_.wait(lock, [this] { return waiting_ == 0; });
+        support::wait_until(changed_, lock, [this] { return waiting_ == 0; });
         open_ = false;
     }
 

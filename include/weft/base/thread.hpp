@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Threads, a mutex and a condition straight from pthread: <thread>, <mutex> and
+// Threads and a mutex straight from pthread, and a condition: <thread>, <mutex> and
 // <condition_variable> cost every user's compile 0.2 seconds.
 #pragma once
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
 
 #include "clock.hpp"
 #include "error.hpp"
@@ -51,8 +57,6 @@ public:
     void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
 
 private:
-    friend class ConditionVariable;
-    friend class TimedCondition;
     pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
 };
 
@@ -67,46 +71,55 @@ private:
     Mutex& mutex_;
 };
 
-class ConditionVariable {
+/// What threads wait for beside a mutex, which they hold for each call here, and for each change of
+/// what they wait for. Straight from futex(2): glibc's own may lose a signal, before 2.41, where
+/// several threads wait (its bug 25847), and the wait then has no end.
+///
+/// A wait takes the `turn_` for its own while it still has the mutex, so it does not begin to sleep
+/// once that has gone on. (But for 2^32 turns in one moment.)
+class ThreadCondition {
 public:
-    ConditionVariable() noexcept = default;
-    ConditionVariable(const ConditionVariable&) = delete;
-    ConditionVariable& operator=(const ConditionVariable&) = delete;
+    ThreadCondition() noexcept = default;
+    ThreadCondition(const ThreadCondition&) = delete;
+    ThreadCondition& operator=(const ThreadCondition&) = delete;
 
-    /// May come back for no reason: to be called in a loop.
-    void wait(Mutex& mutex) noexcept { ::pthread_cond_wait(&condition_, &mutex.mutex_); }
-    void notify_one() noexcept { ::pthread_cond_signal(&condition_); }
-    void notify_all() noexcept { ::pthread_cond_broadcast(&condition_); }
-
-private:
-    pthread_cond_t condition_ = PTHREAD_COND_INITIALIZER;
-};
-
-/// One that can be waited for with a limit.
-class TimedCondition {
-public:
-    // The clock is not the default one, so it takes a call. Destroyed: never, see above.
-    [[gnu::cold]] TimedCondition() noexcept {
-        pthread_condattr_t attributes;
-        ::pthread_condattr_init(&attributes);
-        ::pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        ::pthread_cond_init(&condition_, &attributes);
-        ::pthread_condattr_destroy(&attributes);
-    }
-    TimedCondition(const TimedCondition&) = delete;
-    TimedCondition& operator=(const TimedCondition&) = delete;
-
-    /// Until it is notified, or `deadline` (CLOCK_MONOTONIC) has passed, or for no reason.
-    [[gnu::cold]] void wait_until(Mutex& mutex, Nanoseconds deadline) noexcept {
+    /// Until it is notified, or `deadline` (CLOCK_MONOTONIC) has passed, or for no reason: to be
+    /// called in a loop.
+    void wait_until(Mutex& mutex, Nanoseconds deadline) noexcept {
         const timespec until{static_cast<time_t>(deadline / 1'000'000'000),
                              static_cast<long>(deadline % 1'000'000'000)};
-        ::pthread_cond_timedwait(&condition_, &mutex.mutex_, &until);
+        wait(mutex, &until);
     }
-    void notify_one() noexcept { ::pthread_cond_signal(&condition_); }
-    void notify_all() noexcept { ::pthread_cond_broadcast(&condition_); }
+    void wait(Mutex& mutex) noexcept { wait(mutex, nullptr); }
+    void notify_one() noexcept {
+        if (waiting_ > 0) wake(1);
+    }
+    void notify_all() noexcept {
+        if (waiting_ > 0) wake(waiting_);
+    }
 
 private:
-    pthread_cond_t condition_;
+    [[gnu::cold, gnu::noinline]] void wait(Mutex& mutex, const timespec* until) noexcept {
+        const std::uint32_t turn = turn_.load(std::memory_order_relaxed);
+        ++waiting_;
+        mutex.unlock();
+        ::syscall(SYS_futex, &turn_, FUTEX_WAIT_BITSET_PRIVATE, turn, until, nullptr,
+                  FUTEX_BITSET_MATCH_ANY);
+        mutex.lock();
+        // (If this one was not meant, whoever was has woken as well, and finds what this one
+        // leaves.)
+        --(woken_ > 0 ? woken_ : waiting_);
+    }
+    [[gnu::noinline]] void wake(int count) noexcept {
+        waiting_ -= count;
+        woken_ += count;
+        turn_.fetch_add(1, std::memory_order_relaxed);
+        ::syscall(SYS_futex, &turn_, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+    }
+
+    std::atomic<std::uint32_t> turn_{0};  // one more with each notification
+    int waiting_ = 0;                     // and not woken yet
+    int woken_ = 0;                       // and not on their way yet
 };
 
 }  // namespace weft::detail

@@ -65,7 +65,7 @@ private:
 
     const Remote home_;
     Mutex mutex_;
-    TimedCondition ended_;
+    ThreadCondition ended_;
     bool done_ = false;   // guarded by the mutex; the outcome is written before
     bool taken_ = false;  // guarded by the mutex
     // Tasks of any loop, guarded by the mutex. They are in frames that may go at any moment.

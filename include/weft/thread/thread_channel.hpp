@@ -193,7 +193,7 @@ public:
 
     bool blocking_send(T&& item, Nanoseconds deadline) {
         refuse_loop_thread("blocking_send");
-        TimedCondition woken;
+        ThreadCondition woken;
         Party party;
         party.item.emplace(std::move(item));
         party.woken = &woken;
@@ -209,7 +209,7 @@ public:
     }
     std::optional<T> blocking_recv(Nanoseconds deadline) {
         refuse_loop_thread("blocking_recv");
-        TimedCondition woken;
+        ThreadCondition woken;
         Party party;
         party.woken = &woken;
         {

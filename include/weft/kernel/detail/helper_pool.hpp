@@ -42,8 +42,8 @@ public:
         {
             const Locked lock(mutex_);
             stopping_ = true;
+            work_arrived_.notify_all();
         }
-        work_arrived_.notify_all();
         for (Seat& seat : seats_) {
             if (seat.pool) ::pthread_join(seat.thread, nullptr);
         }
@@ -54,17 +54,15 @@ public:
 
     /// 0, or the error of pthread_create where there is no thread that could do it.
     int submit(Operation& op) noexcept {
-        {
-            const Locked lock(mutex_);
-            // (An idle thread that was woken is idle until it has the lock, but then something
-            // waits for it.)
-            if ((idle_ == 0 || !waiting_.empty()) && threads_ < most_threads) {
-                const int error = start_one();
-                if (error != 0 && threads_ == 0) return error;
-            }
-            op.state = Operation::State::queued;
-            waiting_.push_back(op);
+        const Locked lock(mutex_);
+        // (An idle thread that was woken is idle until it has the lock, but then something waits
+        // for it.)
+        if ((idle_ == 0 || !waiting_.empty()) && threads_ < most_threads) {
+            const int error = start_one();
+            if (error != 0 && threads_ == 0) return error;
         }
+        op.state = Operation::State::queued;
+        waiting_.push_back(op);
         work_arrived_.notify_one();
         return 0;
     }
@@ -178,8 +176,8 @@ private:
 
     Fd event_;
     Mutex mutex_;
-    TimedCondition work_arrived_;
-    ConditionVariable one_finished_;
+    ThreadCondition work_arrived_;
+    ThreadCondition one_finished_;
     OperationList waiting_;
     OperationList running_;
     OperationList finished_;

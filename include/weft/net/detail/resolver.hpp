@@ -98,12 +98,12 @@ public:
     /// Throws:   std::bad_alloc; std::system_error when there is no thread and none can be started.
     Ref<Lookup> ask(Ref<Lookup> fresh);
     /// The system has refused a thread, and nobody knows whether those there are get on.
-    bool is_short(const Lookup& lookup) noexcept {
+    [[gnu::cold, gnu::noinline]] bool is_short(const Lookup& lookup) noexcept {
         const Locked lock(mutex_);
         return is_short_ && lookup.is_queued_;
     }
     /// Again, for a lookup that may wait for nothing else.
-    void try_again(const Lookup& lookup) noexcept {
+    [[gnu::cold, gnu::noinline]] void try_again(const Lookup& lookup) noexcept {
         const Locked lock(mutex_);
         if (lookup.is_queued_) call_thread();
     }
@@ -151,7 +151,7 @@ private:
     static constexpr std::size_t buckets = 256;
 
     Mutex mutex_;
-    TimedCondition changed_;  // there is something for an idle thread to do
+    ThreadCondition changed_;  // there is something for an idle thread to do
     IntrusiveList<Line> lines_;
     Lookup* known_[buckets] = {};  // queued or being looked up
     unsigned threads_ = 0;
@@ -209,7 +209,7 @@ public:
     }
 
 private:
-    void end() noexcept {
+    [[gnu::cold, gnu::noinline]] void end() noexcept {
         unlink();
         if (armed()) task_->loop->disarm(*this);
     }
@@ -218,7 +218,7 @@ private:
         end();
         if (lookup_->waiting.empty()) Resolver::give_up(*lookup_);
     }
-    void look_again_later() noexcept {
+    [[gnu::cold, gnu::noinline]] void look_again_later() noexcept {
         if (!Resolver::of_process().is_short(*lookup_)) return;
         EventLoop& loop = *task_->loop;
         try {
@@ -326,7 +326,7 @@ private:
 /// One that is idle, or else a fresh one: it takes what waits, or sees to it that the others do not
 /// get stuck.
 /// Returns:  the error of pthread_create, or 0.
-[[gnu::cold]] WEFT_INLINE int Resolver::call_thread() noexcept {
+[[gnu::cold, gnu::noinline]] WEFT_INLINE int Resolver::call_thread() noexcept {
     if (idle_ > 0) {
         changed_.notify_one();
         return 0;

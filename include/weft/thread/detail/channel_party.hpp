@@ -35,7 +35,7 @@ struct ChannelParty : ListNode<> {
     State state = State::idle;
     TaskCore* task = nullptr;         // of a task
     ReservedPost tells;               // of a task that waits: what its loop is told with
-    TimedCondition* woken = nullptr;  // of a thread
+    ThreadCondition* woken = nullptr;  // of a thread
 };
 
 /// The untyped half of a channel's state.

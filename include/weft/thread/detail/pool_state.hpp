@@ -67,8 +67,8 @@ private:
     const ThreadPoolOptions options_;
     unsigned forks_;
     Mutex mutex_;
-    TimedCondition work_arrived_;
-    TimedCondition thread_ended_;
+    ThreadCondition work_arrived_;
+    ThreadCondition thread_ended_;
     IntrusiveList<ThreadJob> queue_;
     std::size_t queued_ = 0;
     std::size_t threads_ = 0;
