@@ -33,8 +33,8 @@ struct ChannelParty : ListNode<> {
         cancelled,  // the wait was ended, and nothing happened
     };
     State state = State::idle;
-    TaskCore* task = nullptr;         // of a task
-    ReservedPost tells;               // of a task that waits: what its loop is told with
+    TaskCore* task = nullptr;          // of a task
+    ReservedPost tells;                // of a task that waits: what its loop is told with
     ThreadCondition* woken = nullptr;  // of a thread
 };
 
