@@ -55,4 +55,13 @@ inline StreamPair stream_pair(Transport transport = Transport::unix_pair) {
     return StreamPair(std::move(client), std::move(served));
 }
 
+/// The same with receivers that keep their size: else a TCP socket's room grows while it is read,
+/// and nobody can tell what does not fit any more.
+inline StreamPair bounded_pair(Transport transport) {
+    StreamPair pair = stream_pair(transport);
+    pair.near.set_option(SOL_SOCKET, SO_RCVBUF, 1 << 18);
+    pair.far.set_option(SOL_SOCKET, SO_RCVBUF, 1 << 18);
+    return pair;
+}
+
 }  // namespace support

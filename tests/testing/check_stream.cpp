@@ -28,7 +28,7 @@ using weft::testing::StreamCheckOptions;
 
 template <support::Transport transport>
 StreamPair sockets() {
-    support::StreamPair pair = support::stream_pair(transport);
+    support::StreamPair pair = support::bounded_pair(transport);
     return StreamPair(std::move(pair.near), std::move(pair.far));
 }
 StreamPair one_pipe() {

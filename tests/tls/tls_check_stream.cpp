@@ -22,7 +22,7 @@ weft::Coro<weft::StreamPair> over(support::StreamPair plain) {
     co_return made;
 }
 weft::Coro<weft::StreamPair> over_tcp() {
-    return over(support::stream_pair(support::Transport::tcp));
+    return over(support::bounded_pair(support::Transport::tcp));
 }
 weft::Coro<weft::StreamPair> over_memory() {
     weft::StreamPair memory = weft::memory_stream();
