@@ -268,7 +268,12 @@ void make_room(World& world) {
     for (End& end : world.ends) {
         if (end.fd < 0 || !end.in || !end.in->complete || end.kind != Kind::tcp) continue;
         if (end.reads > 0) continue;  // it would take what those get
-        while (::recv(end.fd, buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
+        for (;;) {
+            const ssize_t got = ::recv(end.fd, buffer, sizeof buffer, MSG_DONTWAIT);
+            if (got <= 0) break;
+            // (Whoever begins to read later, out of a crowd, gets what comes after it.)
+            end.in->read(end.in->read_starts(),
+                         std::string_view(buffer, static_cast<std::size_t>(got)));
         }
     }
 }
