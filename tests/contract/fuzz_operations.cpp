@@ -271,9 +271,14 @@ void make_room(World& world) {
         for (;;) {
             const ssize_t got = ::recv(end.fd, buffer, sizeof buffer, MSG_DONTWAIT);
             if (got <= 0) break;
-            // (Whoever begins to read later, out of a crowd, gets what comes after it.)
-            end.in->read(end.in->read_starts(),
-                         std::string_view(buffer, static_cast<std::size_t>(got)));
+            // Whoever begins to read later, out of a crowd, gets what comes after it; of a stream
+            // what it holds already, and then that.
+            if (end.stream) {
+                end.in->lose_count();
+            } else {
+                end.in->read(end.in->read_starts(),
+                             std::string_view(buffer, static_cast<std::size_t>(got)));
+            }
         }
     }
 }
