@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -520,6 +521,70 @@ TEST_CASE("a child that is traced is reaped with its Process, once its tracer ha
     REQUIRE(::waitpid(tracer, nullptr, 0) == tracer);
     CHECK(no_children());
     if (traces != 'y') WARN("no process may trace another one here: nothing was tested");
+}
+
+WEFT_TEST_CASE("a descriptor that is closed is refused, whoever gets its number in the start",
+               "[process]") {
+    // (The pipes of the start itself would be the next to get it.)
+    Fd gone(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    const int number = gone.get();
+    gone.reset();
+    for (const bool as_end : {true, false}) {
+        ProcessOptions options;
+        options.in = Stdio::pipe();
+        if (as_end) options.out = Stdio::descriptor(number);
+        if (!as_end) options.pass_descriptors = {number};
+        const auto failed =
+            co_await support::failure([&] { return create_subprocess_exec("true", options); });
+        INFO(failed.what);
+        CHECK(failed.error == EBADF);
+        CHECK(failed.names((as_end ? "dup fd " : "pass fd ") + std::to_string(number)));
+    }
+}
+
+WEFT_TEST_CASE("a program that is not there is ENOENT, whatever stands in memory behind its name",
+               "[process]") {
+    const std::string name = "/no/such/program";
+    // What the allocator gives next for a text of this length has a path behind the name's place.
+    constexpr std::size_t size = 31;
+    constexpr std::string_view path = "/bin/true";
+    std::vector<char*> blocks;
+    for (int count = 0; count < 200; ++count) {
+        blocks.push_back(static_cast<char*>(::operator new(size)));
+        std::memset(blocks.back(), 0, size);
+        std::memcpy(blocks.back() + name.size() + 1, path.data(), path.size());
+    }
+    for (char* const block : blocks) ::operator delete(block);
+    const auto failed = co_await support::failure([&] { return create_subprocess_exec(name); });
+    CHECK(failed.error == ENOENT);
+}
+
+TEST_CASE("a child whose tracer was not told yet is waited for with pauses", "[process]") {
+    weft::run([]() -> Coro<void> {
+        Process child = co_await create_subprocess_exec("sleep", "1000");
+        support::Pair pipe = support::pipe_pair();
+        support::Pair until = support::pipe_pair();
+        const pid_t tracer = ::fork();
+        REQUIRE(tracer >= 0);
+        if (tracer == 0) {
+            const bool traces = ::ptrace(PTRACE_SEIZE, child.pid(), nullptr, nullptr) == 0;
+            support::put(pipe.b.get(), traces ? "y" : "n");
+            char go_on = 0;
+            ::_exit(::read(until.a.get(), &go_on, 1) == 1 ? 0 : 1);
+        }
+        char traces = 0;
+        REQUIRE(::read(pipe.a.get(), &traces, 1) == 1);
+        child.kill();
+        const weft::EventLoop& loop = weft::get_running_loop();
+        const std::uint64_t before = loop.kernel_entries();
+        const std::optional<ExitStatus> early = co_await weft::move_on_after(200ms, child.wait());
+        CHECK(early.has_value() == (traces != 'y'));
+        CHECK(loop.kernel_entries() - before < 200);
+        support::put(until.b.get(), "y");
+        REQUIRE(::waitpid(tracer, nullptr, 0) == tracer);
+        const ExitStatus end = co_await child.wait();
+        CHECK(end.signal() == SIGKILL);
+    });
 }
 
 TEST_CASE("a forked child leaves its parent's children alone", "[process]") {

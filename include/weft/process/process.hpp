@@ -231,6 +231,7 @@ WEFT_INLINE Coro<void> Process::close(detail::Ref<detail::ProcessState> state) {
 }
 
 WEFT_INLINE Coro<Process> create_subprocess_exec(Command command, ProcessOptions options) {
+    detail::refuse_closed_descriptors(command, options);
     detail::OpenedFiles opened;
     const Stdio* const ends[] = {&options.in, &options.out, &options.err};
     for (int index = 0; index < 3; ++index) {

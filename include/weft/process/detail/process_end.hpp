@@ -39,11 +39,12 @@ WEFT_INLINE Coro<ExitStatus> wait_for_end(Ref<ProcessState> state) {
         if (state->pidfd) {
             ChildWait end(*state);
             co_await end;
-        } else {
-            // Nothing tells: it is looked at, less and less often.
-            co_await sleep(pause);
-            pause = std::min<Duration>(2 * pause, std::chrono::milliseconds(20));
+            if (state->has_ended()) break;
         }
+        // Nothing tells, or a tracer has to be told before us: it is looked at, less and less
+        // often.
+        co_await sleep(pause);
+        pause = std::min<Duration>(2 * pause, std::chrono::milliseconds(20));
     }
     co_return *state->status;
 }

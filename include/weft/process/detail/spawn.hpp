@@ -43,6 +43,10 @@ struct OpenedFiles {
     Fd files[3];
 };
 
+/// Before anything is opened, which might get the number of one that is closed.
+/// Throws:   std::system_error (EBADF), whose text names the descriptor and the program.
+void refuse_closed_descriptors(const Command& command, const ProcessOptions& options);
+
 /// Throws:   std::system_error, whose text names the call and the program.
 Ref<ProcessState> spawn(const Command& command, const ProcessOptions& options,
                         const OpenedFiles& opened);
@@ -53,6 +57,21 @@ Ref<ProcessState> spawn(const Command& command, const ProcessOptions& options,
 #if defined(__GLIBC__)
 extern "C" int __clone(int (*)(void*), void*, int, void*, ...);  // NOLINT
 #endif
+
+[[gnu::cold]] WEFT_INLINE void refuse_closed_descriptors(const Command& command,
+                                                         const ProcessOptions& options) {
+    const auto check = [&command](const char* call, int number) {
+        if (number < 0 || ::fcntl(number, F_GETFD) >= 0) return;
+        throw_system_error(
+            errno, concat({fd_text(call, number), " (exec ", in_quotes(command.program()), ")"}));
+    };
+    for (const Stdio* const end : {&options.in, &options.out, &options.err}) {
+        if (end->kind() == Stdio::Kind::descriptor) check("dup", end->fd());
+    }
+    for (const int each : options.pass_descriptors) {
+        if (each > 2) check("pass", each);
+    }
+}
 
 /// All that one spawn has open; it goes with it, but for what has become the Process's.
 class Spawner {
@@ -194,6 +213,7 @@ private:
     const std::string_view program = command_.program();
     if (program.empty() || program.find('/') != std::string_view::npos) {
         candidates_.append(program.data(), program.size());
+        candidates_.append(1, '\0');  // (of its own: the string's ends the list)
         return;
     }
     std::string_view path = "/bin:/usr/bin";
