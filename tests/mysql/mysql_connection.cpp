@@ -228,8 +228,10 @@ TEST_CASE("whenever a MySQL transaction is cancelled, nothing of it stays open a
     support::run_in_real_time([]() -> Coro<void> { const auto made = co_await with_table(); });
     const auto scenario = []() -> Coro<void> {
         Connection db = co_await weft::mysql::connect(options());
+        co_await weft::yield();  // (a server may be so quick that nothing else waits)
         const auto body = [](Connection& tx) -> Coro<void> {
             co_await tx.execute("INSERT INTO kept VALUES (?, 'x')", 1);
+            co_await weft::yield();
             const auto inner = [](Connection& deep) -> Coro<void> {
                 co_await deep.execute("INSERT INTO kept VALUES (2, 'x')");
             };
