@@ -24,6 +24,9 @@
 #include <weft/net/connect.hpp>
 #include <weft/net/io.hpp>
 #include <weft/net/server.hpp>
+#include <weft/streams/copy.hpp>
+#include <weft/streams/pipe.hpp>
+#include <weft/streams/send_file.hpp>
 #include <weft/sync/event.hpp>
 #include <weft/task/run.hpp>
 #include <weft/testing/catch.hpp>
@@ -53,6 +56,8 @@ constexpr Call optional_calls[] = {
     {"pwritev2", SYS_pwritev2},
     {"statx", SYS_statx},
     {"copy_file_range", SYS_copy_file_range},
+    {"sendfile", SYS_sendfile},
+    {"splice", SYS_splice},
     {"getrandom", SYS_getrandom},
     {"io_uring_register: buffers", SYS_io_uring_register, 1, 15},
     {"io_uring_register: one buffer", SYS_io_uring_register, 1, 16},
@@ -180,6 +185,46 @@ weft::Coro<void> use_files() {
     expect(dead.error == EPIPE, "no EPIPE from a socket");
 }
 
+weft::Coro<void> put_all(weft::Stream& into, std::string text) {
+    co_await into.write(text);
+    co_await into.write_eof();
+}
+weft::Coro<void> hand_on(weft::Stream& from, weft::Stream& to) {
+    (void)co_await weft::copy(from, to);
+    co_await to.write_eof();
+}
+
+weft::Coro<void> use_stream_calls() {
+    weft::Pipe pipe = weft::pipe();
+    char one[2];
+    expect(!pipe.reader.try_read(one), "something in an empty pipe");
+    co_await pipe.writer.write("x");
+    expect(pipe.reader.try_read(one) == std::size_t{1}, "nothing tried from a pipe");
+
+    const std::string text(400'000, 't');
+    Pair first = unix_pair();
+    Pair second = unix_pair();
+    weft::Stream source(std::move(first.a));
+    weft::Stream from(std::move(first.b));
+    weft::Stream to(std::move(second.a));
+    weft::Stream target(std::move(second.b));
+    weft::Task<void> puts = weft::create_task(put_all(source, text));
+    weft::Task<void> copies = weft::create_task(hand_on(from, to));
+    std::string arrived = co_await target.read_all(1'000'000);
+    expect(arrived == text, "not copied between sockets");
+    co_await puts;
+    co_await copies;
+
+    const Fd file = nameless_file(text);
+    Pair ends = unix_pair();
+    weft::Stream out(std::move(ends.a));
+    weft::Stream in(std::move(ends.b));
+    weft::Task<std::uint64_t> sends = weft::create_task(weft::send_file(out, file.get()));
+    arrived = co_await in.read_exactly(text.size());
+    expect(arrived == text, "no file over a socket");
+    co_await sends;
+}
+
 weft::Coro<void> use_whole_files() {
     weft::TemporaryDirectory folder = co_await weft::temporary_directory();
     const std::string path = folder.file("f");
@@ -214,6 +259,7 @@ weft::Coro<void> use_time_and_threads() {
 weft::Coro<void> use_everything() {
     co_await use_sockets();
     co_await use_files();
+    co_await use_stream_calls();
     co_await use_whole_files();
     co_await use_time_and_threads();
 }

@@ -122,6 +122,13 @@ public:
 
 namespace detail {
 
+/// What a filter, an old kernel or a kind of file without that call answers: where there is another
+/// way it is taken.
+inline bool is_refusal(int error) noexcept {
+    return error == EPERM || error == EACCES || error == ENOSYS || error == EINVAL ||
+           error == EOPNOTSUPP || error == ENOMEM;
+}
+
 // Out of line and cold: the throwing path of an inlined await must not weigh on the path that
 // does not throw.
 [[noreturn, gnu::cold]] void throw_system_error(int error, const std::string& what);

@@ -136,8 +136,8 @@ WEFT_INLINE Coro<std::uint64_t> send_file(Stream& stream, int file, std::uint64_
                 co_await yield();
             } else if (sent == -EAGAIN) {
                 co_await io::poll(state.fd.get(), POLLOUT);
-            } else if (sent == -EINVAL || sent == -ENOSYS || sent == -EOPNOTSUPP) {
-                in_kernel = false;  // no file that can be mapped
+            } else if (detail::is_refusal(static_cast<int>(-sent))) {
+                in_kernel = false;  // no file that can be mapped, or no such call here
             } else if (sent != -EINTR) {
                 detail::throw_system_error(static_cast<int>(-sent),
                                            detail::fd_text("sendfile", state.fd.get()));

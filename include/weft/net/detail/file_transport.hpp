@@ -91,13 +91,14 @@ public:
         }
         const iovec piece{into.data(), into.size()};
         ssize_t count = ::preadv2(file_.get(), &piece, 1, -1, RWF_NOWAIT);
-        if (count < 0 && (errno == EOPNOTSUPP || errno == ENOSYS) && !S_ISREG(mode_)) {
+        if (count < 0 && is_refusal(errno)) {
+            if (S_ISREG(mode_)) return std::nullopt;
             pollfd one{file_.get(), POLLIN, 0};
             if (::poll(&one, 1, 0) == 0) return std::nullopt;
             count = ::read(file_.get(), into.data(), into.size());
         }
         if (count >= 0) return static_cast<std::size_t>(count);
-        if (errno == EAGAIN || errno == EINTR || errno == EOPNOTSUPP) return std::nullopt;
+        if (errno == EAGAIN || errno == EINTR) return std::nullopt;
         if (errno == EIO && S_ISCHR(mode_)) return 0;
         throw_system_error(errno, concat({"read ", name()}));
     }

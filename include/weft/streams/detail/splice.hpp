@@ -161,8 +161,7 @@ WEFT_INLINE Coro<Spliced> copy_spliced(StreamState& from, StreamState& to, std::
         const ssize_t got = way.fill();
         // The end; or urgent data (MSG_OOB) comes before it, at which every splice stops for good.
         if (got == 0) co_return Spliced::not_worth_it;
-        if (got == -EINVAL || got == -EOPNOTSUPP || got == -ENOSYS || got == -EPERM)
-            co_return Spliced::refused;
+        if (is_refusal(static_cast<int>(-got))) co_return Spliced::refused;
         if (got == -EAGAIN) {
             // (There is something, and not for us: it stands at urgent data.)
             if (std::exchange(was_ready, true)) co_return Spliced::not_worth_it;
@@ -185,8 +184,7 @@ WEFT_INLINE Coro<Spliced> copy_spliced(StreamState& from, StreamState& to, std::
                 co_await io::poll(target, POLLOUT);
             } else if (sent >= 0) {
                 copied += static_cast<std::uint64_t>(sent);
-            } else if (sent == -EINVAL || sent == -EOPNOTSUPP || sent == -ENOSYS ||
-                       sent == -EPERM) {
+            } else if (is_refusal(static_cast<int>(-sent))) {
                 co_return Spliced::refused;
             } else {
                 throw_system_error(static_cast<int>(-sent), fd_text("send", target));
