@@ -179,6 +179,15 @@ WEFT_TEST_CASE("zero-length transfers return 0 at once and change nothing", "[op
     CHECK(total == 0);
     CHECK(drain(pipe.a.get()) == "p");
     CHECK(drain(pair.a.get()) == "s");
+    // Also a read of what has nothing, and one of a datagram, which stays.
+    Pair datagrams = unix_pair(SOCK_DGRAM);
+    total += co_await io::read(pipe.a.get(), empty);
+    total += co_await io::read(pair.a.get(), empty);
+    total += co_await io::read(datagrams.a.get(), empty);
+    put(datagrams.b.get(), "d");
+    total += co_await io::read(datagrams.a.get(), empty);
+    CHECK(total == 0);
+    CHECK(drain(datagrams.a.get()) == "d");
 }
 
 WEFT_TEST_CASE("open makes, truncates and refuses as its flags say, and sets close-on-exec",

@@ -175,6 +175,11 @@ private:
         if (op.code == OpCode::read || op.code == OpCode::write) {
             // Such a descriptor would never be ready.
             if (!descriptor->file.allows(op.code)) return -EBADF;
+            // (As read(2) says it of pipes and sockets; recv(2) would wait, or take a datagram.)
+            if (op.code == OpCode::read && op.length == 0 &&
+                (descriptor->file.kind == FileTraits::Kind::pipe ||
+                 descriptor->file.kind == FileTraits::Kind::socket))
+                return 0;
             if (descriptor->file.kind == FileTraits::Kind::file)
                 return files_.read_or_write(op, descriptor->file);
         }
