@@ -161,6 +161,36 @@ WEFT_TEST_CASE("a server on a socket that was given leaves it listening for its 
     CHECK(answer == "hello\n");
 }
 
+WEFT_TEST_CASE("a server whose socket others shut down says so once, and is closed") {
+    for (const bool limited : {false, true}) {
+        CAPTURE(limited);
+        int reports = 0;
+        int error = 0;
+        weft::EventLoop& loop = weft::get_running_loop();
+        loop.set_exception_handler([&](const weft::ExceptionContext& what) {
+            ++reports;
+            try {
+                std::rethrow_exception(what.exception);
+            } catch (const std::system_error& failure) {
+                error = failure.code().value();
+            }
+        });
+        support::Listener listener = support::tcp_listener();
+        const Fd held(::fcntl(listener.fd.get(), F_DUPFD_CLOEXEC, 0));
+        ServerOptions options;
+        if (limited) options.connection_limit = 3;
+        Server server = co_await weft::start_server(&echo_lines, std::move(listener.fd), options);
+        weft::Task<void> serves = weft::create_task(server.serve_forever());
+        co_await turns(3);
+        ::shutdown(held.get(), SHUT_RDWR);
+        co_await serves;
+        CHECK(!server.is_serving());
+        CHECK(reports == 1);
+        CHECK(error == EINVAL);
+        loop.set_exception_handler({});
+    }
+}
+
 WEFT_TEST_CASE("a socket that was given may be bound alone; what is no stream socket is refused") {
     Fd bound = support::new_socket(AF_INET);
     const Address any = Address::ip("127.0.0.1", 0);

@@ -89,7 +89,8 @@ public:
     Coro<void> wait_closed();
 
     /// Serves until somebody closes the server, or the task is cancelled. Starts one that was not
-    /// started.
+    /// started. (One that cannot accept any more, because others who hold its socket have shut it
+    /// down for instance, reports that and closes itself.)
     /// Throws:   RuntimeError when it is closed already; CancelledError.
     /// Cancel:   closes the server, waits until the last handler has ended, and then goes on. A
     ///           second cancel ends that wait. (Handlers that wait for clients without end are what

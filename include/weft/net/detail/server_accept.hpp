@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <new>
 #include <string>
@@ -106,21 +107,29 @@ struct AcceptTrouble {
     bool reported = false;
 };
 
-/// What a failed accept leads to: true, the pause of a server that is short of something, or that
-/// loses one connection after the other (a filter may refuse every accept with an error that is
-/// meant for one connection); false, the next try. Called in a catch block.
-/// Throws:   the error again when it is neither.
-[[gnu::cold, gnu::noinline]] inline bool accept_failed(int error, AcceptTrouble& trouble) {
+/// What a failed accept leads to. (A server that loses one connection after the other pauses: a
+/// filter may refuse every accept with an error that is meant for one connection.)
+enum class AfterAccept : std::uint8_t { tries_again, pauses, gives_up };
+
+/// Called in a catch block.
+[[gnu::cold, gnu::noinline]] inline AfterAccept accept_failed(int error, AcceptTrouble& trouble) {
+    AfterAccept next = AfterAccept::pauses;
     if (!is_shortage(error)) {
-        if (!is_lost_connection(error)) throw;
-        if (++trouble.lost_in_a_row <= AcceptTrouble::most_in_a_row) return false;
-        trouble.lost_in_a_row = AcceptTrouble::most_in_a_row;
+        // (Others who hold the socket have shut it down, say.)
+        if (!is_lost_connection(error)) next = AfterAccept::gives_up;
+        if (next != AfterAccept::gives_up) {
+            if (++trouble.lost_in_a_row <= AcceptTrouble::most_in_a_row)
+                return AfterAccept::tries_again;
+            trouble.lost_in_a_row = AcceptTrouble::most_in_a_row;
+        }
     }
-    if (!std::exchange(trouble.reported, true)) {
-        get_running_loop().call_exception_handler(
-            {"a server cannot accept and tries again", std::current_exception(), {}});
+    if (!std::exchange(trouble.reported, true) || next == AfterAccept::gives_up) {
+        const char* const what = next == AfterAccept::pauses
+                                     ? "a server cannot accept and tries again"
+                                     : "a server cannot accept any more";
+        get_running_loop().call_exception_handler({what, std::current_exception(), {}});
     }
-    return true;
+    return next;
 }
 
 /// The one place where an accepted socket becomes a Stream: runs the handler for it.
@@ -235,14 +244,20 @@ inline Coro<void> accept_connections(Accepting accepting) {
         } catch (const std::system_error& error) {
             more = false;
             if (server->closed) co_return;
-            short_of = accept_failed(error.code().value(), trouble);
+            const AfterAccept next = accept_failed(error.code().value(), trouble);
+            if (next == AfterAccept::gives_up) {
+                // (Of the last one: nobody would be served any more, and nobody would know.)
+                if (server->accepting == 1) server->close();
+                co_return;
+            }
+            short_of = next == AfterAccept::pauses;
         } catch (const std::bad_alloc&) {
             more = false;
             if (server->closed) co_return;
             // For the connection, which is lost, or for the words of another error; or not even for
             // a timer: then turns are counted instead, and to ask again gets rarer.
             if (short_of) turns = turns_for_pause = std::min(2 * turns_for_pause + 1, most_turns);
-            short_of = accept_failed(ENOMEM, trouble);
+            short_of = accept_failed(ENOMEM, trouble) == AfterAccept::pauses;
         }
     }
 }
