@@ -14,6 +14,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "../../base/callback.hpp"
 #include "../../base/error.hpp"
 #include "../../base/fd.hpp"
 #include "mailbox.hpp"
