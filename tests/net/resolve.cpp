@@ -198,7 +198,7 @@ WEFT_TEST_CASE("a thread that is refused while the others are stuck is asked for
     no_threads = true;
     auto quick = weft::create_task(weft::getaddrinfo("quick.test", 80));
     co_await weft::yield();
-    co_await weft::sleep(std::chrono::seconds(1));
+    co_await weft::sleep(std::chrono::milliseconds(250));
     CHECK_FALSE(quick.done());
     no_threads = false;
     const Addresses found = co_await quick;

@@ -76,8 +76,13 @@ struct RunOptions {
     /// How long the clean-up of cancelled tasks may take when `run` ends; then they are destroyed.
     Duration shutdown_timeout = std::chrono::seconds(10);
     /// Time stands still while anything runs and jumps to the next deadline when nothing in this
-    /// loop can (`weft::testing`). Other threads and processes are waited for 2 ms at most.
+    /// loop can (`weft::testing`). While a task waits for a thread's work (`to_thread`, a pool, a
+    /// lookup, a coroutine of another loop) or for a file, it passes as it really does.
     bool virtual_time = false;
+    /// What else may come from outside, through sockets, pipes and thread channels or from
+    /// children, must have been silent for so long, in real time, before virtual time jumps over
+    /// it. More where the other side is a program that takes its time (Trio's autojump_threshold).
+    Duration virtual_grace = std::chrono::milliseconds(2);
     /// Give up with a dump of all tasks when nothing at all happens for this long; 0 is off.
     Duration hang_limit{0};
     /// Gets the failures that nobody awaits, like `EventLoop::set_exception_handler`; the default

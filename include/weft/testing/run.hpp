@@ -13,8 +13,10 @@
 namespace weft::testing {
 
 /// Options for a loop under test. Time is virtual: it jumps to the next deadline when nothing can
-/// happen without it, so that a sleep of 24 hours takes no time. A loop in which nothing at all
-/// happens for ten real seconds throws, with a line for each task that says what it waits on.
+/// happen without it, so that a sleep of 24 hours takes no time. While a task waits for a thread's
+/// work, it passes as it really does; for other programs see `RunOptions::virtual_grace`. A loop in
+/// which nothing at all happens for ten real seconds throws, with a line for each task that says
+/// what it waits on.
 inline RunOptions options(RunOptions base = {}) {
     base.virtual_time = true;
     base.hang_limit = std::chrono::seconds(10);

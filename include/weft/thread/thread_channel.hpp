@@ -296,6 +296,7 @@ public:
             return this->task->loop->wake(*this->task);
         }
         this->core().wait_to_send(*this);
+        this->wait_begins();
     }
     void await_resume() {
         this->check();
@@ -342,6 +343,7 @@ public:
             return this->task->loop->wake(*this->task);
         }
         this->core().wait_to_receive(*this);
+        this->wait_begins();
     }
     std::optional<T> await_resume() {
         this->check();

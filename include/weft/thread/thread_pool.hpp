@@ -178,12 +178,13 @@ WEFT_INLINE void ThreadWait::await_suspend(std::coroutine_handle<> handle) {
         return loop.wake(*task_);
     }
     job_->waiter = this;
+    loop.count_thread_job();
     pool_->submit(job_);
     loop.suspend(handle, *this);
 }
 
 WEFT_INLINE void ThreadWait::job_ended() noexcept {
-    job_->waiter = nullptr;
+    forget_job();
     task_->loop->wake(*task_);
 }
 
@@ -197,7 +198,7 @@ WEFT_INLINE void ThreadWait::check() {
 
 WEFT_INLINE ThreadWait::~ThreadWait() {
     if (!job_->waiter) return;
-    job_->waiter = nullptr;
+    forget_job();
     job_->request_stop();
     pool_->take_back(*job_);
 }

@@ -177,6 +177,7 @@ public:
         if (!task_->must_cancel) {
             lookup_ = Resolver::of_process().ask(std::move(lookup_));
             lookup_->waiting.push_back(*this);
+            loop.count_thread_job();
             look_again_later();
         }
         loop.suspend(handle, *this);
@@ -211,6 +212,7 @@ public:
 private:
     [[gnu::cold, gnu::noinline]] void end() noexcept {
         unlink();
+        task_->loop->discount_thread_job();
         if (armed()) task_->loop->disarm(*this);
     }
     void leave() noexcept {

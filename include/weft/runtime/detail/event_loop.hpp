@@ -389,8 +389,15 @@ public:
     /// Now. The turn's newest reading is also what its due timers are found with, see fire_timers.
     detail::Nanoseconds read_clock() noexcept { return newest_reading_ = peek_clock(); }
     detail::Nanoseconds peek_clock() const noexcept {
-        return virtual_time_ ? virtual_now_ : detail::monotonic_now();
+        return virtual_time_ ? virtual_now() : detail::monotonic_now();
     }
+    /// A task waits for what a thread does for it and ends by itself: virtual time must not jump
+    /// over that, as little as over what is `busy` (see Backend).
+    void count_thread_job() noexcept { ++thread_jobs_; }
+    void discount_thread_job() noexcept { --thread_jobs_; }
+    /// A task waits for what other threads may do or not.
+    void count_thread_wait() noexcept { ++thread_waits_; }
+    void discount_thread_wait() noexcept { --thread_waits_; }
     void arm(detail::Timer& timer, detail::Nanoseconds deadline) {
         special_.world = true;
         timers_.insert(timer, deadline);
@@ -465,6 +472,8 @@ private:
     void enter_kernel(detail::Nanoseconds timeout);
     void spin(detail::Nanoseconds limit);
     void advance_virtual_time();
+    detail::Nanoseconds virtual_now() const noexcept;
+    bool works_elsewhere() const noexcept { return thread_jobs_ + backend_->busy() > 0; }
     void queue_posts() noexcept;
     void run_posts(detail::TakenPosts posts) noexcept;
     void run_last_posts() noexcept;
@@ -600,7 +609,12 @@ private:
     detail::IntrusiveList<detail::GroupCore> groups_;  // those that have had a listed child
     std::uint32_t last_task_id_ = 0;
     detail::CancelWays cancel_ways_;
-    detail::Nanoseconds virtual_now_ = 0;
+    // (Mutable: who looks at the clock sets it, see `virtual_now`.)
+    mutable detail::Nanoseconds virtual_now_ = 0;
+    mutable detail::Nanoseconds waited_ = 0;  // in real time, and not part of `virtual_now_` yet
+    detail::Nanoseconds virtual_grace_ = 0;
+    std::uint32_t thread_jobs_ = 0;
+    std::uint32_t thread_waits_ = 0;
     detail::Nanoseconds busy_poll_ = 0;
     detail::Nanoseconds hang_limit_ = 0;
     detail::Nanoseconds last_progress_ = 0;  // real time, kept only with a hang limit

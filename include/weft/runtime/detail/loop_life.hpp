@@ -31,6 +31,7 @@ namespace weft {
       inbox_(new detail::Inbox),
       // Virtual time starts at a round number, for readable failures.
       virtual_now_(1'000'000'000'000),
+      virtual_grace_(detail::to_limit(options.virtual_grace)),
       busy_poll_(detail::to_limit(options.busy_poll)),
       hang_limit_(detail::to_limit(options.hang_limit)) {
     special_.debug = options.debug;
@@ -180,7 +181,8 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     // When nothing could wake any of them, tasks that await each other in a circle are left.
     // (The one timer is the patience below.)
     const auto over = [this] {
-        const bool stuck = backend_->outstanding() == 0 && timers_.size() == 1 && inbox_->empty();
+        const bool stuck = backend_->outstanding() + thread_jobs_ + thread_waits_ == 0 &&
+                           timers_.size() == 1 && inbox_->empty();
         return !has_tasks() || (stuck && let_go_of_tasks());
     };
     // A timer, so that a sleeping loop notices the end of its patience too. (A turn may throw.)

@@ -45,7 +45,9 @@ WEFT_INLINE void EventLoop::meet_the_world(bool hurry) {
 /// A turn that did not sleep and in which a step has read the clock does not read it again: a timer
 /// that has come due since then is found by the next turn.
 WEFT_INLINE void EventLoop::fire_timers(bool hurry) {
-    const detail::Nanoseconds now = hurry && newest_reading_ > 0 ? newest_reading_ : peek_clock();
+    const bool is_read = hurry && newest_reading_ > 0;
+    const detail::Nanoseconds now =
+        is_read ? newest_reading_ : (virtual_time_ ? virtual_now_ : detail::monotonic_now());
     newest_reading_ = 0;
     fire_due(now);
 }
@@ -89,18 +91,42 @@ WEFT_INLINE void EventLoop::LateTimers::run(detail::CallbackNode& node, Verb ver
 }
 
 /// Time jumps only when nothing can happen without it: no task is ready, and what the kernel still
-/// has stayed silent for a moment of real time (loopback traffic arrives at once, a file does not).
+/// has, or another thread may do, stayed silent for a moment of real time (loopback traffic arrives
+/// at once). While something works that ends by itself, a thread's job or an operation on a file,
+/// time passes as it really does: nothing is late because of it, and what never ends holds up no
+/// deadline.
 [[gnu::cold]] WEFT_INLINE void EventLoop::advance_virtual_time() {
-    constexpr detail::Nanoseconds grace = 2'000'000;
     if (backend_->has_work()) backend_->turn(0);
     if (!ready_.empty()) return;
     if (timers_.empty() || timers_.first_deadline() == detail::no_deadline)
         return enter_kernel(detail::no_deadline);
-    if (backend_->outstanding() > 0) {
-        enter_kernel(grace);
-        if (!ready_.empty() || !inbox_->empty() || backend_->busy() > 0) return;
+    if (works_elsewhere()) {
+        const detail::Nanoseconds left = timers_.first_deadline() - virtual_now_ - waited_;
+        if (left > 0) {
+            const detail::Nanoseconds began = detail::monotonic_now();
+            enter_kernel(left);
+            waited_ += detail::monotonic_now() - began;
+            return;  // what has come is more than a deadline, which the next turn finds
+        }
+    } else if (backend_->outstanding() + thread_waits_ > 0) {
+        waited_ = 0;
+        enter_kernel(virtual_grace_);
+        if (!ready_.empty() || !inbox_->empty() || works_elsewhere()) return;
     }
     virtual_now_ = std::max(virtual_now_, timers_.first_deadline());
+    waited_ = 0;
+}
+
+/// Real time that was waited counts as soon as somebody looks at the clock while there is still
+/// something to be waited for. Where that has ended before, it took no time: so what is measured
+/// around a thread's job alone is exact.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE detail::Nanoseconds EventLoop::virtual_now()
+    const noexcept {
+    if (waited_ > 0) {
+        if (works_elsewhere()) virtual_now_ += waited_;
+        waited_ = 0;
+    }
+    return virtual_now_;
 }
 
 WEFT_INLINE void EventLoop::enter_kernel(detail::Nanoseconds timeout) {

@@ -36,6 +36,10 @@ struct ChannelParty : ListNode<> {
     TaskCore* task = nullptr;          // of a task
     ReservedPost tells;                // of a task that waits: what its loop is told with
     ThreadCondition* woken = nullptr;  // of a thread
+
+    // Of a task, on its loop's thread: in a list, and out of it.
+    void wait_begins() const noexcept { task->loop->count_thread_wait(); }
+    void wait_ends() const noexcept { task->loop->discount_thread_wait(); }
 };
 
 /// The untyped half of a channel's state.
@@ -156,7 +160,10 @@ WEFT_INLINE void ThreadChannelBase::close() noexcept {
     if (party.woken) return party.woken->notify_one();
     // (Its frame is there while it is in a list, and so is its loop.)
     EventLoop& loop = *party.task->loop;
-    if (&loop == EventLoop::running()) return loop.wake(*party.task);
+    if (&loop == EventLoop::running()) {
+        party.wait_ends();
+        return loop.wake(*party.task);
+    }
     const bool on_its_way =
         channel_.told_.any_of([&](const ChannelParty& other) { return other.task->loop == &loop; });
     channel_.told_.push_back(party);
@@ -177,6 +184,7 @@ WEFT_INLINE void ThreadChannelBase::tell_here() noexcept {
     told_.for_each([&](ChannelParty& party) {
         if (party.task->loop != &loop) return;
         party.unlink();
+        party.wait_ends();
         loop.wake(*party.task);
     });
 }
@@ -186,13 +194,16 @@ WEFT_INLINE bool ThreadChannelBase::withdraw(ChannelParty& party) noexcept {
     // Neither waiting nor to be told: its task is ready.
     if (!party.linked()) return false;
     party.unlink();
+    party.wait_ends();
     if (party.state == ChannelParty::State::waiting) party.state = ChannelParty::State::cancelled;
     return true;
 }
 
 WEFT_INLINE void ThreadChannelBase::forget(ChannelParty& party) noexcept {
     const Locked lock(mutex_);
-    if (party.linked()) party.unlink();
+    if (!party.linked()) return;
+    party.unlink();
+    party.wait_ends();
 }
 
 WEFT_INLINE bool ThreadChannelBase::block(ChannelParty& party, Nanoseconds deadline) noexcept {

@@ -44,7 +44,8 @@ public:
     /// False: it is done. Otherwise `wait` is told on its own loop's thread, unless it is forgotten
     /// before.
     bool tell_at_end(RemoteWait& wait) noexcept;
-    void forget(RemoteWait& wait) noexcept;
+    /// True: it was to be told.
+    bool forget(RemoteWait& wait) noexcept;
 
     // The loop's thread alone.
     void begins(TaskCore& task) noexcept {
@@ -150,13 +151,16 @@ public:
 
     // For the run.
     EventLoop& loop() const noexcept { return *task_->loop; }
-    void wake() noexcept { task_->loop->wake(*task_); }
+    void wake() noexcept {
+        task_->loop->discount_thread_job();
+        task_->loop->wake(*task_);
+    }
     ReservedPost end;  // guarded by the run's mutex; taken by who posts
 
 protected:
     explicit RemoteWait(Ref<RemoteRun> run) noexcept : run_(std::move(run)) {}
     ~RemoteWait() {
-        if (task_) run_->forget(*this);
+        if (task_ && run_->forget(*this)) task_->loop->discount_thread_job();
     }
     /// A CancelledError that comes back is that of our own request, if there is one.
     void check_cancelled() const {
@@ -261,9 +265,11 @@ WEFT_INLINE bool RemoteRun::tell_at_end(RemoteWait& wait) noexcept {
     return true;
 }
 
-WEFT_INLINE void RemoteRun::forget(RemoteWait& wait) noexcept {
+WEFT_INLINE bool RemoteRun::forget(RemoteWait& wait) noexcept {
     const Locked lock(mutex_);
-    if (wait.linked()) wait.unlink();
+    if (!wait.linked()) return false;
+    wait.unlink();
+    return true;
 }
 
 /// One after the other: to post is done without the lock, and who waits may go meanwhile.
@@ -301,6 +307,7 @@ WEFT_INLINE void RemoteWait::await_suspend(std::coroutine_handle<> handle) {
     end.reserve();
     task_ = &loop.suspend(handle, *this);
     if (!run_->tell_at_end(*this)) return loop.wake(*task_);
+    loop.count_thread_job();
     if (task_->must_cancel) [[unlikely]]
         run_->cancel();
 }

@@ -32,6 +32,11 @@ protected:
 
     /// Throws what a cancel leads to; returns for a result.
     void check();
+    /// Its end is waited for no more, neither here nor by virtual time.
+    void forget_job() noexcept {
+        job_->waiter = nullptr;
+        task_->loop->discount_thread_job();
+    }
 
     Ref<ThreadPoolState> pool_;
     Ref<ThreadJob> job_;
@@ -60,7 +65,7 @@ inline TaskCore* ThreadWait::cancel() noexcept {
     // (Without a waiter the end was told already: it is the answer.)
     if (pool_->take_back(*job_) || (abandons_ && job_->waiter)) {
         cancelled_ = true;
-        job_->waiter = nullptr;
+        if (job_->waiter) forget_job();
         task_->loop->wake(*task_);
     }
     return nullptr;
