@@ -335,6 +335,24 @@ TEST_CASE("the failure of a child that a leftover has just awaited is not lost",
     CHECK(probe::count_with(reports, "the child failed") == 1);
 }
 
+TEST_CASE("the failures of all children of a leftover's race are not lost", "[leftovers]") {
+    probe::Reports reports;
+    {
+        Runner runner(weft::testing::options());
+        reports = probe::collect_reports(runner.get_loop());
+        runner.run([]() -> Coro<void> {
+            auto fails = []() -> Coro<int> {
+                co_await weft::yield();
+                throw std::runtime_error("the child failed");
+            };
+            auto races = [=]() -> Coro<void> { co_await weft::race(fails, fails); };
+            (void)weft::create_task(races, weft::TaskOptions("races"));
+            for (int turn = 0; turn < 3; ++turn) co_await weft::yield();
+        });
+    }
+    CHECK(probe::count_with(reports, "every child of a race failed") == 1);
+}
+
 TEST_CASE("a task that a clean-up starts at the end and forgets does not hold up the end",
           "[leftovers]") {
     for (const bool held : {false, true}) {

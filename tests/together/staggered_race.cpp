@@ -2,7 +2,9 @@
 // staggered_race: attempts one after the other, the next one on failure or delay.
 #include <weft/testing/catch.hpp>
 #include <weft/together/staggered_race.hpp>
+#include <weft/together/task_group.hpp>
 
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -113,6 +115,41 @@ WEFT_TEST_CASE("cancelling a staggered race cancels the attempts that run and st
     REQUIRE(plan.began.size() == 2);
     REQUIRE(plan.cancelled == std::vector<int>{0, 1});
     REQUIRE(weft::get_running_loop().armed_timers() == 0);
+}
+
+WEFT_TEST_CASE(
+    "a staggered race that ends by force as its next attempt is due awaits those that run",
+    "[staggered_race]") {
+    int running = 0;
+    int outlived = 0;
+    auto cleans_up = [&]() -> Coro<int> {
+        ++running;
+        const auto ends = [&] { --running; };
+        const probe::AtExit at_exit(ends);
+        bool cancelled = false;
+        try {
+            co_await weft::sleep(1h);
+        } catch (const weft::CancelledError&) {
+            cancelled = true;
+        }
+        if (cancelled) co_await weft::sleep(10s);
+        co_return 0;
+    };
+    auto races = [&]() -> Coro<void> {
+        const auto look = [&] { outlived = running; };  // what they refer to would go now
+        const probe::AtExit at_exit(look);
+        const std::vector attempts{cleans_up, cleans_up};
+        co_await weft::staggered_race(attempts, 2s);
+    };
+    auto body = [&](weft::TaskGroup& group) -> Coro<void> {
+        group.create_task(races);
+        co_await weft::sleep(2s);
+        throw std::runtime_error("body");
+    };
+    const auto end = co_await end_of(weft::task_group(body));
+    REQUIRE(end == "{body}");
+    REQUIRE(running == 0);
+    REQUIRE(outlived == 0);
 }
 
 WEFT_TEST_CASE("attempts that win in the same instant lose no result", "[staggered_race]") {

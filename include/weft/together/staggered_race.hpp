@@ -44,6 +44,24 @@ auto staggered_race(R&& attempts) {
 
 namespace detail {
 
+/// Until the next attempt is to start. Where a leftover is told here, it still has to wait for the
+/// attempts that run, which may refer to what is its own: it is told when they have ended.
+class [[nodiscard]] StaggeredWait {
+public:
+    StaggeredWait(Children& children, bool& is_left) noexcept
+        : wait_(children), is_left_(is_left) {}
+    bool await_ready() const noexcept { return wait_.await_ready(); }
+    void await_suspend(std::coroutine_handle<> handle) { wait_.await_suspend(handle); }
+    void await_resume() {
+        is_left_ = take_leftover();
+        wait_.await_resume();
+    }
+
+private:
+    Children::Wait wait_;
+    bool& is_left_;
+};
+
 template <class R, class T>
 Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> delay) {
     using Attempt = KeptElement<R>;
@@ -52,6 +70,7 @@ Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> de
     EventLoop& loop = get_running_loop();
     Children children(loop, count, ChildRule::first_success_cancels);
     Child<Attempt> starter;
+    bool is_left = false;
     for (auto& attempt : attempts) {
         try {
             Attempt kept = keep(std::move(attempt));
@@ -68,11 +87,12 @@ Coro<Winner<Stored<T>>> race_staggered(R attempts, std::optional<Nanoseconds> de
         if (children.size() == count || children.failed_to_start()) break;
         {
             const TimerOff off(children);
-            co_await children.wait();
+            co_await StaggeredWait(children, is_left);
         }
-        if (children.decisive() || children.asked()) break;
+        if (children.decisive() || children.asked() || is_left) break;
     }
-    co_await children.wait();
+    co_await children.wait();  // (A cancel that is pending is passed on to them.)
+    if (is_left) loop.throw_cancelled();
     const std::size_t won = winner_of(children, "every attempt of a staggered race failed");
     co_return Winner<Stored<T>>(won, Child<Attempt>::take(children.node(won)));
 }

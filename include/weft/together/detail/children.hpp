@@ -156,8 +156,11 @@ public:
         if (start_failure_) [[unlikely]]
             std::rethrow_exception(start_failure_);
     }
-    /// (Which is to be told, whatever else happens.)
-    bool has_failed() const noexcept { return decisive_ && decisive_->end() == State::exception; }
+    /// (Which is to be told, whatever else happens.) A race has, when all its children have.
+    bool has_failed() const noexcept {
+        if (decisive_) return decisive_->end() == State::exception;
+        return rule_ == ChildRule::first_success_cancels && pending_ == 0 && !saw_cancelled_;
+    }
     /// Our task was cancelled while it waited.
     bool asked() const noexcept { return asked_; }
     /// Our task was cancelled, and that ended a child: the cancel is to be thrown.
