@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include <weft/fs/temporary.hpp>
 #include <weft/fs/whole_file.hpp>
 #include <weft/testing/catch.hpp>
+#include <weft/testing/step_kill.hpp>
 
 #include "awaiting.hpp"
 #include "descriptors.hpp"
@@ -192,6 +194,27 @@ WEFT_TEST_CASE("an atomic_write that is cancelled or fails leaves the old conten
     co_await weft::atomic_write(folder.file("link"), "x");
     const std::string linked = co_await weft::read_text(folder.file("link"));
     CHECK(linked == "x");
+}
+
+TEST_CASE("the temporary file of an atomic_write goes with a loop that goes at any step",
+          "[files]") {
+    Folder folder;
+    const std::string path = folder.file("data");
+    const std::string text = letters(50'000);
+    const auto nothing_else = [&] {
+        std::size_t count = 0;
+        for (const auto& each : std::filesystem::directory_iterator(folder.path()))
+            count += each.path() != path;
+        return count == 0;
+    };
+    int left_behind = 0;
+    weft::testing::kill_at_every_step([&]() -> weft::Coro<void> {
+        left_behind += !nothing_else();
+        put_now(path, "old");
+        co_await weft::atomic_write(path, text);
+    });
+    left_behind += !nothing_else();
+    CHECK(left_behind == 0);
 }
 
 TEST_CASE("an atomic_write that is killed at any step leaves the old or the new content",

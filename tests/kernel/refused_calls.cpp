@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Every system call that weft can do without, refused one at a time with every error that filters
 // and old kernels use (a seccomp filter in a forked child): programs run all the same.
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -13,6 +15,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -329,6 +332,33 @@ TEST_CASE("a loop that the kernel fails while it is open ends, and what outlives
         expect(reports <= 1, "more than one report");
     });
     CHECK(wrong == "");
+}
+
+TEST_CASE("an atomic_write that cannot ask for the old file's permissions leaves it as it is",
+          "[refused]") {
+    Folder folder;
+    const std::string path = folder.file("secret");
+    const std::string wrong = in_child([&] {
+        put(Fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)).get(), "old");
+        weft::RunOptions options;
+        options.backend = weft::BackendKind::epoll;  // (the ring makes no call to be refused)
+        refuse({"statx of a path", SYS_statx, 2, 0}, EIO);
+#ifdef SYS_newfstatat
+        refuse({"fstatat of a path", SYS_newfstatat, 3, 0}, EIO);
+#endif
+        int error = 0;
+        try {
+            weft::run([&] { return weft::atomic_write(path, "new"); }, options);
+        } catch (const std::system_error& failed) {
+            error = failed.code().value();
+        }
+        expect(error == EIO, "it did not say that it cannot ask");
+    });
+    CHECK(wrong == "");
+    struct stat now {};
+    checked(::stat(path.c_str(), &now), "stat");
+    CHECK((now.st_mode & 07777) == 0600);
+    CHECK(now.st_size == 3);
 }
 
 }  // namespace refused_calls_test

@@ -75,8 +75,9 @@ public:
     void made() noexcept { there_ = true; }
     void kept() noexcept { there_ = false; }
     Coro<void> remove() {
-        if (!std::exchange(there_, false)) co_return;
+        if (!there_) co_return;
         co_await PathCleanUp(PathRequest(OpCode::unlinkat, name_.c_str(), 0, folder_));
+        there_ = false;
     }
 
 private:
@@ -100,11 +101,20 @@ inline Coro<void> take_after(weft::File& file, const struct statx& old, unsigned
     });
 }
 
+/// There is no such file; or a symbolic link, which is replaced, leads nowhere.
+inline bool is_absence(int error) noexcept {
+    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == EACCES ||
+           error == ENAMETOOLONG;
+}
+
 inline Coro<void> write_and_rename(int folder, PassingName& temporary, const char* name,
                                    const std::string& path, ConstBuffer data,
                                    AtomicWriteOptions options) {
     struct statx old {};
     const int known = co_await try_stat(name, 0, folder, old);
+    // Whoever cannot be asked may be there, and not for everybody to read.
+    if (known < 0 && !is_absence(-known))
+        throw_system_error(-known, concat({"stat ", in_quotes(path)}));
     if (known < 0) old.stx_mask = 0;
     if (known == 0 && !S_ISREG(old.stx_mode) && !S_ISDIR(old.stx_mode)) {
         struct statx itself {};
@@ -117,14 +127,17 @@ inline Coro<void> write_and_rename(int folder, PassingName& temporary, const cha
     constexpr int how = O_WRONLY | O_CREAT | O_EXCL;
     Fd opened;
     int error = 0;
+    // (From here on: a loop that goes meanwhile takes what was opened with it, and not its name.)
+    temporary.made();
     try {
         opened = co_await OpenAt(folder, temporary.text(), how, known < 0 ? 0666 : 0600);
     } catch (const std::system_error& failure) {
         error = failure.code().value();
     }
-    if (error != 0)
+    if (error != 0) {
+        temporary.kept();
         throw_system_error(error, concat({"open a temporary file for ", in_quotes(path)}));
-    temporary.made();
+    }
     weft::File file(std::move(opened), path);
     if (known == 0 || options.permissions) co_await take_after(file, old, options.permissions);
     // (A cancel may leave the write at a part: then it strikes at the next await.)
