@@ -2,6 +2,7 @@
 // Descriptors that travel over a Unix socket: all arrive, and none is leaked on the way
 // (SEMANTICS 28, 91).
 // rungs: all
+// program: own
 #include <weft/net/pass_descriptors.hpp>
 #include <weft/task/task.hpp>
 #include <weft/testing/catch.hpp>
@@ -9,13 +10,16 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <new>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "../support/awaiting.hpp"
 #include "../support/descriptors.hpp"
+#include "../support/failing_new.hpp"
 
 namespace pass_descriptors_test {
 
@@ -104,6 +108,38 @@ WEFT_TEST_CASE("what cannot be sent is refused", "[pass_descriptors]") {
     CHECK(empty.error == EINVAL);
     const Failure many = co_await failure(crowd);
     CHECK(many.error == EINVAL);
+}
+
+WEFT_TEST_CASE("a receive that lacks memory leaves its descriptors to the next one",
+               "[pass_descriptors]") {
+    const Pair ends = support::unix_pair();
+    const std::vector<int> passed(5, ends.a.get());
+    const weft::testing::DescriptorCensus before;
+    char buffer[8];
+    int failures = 0;
+    bool is_sent = false;
+    for (long allocations = 0; allocations < 12; ++allocations) {
+        if (!is_sent) co_await io::send_descriptors(ends.a.get(), "five", passed);
+        is_sent = true;
+        std::size_t got = 0;
+        shortage.set(allocations, 1);
+        try {
+            const io::ReceivedDescriptors all =
+                co_await io::receive_descriptors(ends.b.get(), buffer, 5);
+            got = all.descriptors.size();
+            is_sent = false;
+        } catch (const std::bad_alloc&) {
+            ++failures;
+        } catch (const std::system_error& failed) {  // (of the loop's own)
+            failures += failed.code().value() == ENOMEM;
+        }
+        shortage.end();
+        CHECK(before.leaked() == "");
+        CHECK(before.vanished() == "");
+        CHECK(got == (is_sent ? 0 : 5));
+    }
+    CHECK(failures > 1);
+    CHECK(!is_sent);
 }
 
 TEST_CASE("a receive that is cancelled or killed at any step leaks no descriptor",

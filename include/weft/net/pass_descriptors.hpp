@@ -103,19 +103,20 @@ public:
     DescriptorReceive(int socket, MutableBuffer buffer, std::size_t most)
         : DescriptorMessage(OpCode::recvmsg, socket, buffer.data(), buffer.size(), MSG_CMSG_CLOEXEC,
                             CMSG_SPACE(most * sizeof(int)) + room_for_others),
-          most_(most) {}
+          most_(most) {
+        taken_.reserve(most);
+    }
     ~DescriptorReceive() {
-        if (result >= 0 && task_) take();
+        if (result >= 0 && task_) take_each([](Fd, bool) noexcept {});
     }
     io::ReceivedDescriptors await_resume() {
         const std::size_t size = transferred();
-        std::vector<Fd> descriptors = take();
         bool cut = (message_.msg_flags & MSG_CTRUNC) != 0;
-        while (descriptors.size() > most_) {
-            descriptors.pop_back();
-            cut = true;
-        }
-        return io::ReceivedDescriptors(size, std::move(descriptors), cut);
+        take_each([this, &cut](Fd one, bool is_passed) noexcept {
+            if (is_passed && taken_.size() == most_) cut = true;
+            if (is_passed && taken_.size() < most_) taken_.push_back(std::move(one));
+        });
+        return io::ReceivedDescriptors(size, std::move(taken_), cut);
     }
 
 private:
@@ -125,27 +126,26 @@ private:
     static constexpr std::size_t room_for_others = 1024;
 
     /// Once: the control data is empty afterwards.
-    std::vector<Fd> take() {
-        std::vector<Fd> taken;
+    template <class Take>
+    void take_each(Take take) noexcept {
         for (cmsghdr* header = CMSG_FIRSTHDR(&message_); header;
              header = CMSG_NXTHDR(&message_, header)) {
             constexpr int with_pidfd = 4;  // SCM_PIDFD, Linux 6.5: nobody wants it, but it is open
             if (header->cmsg_level != SOL_SOCKET) continue;
             if (header->cmsg_type != SCM_RIGHTS && header->cmsg_type != with_pidfd) continue;
-            const bool is_passed = header->cmsg_type == SCM_RIGHTS;
             const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
             for (std::size_t index = 0; index < count; ++index) {
                 int number = -1;
                 std::memcpy(&number, CMSG_DATA(header) + index * sizeof number, sizeof number);
-                Fd descriptor(number);
-                if (is_passed) taken.push_back(std::move(descriptor));
+                take(Fd(number), header->cmsg_type == SCM_RIGHTS);
             }
         }
         message_.msg_controllen = 0;
-        return taken;
     }
 
     const std::size_t most_;
+    // Its memory comes first: what has arrived cannot be given back.
+    std::vector<Fd> taken_;
 };
 
 }  // namespace detail
