@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 // FileWatch: what happens is told, once, in order, and a wait ends when its watch does.
+// program: own
+#include <dlfcn.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,6 +18,22 @@
 
 #include "awaiting.hpp"
 #include "descriptors.hpp"
+
+namespace file_watch_test {
+namespace {
+// What happens right after a path was added, before its number is known to the loop.
+std::atomic<void (*)()> after_adding{nullptr};
+}  // namespace
+}  // namespace file_watch_test
+
+// In place of libc's.
+extern "C" int inotify_add_watch(int fd, const char* path, std::uint32_t mask) noexcept {
+    using Add = int (*)(int, const char*, std::uint32_t);
+    static const auto libc = reinterpret_cast<Add>(::dlsym(RTLD_NEXT, "inotify_add_watch"));
+    const int number = libc(fd, path, mask);
+    if (auto* const then = file_watch_test::after_adding.exchange(nullptr)) then();
+    return number;
+}
 
 namespace file_watch_test {
 
@@ -76,6 +95,26 @@ WEFT_TEST_CASE("what happens in a directory and to a file is told in order", "[w
     const Failure missing = co_await failure([&] { return weft::watch(scratch.file("none")); });
     CHECK(missing.error == ENOENT);
     CHECK(missing.names("watch \"" + scratch.file("none") + "\": "));
+}
+
+std::string made_meanwhile;  // by the thread that adds
+
+WEFT_TEST_CASE("what happens while a path is being added is told", "[watch]") {
+    weft::TemporaryDirectory scratch = co_await weft::temporary_directory();
+    const std::string second = scratch.file("second");
+    co_await files::mkdir(second);
+    FileWatch watch = co_await weft::watch(scratch.path(), IN_CREATE);
+    auto waiting = create_task([&]() -> weft::Coro<FileEvent> { return event_of(watch); });
+    co_await turns(3);
+    made_meanwhile = second + "/made";
+    after_adding = [] {
+        Fd(::open(made_meanwhile.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)).reset();
+        ::usleep(20'000);  // (so long nobody knows whose it is)
+    };
+    co_await watch.add(second, IN_CREATE);
+    const FileEvent event = co_await waiting;
+    CHECK(event.name() == "made");
+    CHECK(event.path() == second);
 }
 
 WEFT_TEST_CASE("events that were not taken yet are not lost by a cancel", "[watch]") {

@@ -139,6 +139,7 @@ WEFT_INLINE Coro<FileWatch> watch_one(std::string path, std::uint32_t events) {
 }
 
 WEFT_INLINE Coro<void> add_to_watch(Ref<WatchState> state, std::string path, std::uint32_t events) {
+    const WatchState::Adding adding(state);
     const int fd = state->fd.get();
     const char* const at = path.c_str();
     const int number = co_await blocking("watch", fd, path, [fd, at, events]() -> int {
@@ -152,6 +153,11 @@ WEFT_INLINE Coro<std::optional<FileEvent>> next_event(Ref<WatchState> state) {
     for (;;) {
         while (const inotify_event* const event = state->take()) {
             const std::string* const path = state->path_of(*event);
+            if (!path && state->may_be_added(*event)) {
+                state->put_back(*event);
+                co_await state->none_is_added.wait();
+                continue;
+            }
             if (!path && !(event->mask & IN_Q_OVERFLOW)) continue;
             FileEvent found(path ? *path : std::string(),
                             event->len > 0 ? std::string(event->name) : std::string(), event->mask,

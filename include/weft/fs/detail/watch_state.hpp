@@ -20,6 +20,7 @@
 #include "../../kernel/operation.hpp"
 #include "../../net/operation_wait.hpp"
 #include "../../runtime/loop.hpp"
+#include "../../sync/event.hpp"
 #include "blocking_wait.hpp"
 
 namespace weft::detail {
@@ -35,6 +36,12 @@ struct WatchState final : Counted<WatchState> {
     const inotify_event* take() noexcept;
     /// Null: a watch that is no more. (One that ends with this event is forgotten by the next.)
     const std::string* path_of(const inotify_event& event) noexcept;
+    /// Events of a watch that is being added may come before its number is known.
+    bool may_be_added(const inotify_event& event) const noexcept {
+        return adding > 0 && !closed && !(event.mask & (IN_IGNORED | IN_Q_OVERFLOW));
+    }
+    /// It is the next one again.
+    void put_back(const inotify_event& event) noexcept { at -= sizeof event + event.len; }
     void close() noexcept;
 
     struct Watched {
@@ -50,6 +57,25 @@ struct WatchState final : Counted<WatchState> {
     std::size_t end = 0;
     WatchRead* reader = nullptr;
     bool closed = false;  // the number goes behind who waits
+    std::size_t adding = 0;
+    Event none_is_added;  // tells who has an event that may be of one of those
+
+    /// For as long as a path is being added.
+    class Adding {
+    public:
+        explicit Adding(const Ref<WatchState>& to) noexcept : state_(to) {
+            ++state_->adding;
+            state_->none_is_added.clear();
+        }
+        Adding(const Adding&) = delete;
+        Adding& operator=(const Adding&) = delete;
+        ~Adding() {
+            if (--state_->adding == 0) state_->none_is_added.set();
+        }
+
+    private:
+        Ref<WatchState> state_;
+    };
 };
 
 /// Reads events into the buffer. False: the watch was closed.
@@ -124,6 +150,7 @@ WEFT_INLINE const std::string* WatchState::path_of(const inotify_event& event) n
 
 WEFT_INLINE void WatchState::close() noexcept {
     if (std::exchange(closed, true)) return;
+    none_is_added.set();
     if (reader) {
         reader->end();
     } else {
