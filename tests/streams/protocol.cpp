@@ -44,14 +44,75 @@ public:
     void connection_lost(std::exception_ptr error) override {
         log += error ? "lost:error" : "lost";
     }
-    void pause_writing() override { log += "pause "; }
+    void pause_writing() override {
+        log += "pause ";
+        if (throws_when_paused) throw std::runtime_error("thrown");
+    }
     void resume_writing() override { log += "resume "; }
 
     std::optional<ProtocolConnection> connection;
     std::string log;
     bool stays = false;
     bool echoes = true;
+    bool throws_when_paused = false;
 };
+
+Coro<std::string> failure_of(weft::Task<void> running) {
+    std::string said;
+    try {
+        co_await running;
+    } catch (const std::exception& error) {
+        said = error.what();
+    }
+    co_return said;
+}
+
+WEFT_TEST_CASE("a pause_writing that throws ends the connection, whoever writes") {
+    for (const bool in_callback : {false, true}) {
+        CAPTURE(in_callback);
+        StreamPair pair = weft::memory_stream(16);
+        Recorder recorder;
+        recorder.throws_when_paused = true;
+        weft::Task<void> running =
+            weft::create_task(weft::run_protocol(std::move(pair.near), recorder));
+        co_await weft::sleep(1ms);
+        recorder.connection->set_write_buffer_limits(8, 4);
+        const std::string text(14, 'x');
+        if (in_callback) {
+            co_await pair.far.write(text);
+        } else {
+            recorder.connection->write(text);
+        }
+        const std::string said = co_await failure_of(std::move(running));
+        CHECK(said == "thrown");
+        const std::string end = recorder.log.substr(recorder.log.size() - 10);
+        CHECK(end == "lost:error");
+    }
+}
+
+WEFT_TEST_CASE(
+    "what arrives after pause_reading is told after resume_reading, also of a read that waits") {
+    StreamPair pair = weft::memory_stream();
+    Recorder recorder;
+    recorder.echoes = false;
+    weft::Task<void> running =
+        weft::create_task(weft::run_protocol(std::move(pair.near), recorder));
+    co_await weft::sleep(1ms);
+    recorder.connection->pause_reading();
+    co_await pair.far.write("one");
+    co_await weft::sleep(1ms);
+    CHECK(recorder.log == "made ");
+    recorder.connection->resume_reading();
+    co_await weft::sleep(1ms);
+    CHECK(recorder.log == "made data:one ");
+    recorder.connection->pause_reading();
+    co_await pair.far.write_eof();
+    co_await weft::sleep(1ms);
+    CHECK(recorder.log == "made data:one ");
+    recorder.connection->resume_reading();
+    co_await running;
+    CHECK(recorder.log == "made data:one eof lost");
+}
 
 WEFT_TEST_CASE("a protocol is told of the connection, its data, its end and its loss, in order") {
     StreamPair pair = weft::memory_stream();

@@ -155,6 +155,8 @@ inline Coro<void> protocol_reads(Ref<ProtocolState> held) {
         for (;;) {
             co_await state.may_read.wait();
             const Chunk chunk = co_await state.stream.read_chunk();
+            // (It may have been paused while this waited.)
+            co_await state.may_read.wait();
             if (state.closing) co_return;
             if (chunk.empty()) break;
             tell(state, [&](Protocol& told) { told.data_received(chunk.view()); });
@@ -165,7 +167,8 @@ inline Coro<void> protocol_reads(Ref<ProtocolState> held) {
     } catch (const CancelledError&) {
         co_return;  // (by the writer's end)
     } catch (...) {
-        if (!state.closing || state.failed_in_callback) state.failure = std::current_exception();
+        if (!state.failure && (!state.closing || state.failed_in_callback))
+            state.failure = std::current_exception();
         state.pending.clear();
         state.stream.abort();  // wakes the writer
     }
@@ -238,7 +241,13 @@ WEFT_INLINE void ProtocolConnection::write(std::string_view data) {
     state.wake_writer();
     if (!state.paused && write_buffer_size() > state.high) {
         state.paused = true;
-        state.protocol->pause_writing();
+        try {
+            state.protocol->pause_writing();
+        } catch (...) {  // (nobody who writes has to know of it)
+            state.failed_in_callback = true;
+            state.failure = std::current_exception();
+            abort();
+        }
     }
 }
 WEFT_INLINE void ProtocolConnection::write_eof() noexcept {
