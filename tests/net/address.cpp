@@ -7,17 +7,22 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <string>
 #include <string_view>
 #include <system_error>
 
+#include <weft/base/fd.hpp>
 #include <weft/net/address.hpp>
+
+#include "../support/descriptors.hpp"
 
 namespace address_test {
 
 namespace {
 
 using weft::Address;
+using weft::Fd;
 
 std::uint32_t scope_of(const Address& address) {
     REQUIRE(address.family() == AF_INET6);
@@ -114,6 +119,38 @@ TEST_CASE("addresses are equal when they are the same place") {
     CHECK(Address::unix_path("/x") != Address::unix_path("/y"));
     CHECK(Address::unix_path("/x") != Address::unix_path({"\0/x", 3}));
     CHECK(Address() == Address());
+}
+
+TEST_CASE("the peer of a connection that was reset is still known, and who has none has none") {
+    for (const char* const host : {"127.0.0.1", "::1"}) {
+        const Address any = Address::ip(host, 0);
+        const Fd listener(::socket(any.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (::bind(listener.get(), any.data(), any.size()) != 0) {
+            std::printf("%s: nothing is tested, there is no such address here\n", host);
+            continue;
+        }
+        REQUIRE(::listen(listener.get(), 1) == 0);
+        const Address to = Address::of_socket(listener.get());
+        Fd client(::socket(any.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+        CHECK(refusal([&] { return Address::of_peer(client.get()); }) == ENOTCONN);
+        REQUIRE(::connect(client.get(), to.data(), to.size()) == 0);
+        const Address visitor = Address::of_socket(client.get());
+        const Fd served(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        CHECK(Address::of_peer(served.get()) == visitor);
+        support::reset_on_close(client.get());
+        client.reset();
+        CHECK(::getpeername(served.get(), nullptr, nullptr) != 0);
+        CHECK(Address::of_peer(served.get()) == visitor);
+        CHECK(Address::of_peer(served.get()).size() == to.size());
+
+        const Fd refused(::socket(any.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+        Address nobody = to;
+        nobody.set_port(1);
+        CHECK(::connect(refused.get(), nobody.data(), nobody.size()) != 0);
+        CHECK(refusal([&] { return Address::of_peer(refused.get()); }) == ENOTCONN);
+        CHECK(refusal([&] { return Address::of_peer(listener.get()); }) == ENOTCONN);
+    }
+    CHECK(refusal([] { return Address::of_peer(-1); }) == EBADF);
 }
 
 }  // namespace address_test

@@ -20,6 +20,7 @@
 #if WEFT_BODIES
 #include <arpa/inet.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #endif
 
 namespace weft {
@@ -71,8 +72,10 @@ public:
     /// Throws:   std::system_error (getsockname).
     static Address of_socket(int fd);
 
-    /// The address that a socket is connected to.
+    /// The address that a socket is connected to, or was until its peer reset the connection (who
+    /// logs whom it serves asks then, too).
     /// Throws:   std::system_error (getpeername).
+    /// Source:   getpeername(2); SO_PEERNAME, which knows it for longer.
     static Address of_peer(int fd);
 
     int family() const noexcept { return any_.sa_family; }
@@ -119,6 +122,9 @@ private:
         if (size_ > sizeof v6_) [[unlikely]]
             unix_ = other.unix_;
     }
+
+    /// False: it never had one, or that is forgotten.
+    bool set_peer_of_reset(int fd) noexcept;
 
     enum class Numeric : std::uint8_t { yes, no, unknown_interface };
 
@@ -254,11 +260,27 @@ template <std::size_t Size>
     return address;
 }
 
+[[gnu::cold]] WEFT_INLINE bool Address::set_peer_of_reset(int fd) noexcept {
+    // (One that still connects has a peer in this sense as well, and is none yet.)
+    constexpr unsigned char tcp_is_over = 7;  // TCP_CLOSE; tcp_info begins with the state
+    unsigned char state = 0;
+    socklen_t size = sizeof state;
+    if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &state, &size) != 0 || state != tcp_is_over)
+        return false;
+    int family = 0;
+    size = sizeof family;
+    if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) return false;
+    // It refuses more room than the address has.
+    size_ = family == AF_INET ? sizeof v4_ : sizeof v6_;
+    return ::getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &any_, &size_) == 0;
+}
+
 [[gnu::cold]] WEFT_INLINE Address Address::of_peer(int fd) {
     Address address;
-    if (::getpeername(fd, address.data(), address.size_for_filling()) != 0) {
-        detail::throw_system_error(errno, detail::fd_text("getpeername", fd));
-    }
+    if (::getpeername(fd, address.data(), address.size_for_filling()) == 0) return address;
+    const int error = errno;
+    if (error != ENOTCONN || !address.set_peer_of_reset(fd))
+        detail::throw_system_error(error, detail::fd_text("getpeername", fd));
     return address;
 }
 

@@ -200,7 +200,8 @@ public:
     }
     /// Throws:   std::system_error (getsockname; ENOTSOCK where there is no socket below).
     Address local_address() const { return Address::of_socket(fd()); }
-    /// Throws:   std::system_error (getpeername; ENOTCONN once the connection is gone).
+    /// Known also when the peer has reset the connection.
+    /// Throws:   std::system_error (getpeername; EBADF once it is closed).
     Address peer_address() const { return Address::of_peer(fd()); }
     /// Small writes are sent at once instead of waiting for the answer to the last one
     /// (TCP_NODELAY).
