@@ -76,6 +76,7 @@ const std::vector<Call<Stream>> of_stream{
     {"read_until", [](Stream& it) -> Coro<void> { (void)co_await it.read_until("x"); }},
     {"read_all", [](Stream& it) -> Coro<void> { (void)co_await it.read_all(9); }},
     {"try_read", [](Stream& it) -> Coro<void> { co_return (void) it.try_read(into()); }},
+    {"has_buffered", [](Stream& it) -> Coro<void> { co_return (void) it.has_buffered(); }},
     {"write", [](Stream& it) -> Coro<void> { co_await it.write("x"); }},
     {"write of parts", [](Stream& it) -> Coro<void> { co_await it.write("x", "y"); }},
     {"write_some", [](Stream& it) -> Coro<void> { (void)co_await it.write_some("x"); }},
@@ -93,6 +94,7 @@ const std::vector<Call<ReadStream>> of_reader{
     {"read", [](ReadStream& it) -> Coro<void> { (void)co_await it.read(into()); }},
     {"read_line", [](ReadStream& it) -> Coro<void> { (void)co_await it.read_line(); }},
     {"chunks", [](ReadStream& it) -> Coro<void> { (void)co_await it.chunks().next(); }},
+    {"has_buffered", [](ReadStream& it) -> Coro<void> { co_return (void) it.has_buffered(); }},
     {"fd", [](ReadStream& it) -> Coro<void> { co_return (void) it.fd(); }},
 };
 const std::vector<Call<WriteStream>> of_writer{

@@ -240,6 +240,42 @@ WEFT_TEST_CASE("try_read on a stream that is read in chunks takes from them") {
     CHECK(first.view() == "abcdef");
 }
 
+WEFT_TEST_CASE(
+    "has_buffered tells whether the next read finds bytes, in lines, chunks and memory") {
+    for (const auto transport : every_transport) {
+        auto pair = stream_pair(transport);
+        CHECK_FALSE(pair.near.has_buffered());
+        co_await pair.far.write("one\ntwo\nthr");
+        const std::string one = co_await pair.near.read_line();
+        CHECK(one == "one\n");
+        CHECK(pair.near.has_buffered());
+        const std::string two = co_await pair.near.read_line();
+        CHECK(two == "two\n");
+        CHECK(pair.near.has_buffered());  // a part of a line: the next read_line waits
+        co_await pair.far.write("ee\n");
+        const std::string three = co_await pair.near.read_line();
+        CHECK(three == "three\n");
+        CHECK_FALSE(pair.near.has_buffered());
+
+        co_await pair.far.write("chunk");
+        { const weft::Chunk chunk = co_await pair.near.read_chunk(); }
+        CHECK_FALSE(pair.near.has_buffered());
+        co_await pair.far.write("four\nfive\n");
+        const std::string four = co_await pair.near.read_line();
+        CHECK(four == "four\n");
+        CHECK(pair.near.has_buffered());
+        co_await pair.near.close();
+    }
+    weft::StreamPair memory = weft::memory_stream();
+    auto [reader, writer] = weft::split(std::move(memory.near));
+    CHECK_FALSE(reader.has_buffered());
+    co_await memory.far.write("one\n");
+    CHECK(reader.has_buffered());
+    const std::string line = co_await reader.read_line();
+    CHECK(line == "one\n");
+    CHECK_FALSE(reader.has_buffered());
+}
+
 WEFT_TEST_CASE("try_read of a closed stream, and beside another reader, is an error") {
     auto pair = stream_pair();
     char buffer[4];

@@ -142,6 +142,11 @@ public:
         return detail::try_read(state(), buffer);
     }
 
+    /// The next read finds bytes that have been received already (perhaps a part of what it wants).
+    /// A server whose clients do not wait for one answer before the next request collects answers
+    /// while this is so, and writes them in one call when it is not.
+    bool has_buffered() const { return state().has_buffered(); }
+
     /// Writes all of it; suspends while the peer does not keep up.
     /// Throws:   std::system_error (send; EPIPE and ECONNRESET mean that the peer is gone);
     ///           CancelledError.

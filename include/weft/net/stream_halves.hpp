@@ -51,6 +51,7 @@ public:
     AsyncGenerator<std::string> lines() { return whole().lines(); }
     AsyncGenerator<Chunk> chunks() { return whole().chunks(); }
     std::optional<std::size_t> try_read(MutableBuffer buffer) { return whole().try_read(buffer); }
+    bool has_buffered() const { return whole().has_buffered(); }
     void set_limit(std::size_t bytes) { whole().set_limit(bytes); }
     /// Of both halves.
     void abort() noexcept {
