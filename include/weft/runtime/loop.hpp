@@ -8,6 +8,7 @@
 #include "detail/loop_callbacks.hpp"
 #if WEFT_BODIES
 #include "detail/loop_cancel.hpp"
+#include "detail/loop_circles.hpp"
 #include "detail/loop_groups.hpp"
 #include "detail/loop_guest.hpp"
 #include "detail/loop_life.hpp"

@@ -22,6 +22,8 @@ namespace detail {
 struct FutureCore;
 struct TaskCore;
 class Suspension;
+template <class T>
+class Visitor;
 
 /// What a dump shows of a waiting task: "recv on descriptor 7", "task 'fetch'".
 struct WaitInfo {
@@ -30,6 +32,8 @@ struct WaitInfo {
     const FutureCore* on = nullptr;
     /// Says more than these: "connect 127.0.0.1:80". Null where nothing more is known.
     std::string (*text)(const Suspension&) = nullptr;
+    /// Visits those that all must end first, where there are several.
+    void (*each)(const Suspension&, Visitor<const FutureCore>) = nullptr;
 };
 
 /// What a suspended task waits on; lives in the awaiting frame. This is the awaiter protocol:

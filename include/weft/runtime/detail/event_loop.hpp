@@ -483,6 +483,8 @@ private:
     void fire_late() noexcept;
     void run_apart(detail::ReadyNode& node);
     void check_progress();
+    std::string circle_of_tasks();
+    void report_circle() noexcept;
     void request_cancel(detail::TaskCore& task) noexcept;
     bool strike(detail::TaskCore& task) noexcept;
     static void let_go(detail::TaskCore& task) noexcept;
@@ -556,6 +558,9 @@ private:
 
     static constexpr int inline_budget_per_step = 64;
     static constexpr int ready_awaits_per_step = 128;
+    /// So long a loop with nothing under way has slept when it looks for tasks that await each
+    /// other: one that other threads keep busy never does.
+    static constexpr detail::Nanoseconds silence_before_look = 1'000'000'000;
 
     /// What makes a turn more than a walk through the ready queue. A quiet turn looks at all of it
     /// as one word.
@@ -619,6 +624,8 @@ private:
     detail::Nanoseconds hang_limit_ = 0;
     detail::Nanoseconds last_progress_ = 0;  // real time, kept only with a hang limit
     std::uint64_t progress_step_ = 0;
+    std::uint64_t circles_step_ = 0;  // when circles were last looked for
+    std::string told_circle_;
     ExceptionHandler handler_;
     bool handler_replaced_ = false;
     detail::Owned<detail::FdWatches> watches_;

@@ -226,9 +226,10 @@ namespace detail {
         progress_step_ = step_;  // one that computes for long is progress too
         last_progress_ = now;
     } else if (now - last_progress_ >= hang_limit_) {
+        const std::string circle = circle_of_tasks();
         detail::throw_runtime_error({"nothing happened for ",
-                                     detail::decimal(hang_limit_ / 1'000'000),
-                                     " ms; the tasks are:\n", dump()});
+                                     detail::decimal(hang_limit_ / 1'000'000), " ms; ", circle,
+                                     circle.empty() ? "" : "; ", "the tasks are:\n", dump()});
     }
 }
 

@@ -136,11 +136,16 @@ WEFT_INLINE void EventLoop::enter_kernel(detail::Nanoseconds timeout) {
         spin(std::min(timeout, busy_poll_));
         if (!ready_.empty() || !inbox_->empty()) return;
     }
+    const bool is_stuck = hang_limit_ == 0 && timeout == detail::no_deadline &&
+                          backend_->outstanding() == 0 && circles_step_ != step_;
+    if (is_stuck) timeout = silence_before_look;
     if (hang_limit_ > 0) timeout = std::min(timeout, hang_limit_);
     // A post that arrives from here on writes to the eventfd, which the backend watches.
     if (!inbox_->prepare_to_sleep()) return;
     backend_->turn(timeout);
     inbox_->woke_up();
+    if (is_stuck && ready_.empty() && inbox_->empty()) [[unlikely]]
+        report_circle();
 }
 
 WEFT_INLINE void EventLoop::spin(detail::Nanoseconds limit) {

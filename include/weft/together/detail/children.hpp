@@ -237,6 +237,11 @@ private:
         }
         return 0;
     }
+    /// What a child could do beside this, an error or an end by a cancel, is no end to count on.
+    bool waits_for_each() const noexcept {
+        return rule_ <= ChildRule::first_error_cancels || rule_ == ChildRule::watch_all ||
+               rule_ == ChildRule::watch_error;
+    }
     bool over() const noexcept { return leaving_ || fulfilled(); }
     bool fulfilled() const noexcept {
         if (pending_ == 0 || (stop_ && !stop_->counted)) return true;
@@ -370,7 +375,9 @@ public:
     }
     TaskCore* cancel() noexcept override { return children_.cancel(*task_); }
     void let_go() noexcept override { children_.let_go(); }
-    WaitInfo describe() const noexcept override { return {"several children"}; }
+    WaitInfo describe() const noexcept override {
+        return {"several children", -1, nullptr, nullptr, &visit_children};
+    }
     bool await_cancelled() const noexcept {
         return children_.leaving_ && !children_.timed_out_ && !children_.fulfilled();
     }
@@ -383,6 +390,14 @@ public:
     }
 
 private:
+    /// Where any one of them is enough, none is named.
+    [[gnu::cold]] static void visit_children(const Suspension& wait,
+                                             Visitor<const FutureCore> visit) {
+        Children& children = static_cast<const Wait&>(wait).children_;
+        if (!children.waits_for_each()) return;
+        children.for_each_pending([&](const ChildNode& node) { visit(*node.child); });
+    }
+
     Children& children_;
     TaskCore* task_ = nullptr;
 };

@@ -103,8 +103,9 @@ private:
         wake();
     }
     WaitInfo describe() const noexcept override {
-        return {"several children", -1, nullptr, &text_of};
+        return {"several children", -1, nullptr, &text_of, &visit_members};
     }
+    static void visit_members(const Suspension& wait, Visitor<const FutureCore> visit);
     static std::string text_of(const Suspension& wait);
 
     TaskCore* decisive_ = nullptr;  // the first child whose end decided
@@ -190,6 +191,12 @@ inline void GatherState::judge(TaskCore& child) noexcept {
     passing_on_ = false;
     // The loop goes on with it, so that a chain of waits in each other needs no stack.
     return last;
+}
+
+[[gnu::cold, gnu::noinline]] inline void GatherState::visit_members(
+    const Suspension& wait, Visitor<const FutureCore> visit) {
+    auto& self = const_cast<GatherState&>(static_cast<const GatherState&>(wait));
+    self.members.for_each([&](const TaskCore& child) { visit(child); });
 }
 
 /// "several children (recv fd 7, task 'fetch')". What those tasks wait for in turn is not said: it

@@ -192,7 +192,13 @@ public:
         if (!group_.loop_->cancel_ways().contains(group_.abort_way_)) return;
         if (group_.asking_->waiting_on) group_.asking_->waiting_on->let_go();
     }
-    WaitInfo describe() const noexcept override { return {"a task group"}; }
+    WaitInfo describe() const noexcept override {
+        return {"a task group", -1, nullptr, nullptr,
+                [](const Suspension& wait, Visitor<const FutureCore> visit) {
+                    static_cast<const Join&>(wait).group_.members.for_each(
+                        [&](const TaskCore& child) { visit(child); });
+                }};
+    }
 
 private:
     GroupState& group_;
