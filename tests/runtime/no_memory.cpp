@@ -630,6 +630,34 @@ TEST_CASE("threads answer who waits for them without memory", "[memory]") {
     CHECK(result == 7);
 }
 
+TEST_CASE("a thread cancels what it has started without memory, as often as it likes", "[memory]") {
+    bool cancelled = false;
+    auto sleeps = [&cancelled]() -> Coro<void> {
+        try {
+            co_await weft::sleep(std::chrono::hours(1));
+        } catch (const weft::CancelledError&) {
+            cancelled = true;
+            throw;
+        }
+    };
+    weft::run([&]() -> Coro<void> {
+        auto future = weft::get_running_loop().remote().spawn(sleeps);
+        co_await weft::yield();
+        co_await weft::yield();
+        std::thread other([&future] {
+            // (A thread that has posted nothing has no memory for posts.)
+            shortage.set(0, all);
+            const bool first = future.cancel();
+            const bool second = future.cancel();
+            shortage.end();
+            if (!first || !second) std::abort();
+        });
+        while (!future.done()) co_await weft::yield();
+        other.join();
+    });
+    CHECK(cancelled);
+}
+
 TEST_CASE("a stop of the standard's kind cancels without memory", "[memory]") {
     std::stop_source source;
     const bool cancelled = weft::run([](std::stop_source& stops) -> Coro<bool> {

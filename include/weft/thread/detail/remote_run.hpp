@@ -29,7 +29,7 @@ class RemoteWait;
 /// Shared by the threads that wait and the loop on which the coroutine runs; either may go first.
 class RemoteRun : public CountedByThreads<RemoteRun> {
 public:
-    explicit RemoteRun(Remote home) noexcept : home_(std::move(home)) {}
+    explicit RemoteRun(Remote home) : home_(std::move(home)) { cancel_.reserve(); }
     virtual ~RemoteRun() = default;
 
     // Any thread.
@@ -64,6 +64,7 @@ private:
 
     const Remote home_;
     Mutex mutex_;
+    ReservedPost cancel_;  // guarded by the mutex; of the first cancel that finds no memory
     ThreadCondition ended_;
     bool done_ = false;   // guarded by the mutex; the outcome is written before
     bool taken_ = false;  // guarded by the mutex
@@ -233,16 +234,23 @@ WEFT_INLINE void RemoteRun::take_once() {
 
 WEFT_INLINE bool RemoteRun::cancel() noexcept {
     if (done()) return false;
+    auto cancel_there = [run = Ref<RemoteRun>::to(*this)] {
+        if (run->task_) run->task_->loop->cancel(*run->task_, {});
+    };
     try {
-        home_.call_soon_threadsafe([run = Ref<RemoteRun>::to(*this)] {
-            if (run->task_) run->task_->loop->cancel(*run->task_, {});
-        });
+        home_.call_soon_threadsafe(cancel_there);
         return true;
     } catch (const RuntimeError&) {
         return false;  // the loop is closed, and so is the task
     } catch (const std::bad_alloc&) {
-        return false;
     }
+    ReservedPost by;
+    {
+        const Locked lock(mutex_);
+        by = std::move(cancel_);
+    }
+    // (Where it was used, a cancel is on its way. It needs no message, and so no memory there.)
+    return !by || home_.answer(std::move(by), std::move(cancel_there));
 }
 
 WEFT_INLINE void RemoteRun::ends() noexcept {
