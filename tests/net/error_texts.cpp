@@ -209,6 +209,48 @@ Coro<std::string> timed_out(Wait wait) {
 
 }  // namespace
 
+WEFT_TEST_CASE("what goes wrong on a connection names its peer, also one that has reset it") {
+    for (const bool early : {false, true}) {
+        support::Pair pair = support::tcp_pair();
+        Stream stream = connected_stream(pair);
+        const std::string who = " (" + stream.peer_address().to_string() + ")";
+        const std::string received = fd_text("recv", stream.fd()) + who;
+        const std::string sent = fd_text("send", stream.fd()) + who;
+        char buffer[4];
+        auto reads = [&] { return weft::wait_for([&] { return stream.read(buffer); }, 1ms); };
+        std::string text = co_await timed_out(reads);
+        CHECK(text == "timed out: " + received);
+        if (early) {
+            support::put(pair.b.get(), "abc");
+            pair.b.reset();
+            text = co_await text_of<weft::IncompleteReadError>(stream.read_line());
+            CHECK(text.find(received + ": ") == 0);
+            continue;
+        }
+        support::reset_on_close(pair.b.get());
+        weft::Task<std::string> reading =
+            weft::create_task(text_of<std::system_error>(stream.read_line()));
+        co_await weft::yield();
+        pair.b.reset();
+        text = co_await reading;
+        CHECK(text.find(received + ": ") == 0);
+        text = "no error";
+        try {
+            co_await stream.write("x");
+        } catch (const std::system_error& error) {
+            text = error.what();
+        }
+        CHECK(text.find(sent + ": ") == 0);
+        text = "no error";
+        try {
+            co_await stream.write("x", "y");
+        } catch (const std::system_error& error) {
+            text = error.what();
+        }
+        CHECK(text.find(sent + ": ") == 0);
+    }
+}
+
 WEFT_TEST_CASE("a deadline around one operation names it") {
     const support::Pair pair = support::unix_pair();
     const int fd = pair.a.get();

@@ -27,6 +27,9 @@ namespace weft {
 namespace detail {
 class DatagramReceive;
 class DatagramSend;
+/// What errors of a connection name: "recv fd 7 (127.0.0.1:80)", with the peer where it has an IP
+/// address. `fd` is what it was when that went wrong. errno stays.
+std::string connection_text(std::string_view call, int fd);
 }  // namespace detail
 
 /// The address of a socket, in the form that the kernel knows. A value: it is copied and compared.
@@ -111,6 +114,7 @@ public:
 private:
     friend class detail::DatagramReceive;
     friend class detail::DatagramSend;
+    friend std::string detail::connection_text(std::string_view call, int fd);
     /// No address, in memory that is not cleared: to clear it, and to copy it whole, costs more
     /// than all else that is done for a datagram.
     struct Unset {};
@@ -123,7 +127,8 @@ private:
             unix_ = other.unix_;
     }
 
-    /// False: it never had one, or that is forgotten.
+    /// False: it never had one, or that is forgotten (errno is getpeername's).
+    bool set_peer(int fd) noexcept;
     bool set_peer_of_reset(int fd) noexcept;
 
     enum class Numeric : std::uint8_t { yes, no, unknown_interface };
@@ -275,13 +280,34 @@ template <std::size_t Size>
     return ::getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &any_, &size_) == 0;
 }
 
+[[gnu::cold]] WEFT_INLINE bool Address::set_peer(int fd) noexcept {
+    if (::getpeername(fd, data(), size_for_filling()) == 0) return true;
+    const int error = errno;
+    if (error == ENOTCONN && set_peer_of_reset(fd)) return true;
+    errno = error;
+    return false;
+}
+
 [[gnu::cold]] WEFT_INLINE Address Address::of_peer(int fd) {
     Address address;
-    if (::getpeername(fd, address.data(), address.size_for_filling()) == 0) return address;
-    const int error = errno;
-    if (error != ENOTCONN || !address.set_peer_of_reset(fd))
+    if (!address.set_peer(fd)) {
+        const int error = errno;
         detail::throw_system_error(error, detail::fd_text("getpeername", fd));
+    }
     return address;
+}
+
+[[gnu::cold]] WEFT_INLINE std::string detail::connection_text(std::string_view call, int fd) {
+    const int error = errno;
+    std::string text = fd_text(call, fd);
+    Address peer;
+    if (fd >= 0 && peer.set_peer(fd) && peer.port() != 0) {
+        text += " (";
+        text += peer.to_string();
+        text += ')';
+    }
+    errno = error;
+    return text;
 }
 
 [[gnu::cold]] WEFT_INLINE bool Address::is_same(const Address& other) const noexcept {

@@ -32,6 +32,12 @@ inline std::uint32_t transfer_length(std::size_t size) noexcept {
 /// outlives the await, has not.
 std::string call_and_object(const Operation& op);
 
+/// For WaitInfo: what the awaiter itself says.
+template <class Wait>
+[[gnu::cold]] std::string object_of(const Suspension& wait) {
+    return static_cast<const Wait&>(wait).await_object();
+}
+
 /// Awaits one operation. Base of the public awaiters, which say what the result means.
 class OperationWait : public Suspension, protected Operation {
 public:
@@ -54,9 +60,7 @@ public:
         return nullptr;
     }
     WaitInfo describe() const noexcept override {
-        return {name_of(code), fd, nullptr, [](const Suspension& wait) {
-                    return static_cast<const OperationWait&>(wait).await_object();
-                }};
+        return {name_of(code), fd, nullptr, &object_of<OperationWait>};
     }
     [[gnu::cold]] std::string await_object() const { return call_and_object(*this); }
     bool await_cancelled() const noexcept { return result == -ECANCELED && asked_; }

@@ -140,7 +140,7 @@ WEFT_INLINE Coro<std::uint64_t> send_file(Stream& stream, int file, std::uint64_
                 in_kernel = false;  // no file that can be mapped, or no such call here
             } else if (sent != -EINTR) {
                 detail::throw_system_error(static_cast<int>(-sent),
-                                           detail::fd_text("sendfile", state.fd.get()));
+                                           detail::connection_text("sendfile", state.fd.get()));
             }
             continue;
         }

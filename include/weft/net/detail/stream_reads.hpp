@@ -69,7 +69,11 @@ public:
         return OperationWait::await_cancelled();
     }
     [[gnu::cold]] std::string await_object() const {
-        return is_call() ? stream_->read_text() : OperationWait::await_object();
+        // (Once it is closed the number may be another file's.)
+        return is_call() || stream_->fd ? stream_->read_text() : OperationWait::await_object();
+    }
+    WaitInfo describe() const noexcept override {
+        return {name_of(code), fd, nullptr, &object_of<StreamReceive>};
     }
     /// See TimedEither.
     bool is_call() const noexcept { return static_cast<bool>(stream_->carrier); }
@@ -196,7 +200,7 @@ public:
     }
     WaitInfo describe() const noexcept override { return {"recv", fd_}; }
     [[gnu::cold]] std::string await_object() const {
-        return is_call() ? stream_->read_text() : fd_text("recv", fd_);
+        return is_call() || stream_->fd ? stream_->read_text() : fd_text("recv", fd_);
     }
     bool await_cancelled() const noexcept {
         if (call_) [[unlikely]]
@@ -322,7 +326,7 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
         if (chunks.has_data()) return chunks.take(into.data(), into.size());
         if (chunks.has_end()) {
             const int end = chunks.take_end();
-            if (end < 0) throw_system_error(-end, fd_text("recv", stream.fd.get()));
+            if (end < 0) throw_system_error(-end, stream.read_text());
             return 0;
         }
         // (The receive stands: what has arrived has come here, or will with the next turn.)
@@ -341,7 +345,7 @@ WEFT_INLINE std::optional<std::size_t> try_read(StreamState& stream, MutableBuff
         stream.drained = count < 0 || static_cast<std::size_t>(count) < into.size();
         if (count >= 0) return static_cast<std::size_t>(count);
         if (errno == EAGAIN) return std::nullopt;
-        if (errno != EINTR) throw_system_error(errno, fd_text("recv", stream.fd.get()));
+        if (errno != EINTR) throw_system_error(errno, stream.read_text());
     }
 }
 #endif

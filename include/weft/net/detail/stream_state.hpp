@@ -154,7 +154,7 @@ struct StreamState : ListNode<ServedTag>, Counted<StreamState> {
         return fd || carrier || result == -EBADF ? result : -ECANCELED;
     }
 
-    // What an error names: "recv fd 7", "read pipe fd 5".
+    // What an error names: "recv fd 7 (127.0.0.1:80)", "read pipe fd 5".
     std::string read_text() const;
     std::string write_text() const;
 
@@ -201,16 +201,19 @@ void reset_connection(int socket) noexcept;
            (carrier && carrier->transport->has_buffered());
 }
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamState::throw_second_reader() const {
-    refuse_second_read(read_text(), number());
+    // (A mistake of the program's own: who the peer is does not matter.)
+    refuse_second_read(carrier ? read_text() : fd_text("recv", fd.get()), number());
 }
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void StreamState::throw_write_into_file() const {
     throw_runtime_error({write_text(), ": a write to a stream on which send_file is not over"});
 }
 [[gnu::cold, gnu::noinline]] WEFT_INLINE std::string StreamState::read_text() const {
-    return carrier ? concat({"read ", carrier->transport->name()}) : fd_text("recv", fd.get());
+    return carrier ? concat({"read ", carrier->transport->name()})
+                   : connection_text("recv", fd.get());
 }
 [[gnu::cold, gnu::noinline]] WEFT_INLINE std::string StreamState::write_text() const {
-    return carrier ? concat({"write ", carrier->transport->name()}) : fd_text("send", fd.get());
+    return carrier ? concat({"write ", carrier->transport->name()})
+                   : connection_text("send", fd.get());
 }
 
 /// Closes a number that others still use: they are ended first, and the number is free only then.

@@ -55,7 +55,10 @@ public:
         return OperationWait::await_cancelled();
     }
     [[gnu::cold]] std::string await_object() const {
-        return is_call() ? stream_->write_text() : OperationWait::await_object();
+        return is_call() || stream_->fd ? stream_->write_text() : OperationWait::await_object();
+    }
+    WaitInfo describe() const noexcept override {
+        return {name_of(code), fd, nullptr, &object_of<StreamWrite>};
     }
     /// See TimedEither.
     bool is_call() const noexcept { return static_cast<bool>(stream_->carrier); }

@@ -169,7 +169,8 @@ WEFT_INLINE Coro<Spliced> copy_spliced(StreamState& from, StreamState& to, std::
             continue;
         }
         was_ready = false;
-        if (got < 0) throw_system_error(static_cast<int>(-got), fd_text("recv", way.source()));
+        if (got < 0)
+            throw_system_error(static_cast<int>(-got), connection_text("recv", way.source()));
         small = got < small_piece ? small + 1 : 0;
         while (way.left() > 0) {
             const int target = way.target();
@@ -187,7 +188,7 @@ WEFT_INLINE Coro<Spliced> copy_spliced(StreamState& from, StreamState& to, std::
             } else if (is_refusal(static_cast<int>(-sent))) {
                 co_return Spliced::refused;
             } else {
-                throw_system_error(static_cast<int>(-sent), fd_text("send", target));
+                throw_system_error(static_cast<int>(-sent), connection_text("send", target));
             }
         }
         co_await yield();
