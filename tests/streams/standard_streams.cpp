@@ -97,5 +97,24 @@ WEFT_TEST_CASE("standard error goes where the program's does; what the program h
     }
 }
 
+WEFT_TEST_CASE("an error of a standard stream names it, and no number of a duplicate") {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    Fd read_end(ends[0]);
+    const Fd write_end(ends[1]);
+    std::string broken;
+    {
+        const Instead output(1, write_end.get());
+        Stream out = weft::standard_output();
+        read_end.reset();
+        try {
+            co_await out.write("x");
+        } catch (const std::system_error& error) {
+            broken = error.what();
+        }
+    }
+    CHECK(broken == "write standard output: Broken pipe");
+}
+
 }  // namespace
 }  // namespace standard_streams_test

@@ -34,7 +34,7 @@ Stream standard_streams();
 #if WEFT_BODIES
 namespace detail {
 
-[[gnu::noinline]] inline Stream duplicate_stream(int number) {
+[[gnu::noinline]] inline Stream duplicate_stream(int number, const char* called) {
     // One with the mark is some other file, the loop's own perhaps, that has got the number of an
     // end which was closed.
     if (const int marks = ::fcntl(number, F_GETFD); marks >= 0 && (marks & FD_CLOEXEC) != 0)
@@ -42,14 +42,20 @@ namespace detail {
     constexpr int above_the_standard_ones = 3;
     Fd copy(::fcntl(number, F_DUPFD_CLOEXEC, above_the_standard_ones));
     if (!copy) throw_system_error(errno, fd_text("fcntl", number));
-    return Stream(std::move(copy));
+    return Stream(make_stream_state(std::move(copy), false, called));
 }
 
 }  // namespace detail
 
-WEFT_INLINE Stream standard_input() { return detail::duplicate_stream(STDIN_FILENO); }
-WEFT_INLINE Stream standard_output() { return detail::duplicate_stream(STDOUT_FILENO); }
-WEFT_INLINE Stream standard_error() { return detail::duplicate_stream(STDERR_FILENO); }
+WEFT_INLINE Stream standard_input() {
+    return detail::duplicate_stream(STDIN_FILENO, "standard input");
+}
+WEFT_INLINE Stream standard_output() {
+    return detail::duplicate_stream(STDOUT_FILENO, "standard output");
+}
+WEFT_INLINE Stream standard_error() {
+    return detail::duplicate_stream(STDERR_FILENO, "standard error");
+}
 WEFT_INLINE Stream standard_streams() {
     Stream input = standard_input();
     return join_streams(std::move(input), standard_output());

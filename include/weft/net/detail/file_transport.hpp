@@ -36,16 +36,19 @@
 namespace weft::detail {
 
 /// Finds out what kind of file it is. One that `awaits_writer` is a FIFO whose first writer may be
-/// yet to come: until then it is not at its end.
-Ref<StreamState> make_stream_state(Fd file, bool awaits_writer = false);
+/// yet to come: until then it is not at its end. Errors of one that is `called` something name that
+/// in place of a number which the program may never have seen (a literal; no socket's).
+Ref<StreamState> make_stream_state(Fd file, bool awaits_writer = false,
+                                   const char* called = nullptr);
 
 #if WEFT_BODIES
 /// Reads and writes go on from the file's own position. Whether others, who may share the file
 /// (a shell's terminal), find it blocking is left as it is.
 class FileTransport final : public Transport {
 public:
-    FileTransport(Fd file, mode_t mode, bool awaits_writer) noexcept
+    FileTransport(Fd file, mode_t mode, bool awaits_writer, const char* called) noexcept
         : file_(std::move(file)),
+          called_(called),
           number_(file_.get()),
           mode_(mode),
           awaits_writer_(awaits_writer) {}
@@ -56,19 +59,24 @@ public:
             co_await io::poll(file_.get(), POLLIN);
             awaits_writer_ = false;
         }
-        if (!S_ISCHR(mode_)) co_return co_await io::read(file_.get(), into);
         std::size_t count = 0;
         try {
             count = co_await io::read(file_.get(), into);
         } catch (const std::system_error& error) {
             // (How a terminal says that its other end is gone.)
-            if (error.code().value() != EIO) throw;
+            if (!S_ISCHR(mode_) || error.code().value() != EIO) fail("read ", error);
         }
         co_return count;
     }
     Coro<std::size_t> write_some(ConstBuffer from) override {
         if (!file_) throw_system_error(EPIPE, concat({"write ", name(), ", whose end was told"}));
-        co_return co_await io::write(file_.get(), from);
+        std::size_t count = 0;
+        try {
+            count = co_await io::write(file_.get(), from);
+        } catch (const std::system_error& error) {
+            fail("write ", error);
+        }
+        co_return count;
     }
     /// The end of a pipe that is written is at the end when it is closed.
     Coro<void> write_eof() override {
@@ -105,11 +113,18 @@ public:
 
     int fd() const noexcept override { return file_.get(); }
     std::string name() const override {
+        if (called_) return called_;
         return fd_text(S_ISFIFO(mode_) ? "pipe" : S_ISREG(mode_) ? "file" : "device", number_);
     }
 
 private:
+    [[noreturn, gnu::cold, gnu::noinline]] void fail(const char* call,
+                                                     const std::system_error& error) const {
+        throw_system_error(error.code().value(), concat({call, name()}));
+    }
+
     Fd file_;
+    const char* called_;
     int number_;  // for messages
     mode_t mode_;
     bool awaits_writer_;
@@ -135,7 +150,7 @@ private:
     ::dup3(again.get(), number, O_CLOEXEC);
 }
 
-WEFT_INLINE Ref<StreamState> make_stream_state(Fd file, bool awaits_writer) {
+WEFT_INLINE Ref<StreamState> make_stream_state(Fd file, bool awaits_writer, const char* called) {
     struct stat status {};
     // (What is no descriptor says so when it is used.)
     if (::fstat(file.get(), &status) != 0 || S_ISSOCK(status.st_mode)) {
@@ -148,8 +163,8 @@ WEFT_INLINE Ref<StreamState> make_stream_state(Fd file, bool awaits_writer) {
         return Ref<StreamState>(new StreamState(std::move(file)));
     }
     if (S_ISCHR(status.st_mode)) unblock_terminal(file);
-    return carry(
-        Owned<Transport>(new FileTransport(std::move(file), status.st_mode, awaits_writer)));
+    return carry(Owned<Transport>(
+        new FileTransport(std::move(file), status.st_mode, awaits_writer, called)));
 }
 #endif
 
