@@ -499,18 +499,10 @@ WEFT_TEST_CASE("close_clients says the end, behind what was written, and no clie
     CHECK(late_writes == 2);
 }
 
-/// Until TCP has the answers to all that it sent, and whoever writes the room that they made.
-Coro<void> until_still(int fd) {
-    int looks_still = 0;
-    for (int looks = 0; looks < 10'000 && looks_still < 3; ++looks) {
-        looks_still = support::expects_answers(fd) ? 0 : looks_still + 1;
-        co_await weft::sleep(1ms);
-    }
-}
-
 WEFT_TEST_CASE("who ends clients that do not read waits for shutdown_timeout, or aborts them") {
-    // Half a record is on its way: the end cannot be said before the rest of it is out.
-    const std::string much(24 << 20, 'm');
+    // Half a record is on its way: the end cannot be said before the rest of it is out. (Over a
+    // Unix socket: one of TCP finds room for a little more whenever it asks.)
+    const std::string much(1 << 20, 'm');
     struct Way {
         weft::Duration limit;
         bool aborts;
@@ -521,23 +513,22 @@ WEFT_TEST_CASE("who ends clients that do not read waits for shutdown_timeout, or
         INFO(way.limit.count());
         weft::Event asked;
         int error = 0;
-        int socket = -1;
         const auto handler = [&](Stream client) -> Coro<void> {
             co_await client.read_line();
             // (Less than a record, so that none fits into the room that is left.)
             client.set_option(SOL_SOCKET, SO_SNDBUF, 4'096);
-            socket = client.fd();
             asked.set();
             error = co_await write_to(client, much);
         };
         TlsOptions options(server_context());
         options.shutdown_timeout = way.limit;
-        weft::Server server = co_await weft::start_server(handler, "127.0.0.1", 0, options);
-        Stream silent =
-            co_await weft::open_connection("127.0.0.1", server.port(), client_options());
+        support::Listener listener = support::unix_listener();
+        weft::Server server = co_await weft::start_server(handler, std::move(listener.fd), options);
+        Stream plain(support::connected_to(listener.address));
+        Stream silent = co_await weft::start_tls(std::move(plain), client_options());
         co_await silent.write("much\n");
         co_await asked.wait();
-        co_await until_still(socket);
+        co_await weft::sleep(1s);  // until the socket is full
         server.close();
         const weft::TimePoint begin = weft::get_running_loop().time();
         server.close_clients();
