@@ -12,7 +12,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 
 #include <weft/process.hpp>
 #include <weft/testing/catch.hpp>
@@ -32,6 +31,13 @@ sock_filter instruction(int code, std::uint32_t operand, std::uint8_t if_true = 
     return sock_filter{static_cast<std::uint16_t>(code), if_true, if_false, operand};
 }
 
+template <std::size_t count>
+bool refuse(sock_filter (&filter)[count]) {
+    const sock_fprog program{static_cast<unsigned short>(count), filter};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
 /// From here on no handle of a child can be had, and descriptors have to be closed one by one.
 bool refuse_what_is_new() {
     constexpr std::uint32_t with_handle = 0x1000;  // CLONE_PIDFD
@@ -46,9 +52,22 @@ bool refuse_what_is_new() {
         instruction(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
         instruction(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
     };
-    const sock_fprog program{static_cast<unsigned short>(std::size(filter)), filter};
-    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+    return refuse(filter);
+}
+
+/// A child has a handle, which can neither be waited for nor sent a signal.
+bool refuse_what_handles_are_for() {
+    constexpr std::uint32_t pidfd_send_signal = 424;
+    sock_filter filter[] = {
+        instruction(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        instruction(BPF_JMP | BPF_JEQ | BPF_K, pidfd_send_signal, 4, 0),
+        instruction(BPF_JMP | BPF_JEQ | BPF_K, SYS_waitid, 0, 2),
+        instruction(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[0])),
+        instruction(BPF_JMP | BPF_JEQ | BPF_K, P_ALL, 0, 1),  // (this test's own)
+        instruction(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        instruction(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+    };
+    return refuse(filter);
 }
 
 /// What went wrong first; 0: nothing.
@@ -76,22 +95,25 @@ Coro<int> use_children() {
 
 }  // namespace
 
-TEST_CASE("children are started and waited for without pidfd and close_range", "[old_kernel]") {
-    const pid_t fork_of_us = ::fork();
-    REQUIRE(fork_of_us >= 0);
-    if (fork_of_us == 0) {
-        int code = 99;
-        try {
-            if (refuse_what_is_new()) code = weft::run(use_children());
-        } catch (...) {
-            code = 98;
+TEST_CASE("children are started and waited for without pidfd, close_range and waitid",
+          "[old_kernel]") {
+    for (bool (*const refusal)() : {&refuse_what_is_new, &refuse_what_handles_are_for}) {
+        const pid_t fork_of_us = ::fork();
+        REQUIRE(fork_of_us >= 0);
+        if (fork_of_us == 0) {
+            int code = 99;
+            try {
+                if (refusal()) code = weft::run(use_children());
+            } catch (...) {
+                code = 98;
+            }
+            ::_exit(code);
         }
-        ::_exit(code);
+        int status = 0;
+        REQUIRE(::waitpid(fork_of_us, &status, 0) == fork_of_us);
+        REQUIRE(WIFEXITED(status));
+        CHECK(WEXITSTATUS(status) == 0);
     }
-    int status = 0;
-    REQUIRE(::waitpid(fork_of_us, &status, 0) == fork_of_us);
-    REQUIRE(WIFEXITED(status));
-    CHECK(WEXITSTATUS(status) == 0);
 }
 
 }  // namespace old_kernel_test

@@ -64,6 +64,7 @@ public:
 
 private:
     int look(siginfo_t& info, int options) const noexcept;
+    int look_by_older_call(siginfo_t& info) const noexcept;
     std::optional<ExitStatus> told_by_kernel() const noexcept;
     int signal_now(int signal) const noexcept;
 
@@ -123,6 +124,18 @@ private:
     return std::nullopt;
 }
 
+/// waitpid(2), which can only reap.
+[[gnu::cold, gnu::noinline]] WEFT_INLINE int ProcessState::look_by_older_call(
+    siginfo_t& info) const noexcept {
+    int how = 0;
+    const pid_t ended = ::waitpid(pid, &how, WNOHANG);
+    if (ended < 0) return errno;
+    info.si_pid = ended;
+    info.si_code = WIFEXITED(how) ? CLD_EXITED : WCOREDUMP(how) ? CLD_DUMPED : CLD_KILLED;
+    info.si_status = WIFEXITED(how) ? WEXITSTATUS(how) : WTERMSIG(how);
+    return 0;
+}
+
 /// waitid(2) without waiting: 0, or errno; `info.si_pid` is 0 where it still runs.
 [[gnu::cold, gnu::noinline]] WEFT_INLINE int ProcessState::look(siginfo_t& info,
                                                                 int options) const noexcept {
@@ -134,7 +147,8 @@ private:
         const idtype_t kind = by_number ? P_PID : by_pidfd;
         if (::waitid(kind, id, &info, WEXITED | WNOHANG | options) == 0) return 0;
         if (errno == EINTR) continue;
-        if (by_number || errno == ECHILD) return errno;
+        if (errno == ECHILD) return errno;
+        if (by_number) return (options & WNOWAIT) ? errno : look_by_older_call(info);
         by_number = true;
     }
 }
