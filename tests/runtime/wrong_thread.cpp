@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <functional>
 #include <memory>
@@ -17,6 +18,7 @@
 #include <utility>
 
 #include "descriptors.hpp"
+#include "sync.hpp"
 
 namespace wrong_thread_test {
 
@@ -191,6 +193,34 @@ TEST_CASE("debug mode leaves the loop's own thread alone", "[threads]") {
         },
         options);
     CHECK(woken == 2);
+}
+
+TEST_CASE("a loop that goes on another thread while its own runs ends the program, by name") {
+    const std::string words = last_words([] {
+        auto loop = std::make_unique<weft::EventLoop>();
+        std::thread([&] { loop.reset(); }).join();
+    });
+    CHECK(support::contains(
+        words, "weft: an event loop was destroyed on another thread, and its own still runs"));
+}
+
+TEST_CASE("a loop whose thread has ended goes on any other, also in a forked child") {
+    std::unique_ptr<weft::EventLoop> loop;
+    std::thread([&] { loop = std::make_unique<weft::EventLoop>(); }).join();
+    loop.reset();
+    // The child has none of the parent's other threads, and their loops are not its own.
+    std::atomic<bool> made{false};
+    std::atomic<bool> over{false};
+    std::thread other([&] {
+        loop = std::make_unique<weft::EventLoop>();
+        made = true;
+        while (!over) std::this_thread::yield();
+        loop.reset();
+    });
+    while (!made) std::this_thread::yield();
+    CHECK(last_words([&] { loop.reset(); }) == "lives");
+    over = true;
+    other.join();
 }
 
 }  // namespace wrong_thread_test

@@ -31,8 +31,9 @@ class ThreadReceiveAwaiter;
 }  // namespace detail
 
 /// Carries items between threads; each item goes to one receiver. A handle: copies refer to the
-/// same channel, and may be used on any thread. Whoever has a loop awaits `send` and `recv`, a
-/// plain thread calls `blocking_send` and `blocking_recv`.
+/// same channel, and may be used on any thread (of this process: a forked child makes another one,
+/// as a thread that is not there may have locked this one). Whoever has a loop awaits `send` and
+/// `recv`, a plain thread calls `blocking_send` and `blocking_recv`.
 ///
 ///     weft::ThreadChannel<Job> jobs(64);
 ///     std::jthread worker([jobs] {

@@ -72,6 +72,9 @@ public:
     ///           epoll_create1, eventfd).
     explicit EventLoop(RunOptions options = {});
     /// Closes the loop. Everything pending is cancelled and unwound first.
+    /// Thread:   its own, or any once that has ended. While that still runs, the program is ended,
+    ///           with a message: what the thread closes and awaits would lead to a loop that is not
+    ///           there.
     ~EventLoop();
     EventLoop(const EventLoop&) = delete;
     EventLoop& operator=(const EventLoop&) = delete;
@@ -507,6 +510,8 @@ private:
     static bool lives_elsewhere(const EventLoop* loop) noexcept;
     static void descriptor_closing(int fd) noexcept;
     static void forked() noexcept;
+    struct AtThreadEnd;
+    void check_end_here() noexcept;
     void make_others_forget(int fd) noexcept;
     void watch_descriptor(int fd, bool writes, detail::Callback<void()> call);
     bool unwatch_descriptor(int fd, bool writes) noexcept;
@@ -632,6 +637,8 @@ private:
     detail::Owned<detail::LoopExtras> extras_;  // what few loops have, made when first needed
     detail::IntrusiveList<detail::EndsWithLoop> end_with_us_;
     pthread_t thread_ = ::pthread_self();
+    pid_t process_;
+    bool outlives_thread_ = false;  // nobody has it in his list any more
     EventLoop* next_live_ = nullptr;
     EventLoop* next_debugged_ = nullptr;  // in the list of all threads, see DebuggedLoops
     bool is_debugged_ = false;

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <coroutine>
 #include <cstddef>
@@ -24,6 +25,26 @@
 
 namespace weft {
 
+/// The list of a thread's loops goes with the thread. (On the main thread that stays: what is
+/// static is destroyed after this.)
+struct EventLoop::AtThreadEnd {
+    AtThreadEnd() noexcept = default;
+    AtThreadEnd(const AtThreadEnd&) = delete;
+    AtThreadEnd& operator=(const AtThreadEnd&) = delete;
+    ~AtThreadEnd() {
+        for (EventLoop* loop = detail::live_loops; loop; loop = loop->next_live_)
+            loop->outlives_thread_ = true;
+    }
+};
+
+[[gnu::cold]] WEFT_INLINE void EventLoop::check_end_here() noexcept {
+    if (::pthread_equal(thread_, ::pthread_self()) || outlives_thread_ || is_parents_) return;
+    // (That thread of the parent's does not run here, and has not ended either.)
+    if (process_ != ::getpid()) return leave_to_parent();
+    detail::throw_runtime_error(
+        "weft: an event loop was destroyed on another thread, and its own still runs");
+}
+
 [[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(RunOptions options)
     : virtual_time_(options.virtual_time),
       ring_entries_(options.ring_entries),
@@ -33,7 +54,9 @@ namespace weft {
       virtual_now_(1'000'000'000'000),
       virtual_grace_(detail::to_limit(options.virtual_grace)),
       busy_poll_(detail::to_limit(options.busy_poll)),
-      hang_limit_(detail::to_limit(options.hang_limit)) {
+      hang_limit_(detail::to_limit(options.hang_limit)),
+      process_(::getpid()) {
+    static thread_local const AtThreadEnd at_thread_end;
     special_.debug = options.debug;
     eager_tasks_ = options.eager_tasks;
     if (const char* const debug = std::getenv("WEFT_DEBUG"); debug && *debug && *debug != '0') {
@@ -114,9 +137,11 @@ namespace weft {
       is_parents_(true),
       ring_entries_(0),
       backend_(detail::ForkedBackend::shared()),
-      inbox_(closed) {}
+      inbox_(closed),
+      process_(0) {}
 
 [[gnu::cold]] WEFT_INLINE EventLoop::~EventLoop() {
+    check_end_here();
     try {
         close();
     } catch (...) {
