@@ -5,12 +5,16 @@
 #include <weft/deadline/wait_for.hpp>
 #include <weft/queue/queue.hpp>
 #include <weft/testing/catch.hpp>
+#include <weft/together/gather.hpp>
+#include <weft/together/race.hpp>
 #include <weft/together/settle.hpp>
 
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 #include "children.hpp"
 #include "probe.hpp"
@@ -121,6 +125,27 @@ WEFT_TEST_CASE("settle is lossless", "[settle]") {
     co_await task.wait();
     REQUIRE(task.cancelled());
     REQUIRE(got == 5);
+}
+
+WEFT_TEST_CASE("a race of settled children ends with the first to end, however that is",
+               "[settle]") {
+    bool cleaned = false;
+    auto goes_on = [&]() -> weft::Coro<void> {
+        try {
+            co_await weft::sleep(1h);
+        } catch (const weft::CancelledError&) {
+            cleaned = true;
+            throw;
+        }
+    };
+    auto first = co_await weft::race(weft::settle(fails("broken", 1s)), weft::settle(goes_on()));
+    REQUIRE(first.index() == 0);
+    const std::string text = message_of<std::runtime_error>([&] { std::get<0>(first).value(); });
+    REQUIRE(text == "broken");
+    REQUIRE(cleaned);
+    auto both = co_await weft::gather(weft::settle(gives(1, 2s)), weft::settle(fails("no", 1s)));
+    REQUIRE(*std::get<0>(both) == 1);
+    REQUIRE_FALSE(std::get<1>(both).has_value());
 }
 
 }  // namespace settle_test

@@ -59,7 +59,9 @@ class [[nodiscard]] [[gnu::warn_unused]] SettleAwaiter {
     using Result = Settled<Stored<T>>;
 
 public:
+    // (It is not moved, which a constructor that took everything would promise.)
     template <class A>
+        requires(!std::is_same_v<std::remove_cvref_t<A>, SettleAwaiter>)
     explicit SettleAwaiter(A&& awaitable) : inner_(keep_awaiter(std::forward<A>(awaitable))) {}
     SettleAwaiter(const SettleAwaiter&) = delete;
     SettleAwaiter& operator=(const SettleAwaiter&) = delete;
