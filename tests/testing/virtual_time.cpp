@@ -143,4 +143,23 @@ TEST_CASE("virtual_grace: how long channels and descriptors are waited for", "[v
     weft::testing::run(body, options);
 }
 
+TEST_CASE("a limit of Duration::max() never strikes while something may come", "[virtual_time]") {
+    weft::RunOptions options;
+    options.virtual_grace = weft::Duration::zero();
+    auto body = []() -> Coro<void> {
+        const auto before = now();
+        auto [reads, writes] = weft::pipe();
+        const std::jthread writer([fd = writes.fd()] {
+            takes_a_while();
+            support::checked(static_cast<int>(::write(fd, "x", 1)), "write");
+        });
+        char byte = 0;
+        const std::size_t got =
+            co_await weft::wait_for(reads.read(std::span(&byte, 1)), weft::Duration::max());
+        CHECK(got == 1);
+        CHECK(now() == before);
+    };
+    weft::testing::run(body, options);
+}
+
 }  // namespace virtual_time_test

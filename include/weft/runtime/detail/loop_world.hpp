@@ -94,7 +94,8 @@ WEFT_INLINE void EventLoop::LateTimers::run(detail::CallbackNode& node, Verb ver
 /// has, or another thread may do, stayed silent for a moment of real time (loopback traffic arrives
 /// at once). While something works that ends by itself, a thread's job or an operation on a file,
 /// time passes as it really does: nothing is late because of it, and what never ends holds up no
-/// deadline.
+/// deadline. A limit of Duration::max() is none, and time does not jump to its end while anything
+/// else may happen.
 [[gnu::cold]] WEFT_INLINE void EventLoop::advance_virtual_time() {
     if (backend_->has_work()) backend_->turn(0);
     if (!ready_.empty()) return;
@@ -110,6 +111,8 @@ WEFT_INLINE void EventLoop::LateTimers::run(detail::CallbackNode& node, Verb ver
         }
     } else if (backend_->outstanding() + thread_waits_ > 0) {
         waited_ = 0;
+        const bool is_limit = timers_.first_deadline() < detail::longest_delay;
+        if (!is_limit) return enter_kernel(detail::no_deadline);
         enter_kernel(virtual_grace_);
         if (!ready_.empty() || !inbox_->empty() || works_elsewhere()) return;
     }
