@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,14 +53,15 @@ public:
     /// Readable when something is finished.
     int event_fd() const noexcept { return event_.get(); }
 
-    /// 0, or the error of pthread_create where there is no thread that could do it.
+    /// 0, or the error of pthread_create where there is no thread that could do it, and it may take
+    /// for ever. (Otherwise it is done here and now: late is better than not at all.)
     int submit(Operation& op) noexcept {
         const Locked lock(mutex_);
         // (An idle thread that was woken is idle until it has the lock, but then something waits
         // for it.)
         if ((idle_ == 0 || !waiting_.empty()) && threads_ < most_threads) {
             const int error = start_one();
-            if (error != 0 && threads_ == 0) return error;
+            if (error != 0 && threads_ == 0) return run_without_threads(op, error);
         }
         op.state = Operation::State::queued;
         waiting_.push_back(op);
@@ -139,6 +141,24 @@ private:
         Seat& seat = *static_cast<Seat*>(argument);
         seat.pool->work(seat);
         return nullptr;
+    }
+    /// (An open does not wait, see `open_without_waiting`.)
+    [[gnu::cold]] static bool may_never_end(const Operation& op) noexcept {
+        const bool transfers = op.code == OpCode::read || op.code == OpCode::write ||
+                               op.code == OpCode::readv || op.code == OpCode::writev;
+        if (!transfers) return false;
+        struct stat file {};
+        return ::fstat(op.fd, &file) != 0 || !(S_ISREG(file.st_mode) || S_ISBLK(file.st_mode));
+    }
+    /// Under the lock, which nobody else wants.
+    [[gnu::cold]] int run_without_threads(Operation& op, int error) noexcept {
+        if (may_never_end(op)) return error;
+        op.result = run_blocking(op);
+        op.state = Operation::State::in_flight;
+        const bool told = !finished_.empty();
+        finished_.push_back(op);
+        if (!told) tell();
+        return 0;
     }
     bool wait_for_work() noexcept {
         if (!waiting_.empty()) return true;
