@@ -11,6 +11,7 @@
 #include <weft/testing/catch.hpp>
 #include <weft/testing/step_kill.hpp>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
@@ -514,6 +515,28 @@ WEFT_TEST_CASE("who joins a group gets what is sent to it", "[datagram]") {
     };
     const Failure unknown = co_await failure(wrong);
     CHECK(unknown.names("interface 'no-such-if'"));
+}
+
+WEFT_TEST_CASE("a group is joined on the interface that its address names", "[datagram]") {
+    const auto is_joined = [] {
+        const weft::Fd file(::open("/proc/net/igmp6", O_RDONLY | O_CLOEXEC));
+        const std::string all = support::text_to_end(file.get());
+        const std::size_t at = all.find("ff020000000000000000000000007777");
+        if (at == std::string::npos) return false;
+        const std::size_t line = all.rfind('\n', at) + 1;  // (0: it is the first)
+        return all.substr(line, at - line).find("lo ") != std::string::npos;
+    };
+    if (::access("/proc/net/igmp6", R_OK) != 0) {
+        WARN("no IPv6 here: nothing was tested");
+        co_return;
+    }
+    Datagram member = Datagram::bind(Address::ip("::", 0));
+    const Address group = Address::ip("ff02::7777%lo", 0);
+    CHECK(!is_joined());
+    member.join_group(group);
+    CHECK(is_joined());
+    member.leave_group(group);
+    CHECK(!is_joined());
 }
 
 TEST_CASE("an exchange of datagrams may be killed after any step", "[datagram]") {

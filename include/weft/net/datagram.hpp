@@ -126,8 +126,8 @@ public:
     /// Source:   sendmmsg(2) after a wait for readiness, on both backends.
     Coro<std::size_t> send_batch(std::span<const Message> messages);
 
-    /// Receives what is sent to `group` too. `interface`: a name ("eth0") or empty for the
-    /// system's choice.
+    /// Receives what is sent to `group` too. `interface`: a name ("eth0"); empty for that of the
+    /// address ("ff02::fb%eth0"), or else for the system's choice.
     /// Throws:   std::system_error (setsockopt GROUP; ENODEV: no such interface).
     /// Source:   IP_ADD_MEMBERSHIP, ip(7); IPV6_JOIN_GROUP, ipv6(7).
     void join_group(const Address& group, const std::string& interface = {});

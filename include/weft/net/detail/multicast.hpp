@@ -43,7 +43,9 @@ void set_option(int fd, int level, int name, const Value& value, const char* wha
     } else if (group.family() == AF_INET6) {
         ipv6_mreq request{};
         request.ipv6mr_multiaddr = reinterpret_cast<const sockaddr_in6*>(group.data())->sin6_addr;
-        request.ipv6mr_interface = index;
+        // (An address with a scope names its interface.)
+        const auto* const address = reinterpret_cast<const sockaddr_in6*>(group.data());
+        request.ipv6mr_interface = index != 0 ? index : address->sin6_scope_id;
         result = ::setsockopt(fd, IPPROTO_IPV6, join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP, &request,
                               sizeof request);
     } else {
