@@ -33,6 +33,7 @@
 #include <weft/sync/event.hpp>
 #include <weft/task/run.hpp>
 #include <weft/testing/catch.hpp>
+#include <weft/testing/step_kill.hpp>
 
 #include "awaiting.hpp"
 #include "descriptors.hpp"
@@ -332,6 +333,27 @@ TEST_CASE("a loop that the kernel fails while it is open ends, and what outlives
         expect(reports <= 1, "more than one report");
     });
     CHECK(wrong == "");
+}
+
+TEST_CASE("a temporary file that has a name for want of O_TMPFILE goes with a loop that goes",
+          "[refused]") {
+    Folder folder;
+    const std::string wrong = in_child([&] {
+        weft::RunOptions options;
+        options.backend = weft::BackendKind::epoll;  // (the ring makes no call to be refused)
+        constexpr auto how =
+            static_cast<std::uint32_t>(O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC | O_NONBLOCK);
+        refuse({"openat: O_TMPFILE", SYS_openat, 2, how}, EOPNOTSUPP);
+        const std::size_t turns = weft::testing::kill_at_every_step(
+            [&]() -> weft::Coro<void> {
+                weft::File file = co_await weft::temporary_file(folder.path());
+                co_await file.write("x");
+            },
+            100, options);
+        expect(turns > 2, "too few turns");
+    });
+    CHECK(wrong == "");
+    CHECK(::rmdir(folder.path().c_str()) == 0);
 }
 
 TEST_CASE("an atomic_write that cannot ask for the old file's permissions leaves it as it is",

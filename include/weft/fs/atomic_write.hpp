@@ -23,6 +23,7 @@
 #include "../task/coro.hpp"
 #include "detail/blocking_wait.hpp"
 #include "detail/new_name.hpp"
+#include "detail/passing_name.hpp"
 #include "detail/path_wait.hpp"
 #include "file.hpp"
 
@@ -59,32 +60,6 @@ inline Coro<void> atomic_write(CText path, ConstBuffer data, AtomicWriteOptions 
 
 #if WEFT_BODIES
 namespace detail {
-
-/// A name in a directory that goes with this object, unless it was kept.
-class PassingName {
-public:
-    PassingName(int folder, std::string name) noexcept : folder_(folder), name_(std::move(name)) {}
-    PassingName(const PassingName&) = delete;
-    PassingName& operator=(const PassingName&) = delete;
-    /// (For a frame that is destroyed where it stands.)
-    ~PassingName() {
-        if (there_) ::unlinkat(folder_, name_.c_str(), 0);
-    }
-
-    const char* text() const noexcept { return name_.c_str(); }
-    void made() noexcept { there_ = true; }
-    void kept() noexcept { there_ = false; }
-    Coro<void> remove() {
-        if (!there_) co_return;
-        co_await PathCleanUp(PathRequest(OpCode::unlinkat, name_.c_str(), 0, folder_));
-        there_ = false;
-    }
-
-private:
-    int folder_;
-    std::string name_;
-    bool there_ = false;
-};
 
 /// The new file looks like the one that it replaces. (Its owner as far as we may.)
 inline Coro<void> take_after(weft::File& file, const struct statx& old, unsigned permissions) {

@@ -15,6 +15,7 @@
 #include "../base/config.hpp"
 #include "../task/coro.hpp"
 #include "detail/new_name.hpp"
+#include "detail/passing_name.hpp"
 #include "detail/path_wait.hpp"
 #include "detail/remove_tree.hpp"
 #include "file.hpp"
@@ -119,9 +120,17 @@ WEFT_INLINE Coro<weft::File> make_temporary_file(std::string in) {
         if (error != EISDIR && error != EOPNOTSUPP && error != EINVAL) throw;
     }
     const std::string path = concat({in, "/", new_name("weft")});
-    weft::File file =
-        co_await open_into(Ref<FileState>(new FileState(path)), O_RDWR | O_CREAT | O_EXCL, 0600);
-    co_await PathCleanUp(PathRequest(OpCode::unlinkat, path.c_str()));
+    PassingName name(AT_FDCWD, path);
+    name.made();  // (from here on: a loop may go in the midst of it)
+    weft::File file(Fd(), path);
+    try {
+        file = co_await open_into(Ref<FileState>(new FileState(path)), O_RDWR | O_CREAT | O_EXCL,
+                                  0600);
+    } catch (const std::system_error&) {
+        name.kept();  // (it is somebody else's, or not there)
+        throw;
+    }
+    co_await name.remove();
     co_return file;
 }
 
