@@ -436,4 +436,64 @@ TEST_CASE("what a clean_up has started and forgotten is cancelled at the end as 
     CHECK(loop.time() - began < 2s);
 }
 
+TEST_CASE("while a loop closes nobody goes before the children whose clean-up awaits",
+          "[leftovers]") {
+    int children = 0;
+    int outlived = -1;
+    auto waits = []() -> Coro<void> { co_await weft::sleep(1h); };
+    auto cleans_up = [&]() -> Coro<void> {
+        ++children;
+        auto ends = [&] { --children; };
+        const probe::AtExit at_exit(ends);
+        try {
+            co_await waits();
+        } catch (const weft::CancelledError&) {
+        }
+        co_await weft::gather(waits(), waits());  // is struck as well, and ends turns later
+    };
+    auto parent = [&]() -> Coro<void> {
+        auto look = [&] { outlived = children; };  // what they refer to would go now
+        const probe::AtExit at_exit(look);
+        co_await weft::race(cleans_up, cleans_up);
+    };
+    EventLoop loop(weft::testing::options());
+    const auto task = loop.create_task(parent());
+    for (int turn = 0; turn < 5; ++turn) loop.run_once();
+    REQUIRE(children == 2);
+    loop.close();
+    CHECK(task.cancelled());
+    CHECK(children == 0);
+    CHECK(outlived == 0);
+}
+
+TEST_CASE("a task that refuses to end is destroyed before the one that waits for it",
+          "[leftovers]") {
+    bool is_there = false;
+    bool outlived = false;
+    auto refuses = [&]() -> Coro<void> {
+        auto look = [&] { outlived = !is_there; };
+        const probe::AtExit at_exit(look);
+        for (;;) {
+            try {
+                co_await weft::sleep(1h);
+            } catch (const weft::CancelledError&) {
+            }
+        }
+    };
+    auto parent = [&]() -> Coro<void> {
+        is_there = true;
+        auto go = [&] { is_there = false; };
+        const probe::AtExit at_exit(go);
+        co_await weft::race(refuses, refuses);
+    };
+    EventLoop loop(weft::testing::options());
+    loop.set_exception_handler([](const weft::ExceptionContext&) {});
+    (void)loop.create_task(parent());
+    for (int turn = 0; turn < 5; ++turn) loop.run_once();
+    REQUIRE(is_there);
+    loop.close();
+    CHECK_FALSE(is_there);
+    CHECK_FALSE(outlived);
+}
+
 }  // namespace leftovers_test

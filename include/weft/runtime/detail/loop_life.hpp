@@ -247,7 +247,9 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
     begin_end(true);
     for (int round = 0; round < rounds && has_tasks(); ++round) {
         cancel_all(true);
-        if (round > 0) let_go_of_tasks();
+        // A circle of tasks: nobody was woken, and none of them ever will be. (Whoever waits for
+        // one that is cleaning up goes on when that has ended, and not before.)
+        if (round > 0 && ready_.empty() && backend_->ending() == 0) let_go_of_tasks();
         drain_cancels();
     }
     watches_.reset();
@@ -313,8 +315,9 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
             end_unfinished(task);
             ended.push_back(task);
         };
+        // The youngest first: what a task refers to is, as a rule, its makers'.
         while (!tasks_.empty()) {
-            detail::TaskCore& task = tasks_.front();
+            detail::TaskCore& task = tasks_.back();
             report_task("a task refused to end and was destroyed", task);
             end_and_keep(task);
         }
