@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Condition: the lock around a wait, notifications that are passed on, and a cancel at every
 // moment.
+#include <weft/deadline/move_on_after.hpp>
 #include <weft/sync/condition.hpp>
+#include <weft/task/run.hpp>
 #include <weft/task/sleep.hpp>
 #include <weft/testing/catch.hpp>
+#include <weft/testing/run.hpp>
 
+#include <chrono>
 #include <coroutine>
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -322,6 +327,70 @@ WEFT_TEST_CASE("67: a wait that was ended without an exception has the lock as w
     REQUIRE_FALSE(returned);
     REQUIRE(locked);
     REQUIRE_FALSE(scene.condition.locked());
+}
+
+// --- the end of run ---
+
+namespace {
+
+struct Shared {
+    Condition condition;
+    std::string log;
+};
+template <class Wait>
+Coro<void> left_waiting(std::shared_ptr<Shared> shared, Wait wait) {
+    auto guard = co_await shared->condition.scoped();
+    try {
+        co_await wait(shared->condition);
+    } catch (const CancelledError&) {
+        shared->log += shared->condition.locked() ? 'L' : '!';
+        throw;
+    }
+}
+/// Three tasks are left that wait; `end` is what main does with the lock at last.
+template <class Wait>
+Coro<void> leaves_three(std::shared_ptr<Shared> shared, Wait wait, int end) {
+    for (int count = 0; count < 3; ++count) {
+        const weft::Task<void> task = weft::create_task(left_waiting<Wait>, shared, wait);
+    }
+    co_await weft::sleep(std::chrono::milliseconds(1));
+    if (end == 0) co_return;
+    auto guard = co_await shared->condition.scoped();
+    if (end == 2) shared->condition.notify(1);
+    if (end == 3) shared->condition.notify_all();
+    if (end == 4) {
+        shared->condition.notify(1);
+        guard.release();
+        co_await weft::yield();
+    }
+}
+
+}  // namespace
+
+TEST_CASE("who is left waiting for a condition has the lock when it is struck, and its guard too") {
+    const auto plain = [](Condition& condition) { return condition.wait(); };
+    const auto timed = [](Condition& condition) {
+        return weft::move_on_after(std::chrono::hours(1), [&] { return condition.wait(); });
+    };
+    std::vector<std::string> reports;
+    weft::RunOptions options = weft::testing::options();
+    options.exception_handler = [&](const weft::ExceptionContext& context) {
+        reports.push_back(std::string(context.message));
+    };
+    for (int end = 0; end <= 4; ++end) {
+        CAPTURE(end);
+        for (const bool is_timed : {false, true}) {
+            const auto shared = std::make_shared<Shared>();
+            if (is_timed) {
+                weft::run(leaves_three(shared, timed, end), options);
+            } else {
+                weft::run(leaves_three(shared, plain, end), options);
+            }
+            CHECK(shared->log == (end == 4 ? "LL" : "LLL"));
+            CHECK_FALSE(shared->condition.locked());
+            CHECK(reports.empty());
+        }
+    }
 }
 
 }  // namespace condition_test

@@ -147,6 +147,7 @@ public:
         if (notice().linked()) notice().unlink();
         if (orphaned_) [[unlikely]]
             throw_orphaned();
+        told_ = true;  // (also by the throw at the end of `run`: see check_leftover)
         finish_wait();
         if (cancelled_) [[unlikely]]
             task_->loop->throw_cancelled();
