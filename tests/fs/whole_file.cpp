@@ -271,6 +271,14 @@ WEFT_TEST_CASE("a copy has the content and permissions, also of what has no size
     CHECK((copied == text));
     const weft::FileInfo info = co_await files::stat(to);
     CHECK(info.permissions() == 0640);
+    // Also where there was a file for others to read; and a device is written.
+    const std::string other = folder.file("other");
+    co_await weft::write_file(other, "for everybody", 0666);
+    count = co_await files::copy(from, other);
+    const weft::FileInfo replaced = co_await files::stat(other);
+    CHECK(replaced.permissions() == 0640);
+    count = co_await files::copy(from, "/dev/null");
+    CHECK(count == text.size());
     const Failure itself = co_await failure([&] { return files::copy(to, to); });
     CHECK(itself.error == EINVAL);
     count = co_await files::copy("/proc/version", to);

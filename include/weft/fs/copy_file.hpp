@@ -2,6 +2,7 @@
 // files::copy: a file's content, copied by the kernel where it can.
 #pragma once
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,8 +23,8 @@ Coro<std::uint64_t> copy_file(Coro<weft::File> opening, std::string to);
 
 namespace files {
 
-/// Copies the content and permissions of a file; what is at `to` is overwritten. When it fails or
-/// is cancelled a part may be there.
+/// Copies the content and permissions of a file; what is at `to` is overwritten (a device is
+/// written). When it fails or is cancelled a part may be there.
 /// Returns:  bytes copied.
 /// Throws:   std::system_error (open, copy_file_range, read, write) naming the path;
 ///           CancelledError, at the latest after 8 MiB more.
@@ -58,7 +59,15 @@ WEFT_INLINE Coro<std::uint64_t> copy_file(Coro<weft::File> opening, std::string 
     const FileInfo old = co_await target.stat();
     if (old.inode() == info.inode() && old.device() == info.device())
         throw_system_error(EINVAL, concat({"copy ", in_quotes(source.path()), " to itself"}));
-    co_await target.truncate(0);
+    if (old.is_file()) {
+        co_await target.truncate(0);
+        // Before its content is there for whom it is not. (Of others' files they stay.)
+        const int fd = target.fd();
+        const unsigned mode = info.permissions();
+        co_await blocking("fchmod", fd, target.path(), [fd, mode]() -> int {
+            return ::fchmod(fd, mode) == 0 || errno == EPERM ? 0 : -errno;
+        });
+    }
     constexpr std::size_t piece = 8 << 20;
     std::uint64_t done = 0;
     for (;;) {
