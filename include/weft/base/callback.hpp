@@ -119,13 +119,15 @@ public:
         requires(std::is_invocable_v<F&, T&>)
     // NOLINTNEXTLINE(google-explicit-constructor): a callable is a Visitor.
     Visitor(F&& visit)
-    noexcept
-        : self_(&visit), call_([](void* self, T& item) {
-              (*static_cast<std::remove_reference_t<F>*>(self))(item);
-          }) {}
+    noexcept : self_(&visit), call_(&call<std::remove_reference_t<F>>) {}
     void operator()(T& item) const { call_(self_, item); }
 
 private:
+    // (Cold: the walks are for what is rare, such as the end of a loop.)
+    template <class F>
+    [[gnu::cold]] static void call(void* self, T& item) {
+        (*static_cast<F*>(self))(item);
+    }
     void* self_;
     void (*call_)(void* self, T& item);
 };

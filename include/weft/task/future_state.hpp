@@ -149,7 +149,11 @@ inline constexpr FutureCore::Typed typed_half{
         // Out of line as a whole, so that the way of most needs no register saved.
         if (!state.has_plain_value() || !core.waiters.empty()) [[unlikely]]
             return destroy_with_last_words<State>(core);
-        delete &state;
+        if constexpr (State::plain_size() > 0) {
+            release_frame(&state, State::plain_size());
+        } else {
+            delete &state;
+        }
     },
     [](const FutureCore& core) noexcept {
         return static_cast<const State&>(core).outcome.exception();

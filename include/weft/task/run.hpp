@@ -23,7 +23,7 @@ namespace weft {
 /// proper end: see `EventLoop::fd`.)
 class Runner {
 public:
-    explicit Runner(RunOptions options = {});
+    explicit Runner(const RunOptions& options = {});
     ~Runner();
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
@@ -58,9 +58,10 @@ private:
     Task<T> begin(Coro<T> main) {
         detail::ContextRef context = context_for_main();
         const detail::AmbientScope scope(context);
-        return loop_->create_task(std::move(main), detail::File(), detail::Line());
+        return detail::begin_queued(*loop_, std::move(main));
     }
     // What `run` does without knowing the type.
+    static EventLoop* make_loop(const RunOptions& options);
     static void refuse_nested();
     detail::ContextRef context_for_main();
     void finish(detail::FutureCore& task);
@@ -91,7 +92,7 @@ private:
 ///           this thread; std::system_error when no backend can be had.
 template <class T>
 T run(Coro<T> main, RunOptions options = {}) {
-    Runner runner(std::move(options));
+    Runner runner(options);
     // (Caught, so that clean-up comes first even where nobody else catches: then nothing is
     // unwound.)
     try {
@@ -106,7 +107,7 @@ T run(Coro<T> main, RunOptions options = {}) {
 template <class Fn>
     requires(std::is_invocable_v<std::decay_t<Fn>&>)
 decltype(auto) run(Fn&& fn, RunOptions options = {}) {
-    Runner runner(std::move(options));
+    Runner runner(options);
     try {
         return runner.run(std::forward<Fn>(fn));
     } catch (...) {
@@ -138,13 +139,18 @@ decltype(auto) run(Fn&& fn, First&& first, Args&&... args) {
 }
 
 #if WEFT_BODIES
-[[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::Runner(RunOptions options)
+[[gnu::cold]] WEFT_INLINE Runner::Runner(const RunOptions& options)
     : name_(options.name.empty() ? "main" : options.name),
       patience_(options.shutdown_timeout),
       handles_sigint_(options.handle_sigint),
       stop_signal_(options.stop_signal),
       grace_(options.grace),
-      loop_(new EventLoop(std::move(options))) {}
+      loop_(make_loop(options)) {}
+
+/// (g++ 12 loses the attributes of a constructor, and would put this one into each `run`.)
+[[gnu::cold, gnu::noinline]] WEFT_INLINE EventLoop* Runner::make_loop(const RunOptions& options) {
+    return new EventLoop(options);
+}
 
 [[gnu::cold, gnu::noinline]] WEFT_INLINE Runner::~Runner() {
     try {

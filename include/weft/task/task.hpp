@@ -184,8 +184,8 @@ template <class T>
 }
 /// Whatever the run's options say.
 template <class T>
-Task<T> begin_queued(EventLoop& loop, Coro<T> coro) {
-    auto* const state = make_task(loop, coro, CreatedAt());
+Task<T> begin_queued(EventLoop& loop, Coro<T> coro, const std::string* name = nullptr) {
+    auto* const state = make_task(loop, coro, CreatedAt(), name);
     loop.add(*state);
     return Task<T>(state);
 }

@@ -70,7 +70,7 @@ class EventLoop {
 public:
     /// Throws:   std::system_error when the backend asked for by name is refused (io_uring_setup,
     ///           epoll_create1, eventfd).
-    explicit EventLoop(RunOptions options = {});
+    explicit EventLoop(const RunOptions& options = {});
     /// Closes the loop. Everything pending is cancelled and unwound first.
     /// Thread:   its own, or any once that has ended. While that still runs, the program is ended,
     ///           with a message: what the thread closes and awaits would lead to a loop that is not
@@ -443,11 +443,17 @@ private:
     }
     void run_ready();
     inline void run_chain(detail::ReadyNode* node);
+    /// Whether a step is a part of the turn's code, or one of the rare ones beside it, which call
+    /// what the turn has in itself.
+    enum class Place : bool { turn, apart };
+    template <Place place>
     [[nodiscard]] inline detail::TaskCore* run_node(detail::ReadyNode& node);
     detail::TaskCore* run_struck(detail::TaskCore& task);
     void run_watched(detail::ReadyNode* node);
+    template <Place place>
     [[nodiscard]] inline detail::TaskCore* run_task(detail::TaskCore& task,
                                                     std::coroutine_handle<> at);
+    template <Place place>
     [[nodiscard]] inline detail::TaskCore* run_first_step(detail::TaskCore& task);
     inline void list(detail::TaskCore& task) noexcept;
     static void tell_group_now(detail::TaskCore& task, detail::ReadyNode::Verb verb) noexcept;
@@ -456,8 +462,9 @@ private:
     [[nodiscard]] inline detail::TaskCore* finish(detail::TaskCore& task,
                                                   detail::FutureCore::State state,
                                                   detail::GroupCore* owner) noexcept;
-    [[nodiscard]] inline detail::TaskCore* finish(detail::TaskCore& task,
-                                                  std::uintptr_t over) noexcept;
+    template <Place place>
+    [[nodiscard]] inline detail::TaskCore* finish_step(detail::TaskCore& task,
+                                                       std::uintptr_t over) noexcept;
     [[nodiscard]] detail::TaskCore* finish_apart(detail::TaskCore& task,
                                                  detail::FutureCore::State state,
                                                  detail::GroupCore* owner) noexcept;

@@ -156,10 +156,6 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
         const detail::TaskExtras* const extras = task.extras();
         return extras && extras->ends_by_itself;
     };
-    const auto end = [this](detail::TaskCore& task) {
-        request_cancel(task);
-        pass_on_cancel(task);
-    };
     // (The first one that is looked at says yes, as a rule.)
     const auto cleans_up = [&](const detail::TaskCore& task) {
         return task.cancel_requests > 0 || (task.in_clean_up && is_awaited(task));
@@ -171,14 +167,15 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
         });
     }
     if (some_clean_up && newest_before == newest_started) return;  // nobody has begun
-    for_each_task([&](detail::TaskCore& task) {
+    for_each_task([&](detail::TaskCore & task) __attribute__((cold)) {
         const std::uint32_t id = task.id();
         if (id > newest_started || ends_by_itself(task)) return;
         if (some_clean_up) {
             const bool is_forgotten = task.ref_count() == 1 && !is_awaited(task);
             if (id <= newest_before || !is_forgotten || task.cancel_requests > 0) return;
         }
-        end(task);
+        request_cancel(task);
+        pass_on_cancel(task);
     });
 }
 

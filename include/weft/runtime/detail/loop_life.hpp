@@ -45,7 +45,7 @@ struct EventLoop::AtThreadEnd {
         "weft: an event loop was destroyed on another thread, and its own still runs");
 }
 
-[[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(RunOptions options)
+[[gnu::cold]] WEFT_INLINE EventLoop::EventLoop(const RunOptions& options)
     : virtual_time_(options.virtual_time),
       ring_entries_(options.ring_entries),
       backend_(detail::choose_backend(options.backend, options.ring_entries)),
@@ -62,7 +62,7 @@ struct EventLoop::AtThreadEnd {
     if (const char* const debug = std::getenv("WEFT_DEBUG"); debug && *debug && *debug != '0') {
         special_.debug = true;
     }
-    if (options.exception_handler) set_exception_handler(std::move(options.exception_handler));
+    if (options.exception_handler) set_exception_handler(options.exception_handler);
     if (options.ignore_sigpipe) {
         struct sigaction action {};
         if (::sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL) {
@@ -199,6 +199,12 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
             if (node->is_unstarted()) visit(static_cast<detail::TaskCore&>(*node));
         }
     }
+}
+
+[[gnu::cold]] WEFT_INLINE bool EventLoop::has_tasks() noexcept {
+    bool found = !tasks_.empty() || !groups_.empty();  // (a group's parent is a task)
+    if (!found) for_each_unlisted([&](detail::TaskCore&) { found = true; });
+    return found;
 }
 
 [[gnu::cold]] WEFT_INLINE bool EventLoop::run_until_no_tasks(Duration limit) {

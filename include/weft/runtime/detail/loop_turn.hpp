@@ -196,14 +196,21 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
 }
 
 /// After a last step, see `run_step`.
-[[gnu::always_inline]] inline detail::TaskCore* EventLoop::finish(detail::TaskCore& task,
-                                                                  std::uintptr_t over) noexcept {
-    return finish(task, static_cast<detail::FutureCore::State>(task.outcome_kind()),
-                  reinterpret_cast<detail::GroupCore*>(over & ~detail::task_is_over));
+template <EventLoop::Place place>
+[[gnu::always_inline]] inline detail::TaskCore* EventLoop::finish_step(
+    detail::TaskCore& task, std::uintptr_t over) noexcept {
+    const auto state = static_cast<detail::FutureCore::State>(task.outcome_kind());
+    auto* const owner = reinterpret_cast<detail::GroupCore*>(over & ~detail::task_is_over);
+    if constexpr (place == Place::turn) {
+        return finish(task, state, owner);
+    } else {
+        return finish_apart(task, state, owner);
+    }
 }
 
 /// A step of a task that has suspended before. Leaves `current_` to its caller, which knows what
 /// comes next; returns who goes on, see `finish`.
+template <EventLoop::Place place>
 [[gnu::always_inline]] inline detail::TaskCore* EventLoop::run_task(detail::TaskCore& task,
                                                                     std::coroutine_handle<> at) {
     assert(task.started() && !task.waiting_on && !task.done());
@@ -211,7 +218,7 @@ WEFT_INLINE void EventLoop::complete(detail::FutureCore& future,
     const std::uintptr_t over = detail::run_step(at);
     if (!over) [[likely]]
         return nullptr;
-    return finish(task, over);
+    return finish_step<place>(task, over);
 }
 
 /// From here on the list of all tasks has it, or its group's.
@@ -226,10 +233,12 @@ inline void EventLoop::list(detail::TaskCore& task) noexcept {
 }
 
 /// Like `run_task`. The task counts as not started until its first suspension.
+template <EventLoop::Place place>
 [[gnu::always_inline]] inline detail::TaskCore* EventLoop::run_first_step(detail::TaskCore& task) {
     assert(!task.started() && !task.listed && !task.done());
     current_ = &task;
-    if (const std::uintptr_t over = detail::run_step(task.root)) return finish(task, over);
+    if (const std::uintptr_t over = detail::run_step(task.root))
+        return finish_step<place>(task, over);
     list(task);
     return nullptr;
 }
@@ -254,7 +263,7 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
                                                              std::uintptr_t over) noexcept {
     if (!over) return list(task);
     detail::TaskCore* const outer = std::exchange(current_, nullptr);
-    queue(finish(task, over));
+    queue(finish_step<Place::apart>(task, over));
     current_ = outer;
 }
 
@@ -263,7 +272,7 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
     if (debug() || task.is_left) [[unlikely]]
         return wake(task);
     task.waiting_on = nullptr;
-    queue(run_task(task, task.coroutine));
+    queue(run_task<Place::turn>(task, task.coroutine));
 }
 
 /// See Strike.
@@ -275,10 +284,10 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
     const std::uintptr_t over = detail::run_step(task.coroutine);
     detail::resumes_leftover = false;
     if (!over) return nullptr;
-    return finish_apart(task, static_cast<detail::FutureCore::State>(task.outcome_kind()),
-                        reinterpret_cast<detail::GroupCore*>(over & ~detail::task_is_over));
+    return finish_step<Place::apart>(task, over);
 }
 
+template <EventLoop::Place place>
 [[gnu::always_inline]] inline detail::TaskCore* EventLoop::run_node(detail::ReadyNode& node) {
     ++step_;
     detail::ready_awaits_left = ready_awaits_per_step;
@@ -298,7 +307,7 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
         }
         if (node.is_unstarted()) [[likely]] {
             if (!task.must_cancel) [[likely]]
-                return run_first_step(task);
+                return run_first_step<place>(task);
             task.must_cancel = false;
             end_unfinished(task);
             return nullptr;
@@ -308,18 +317,12 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
             return run_struck(task);
         at = task.coroutine;
     }
-    return run_task(static_cast<detail::TaskCore&>(node), at);
-}
-
-[[gnu::cold]] WEFT_INLINE bool EventLoop::has_tasks() noexcept {
-    bool found = !tasks_.empty() || !groups_.empty();  // (a group's parent is a task)
-    if (!found) for_each_unlisted([&](detail::TaskCore&) { found = true; });
-    return found;
+    return run_task<place>(static_cast<detail::TaskCore&>(node), at);
 }
 
 /// A step outside of the turn's chain.
 [[gnu::cold, gnu::noinline]] WEFT_INLINE void EventLoop::run_apart(detail::ReadyNode& node) {
-    queue(run_node(node));
+    queue(run_node<Place::apart>(node));
 }
 
 [[gnu::always_inline]] inline void EventLoop::run_chain(detail::ReadyNode* node) {
@@ -329,7 +332,7 @@ WEFT_INLINE void EventLoop::begin(detail::TaskCore& task) {
         rest_ = node->next_ready;
         // A chain that does not fit into the first cache would wait for memory at each step.
         if (rest_) __builtin_prefetch(rest_->next_ready);
-        detail::TaskCore* const heir = run_node(*node);
+        detail::TaskCore* const heir = run_node<Place::turn>(*node);
         node = rest_;  // (or none: the run is over)
         if (!heir) continue;
         // Where the turn would end here and the next one find the heir and nothing else, that turn
