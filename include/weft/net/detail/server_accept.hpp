@@ -136,8 +136,8 @@ enum class AfterAccept : std::uint8_t { tries_again, pauses, gives_up };
 inline void serve(const Ref<ServerState>& server, Fd socket) {
     Stream stream = socket_stream(std::move(socket));
     server->adopt(stream);
-    const Task<void> serving = create_task(serve_connection(Counting(server), std::move(stream)),
-                                           TaskOptions().eager(false));
+    const Task<void> serving =
+        begin_queued(get_running_loop(), serve_connection(Counting(server), std::move(stream)));
 }
 
 /// Waits for a connection. From whom it is shows the stream.
@@ -210,7 +210,7 @@ private:
     std::size_t index_;
 };
 
-inline Coro<void> accept_connections(Accepting accepting) {
+[[gnu::cold]] inline Coro<void> accept_connections(Accepting accepting) {
     const Ref<ServerState>& server = accepting.server();
     constexpr std::chrono::milliseconds pause{50};
     constexpr int most_turns = 512;
@@ -277,9 +277,10 @@ inline Coro<void> accept_connections(Accepting accepting) {
 
 [[gnu::cold, gnu::noinline]] inline void start_accepting(const Ref<ServerState>& state) {
     state->started = true;
+    const std::string name = "accept";
     for (std::size_t index = 0; index < state->listeners.size(); ++index) {
         state->listeners[index].accepting =
-            create_task(accept_connections(Accepting(state, index)), TaskOptions("accept", false));
+            begin_queued(get_running_loop(), accept_connections(Accepting(state, index)), &name);
     }
 }
 #endif
