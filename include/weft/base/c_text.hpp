@@ -63,19 +63,19 @@ private:
 [[gnu::cold, gnu::noinline]] WEFT_INLINE std::string detail::in_quotes(std::string_view text) {
     constexpr std::size_t longest = 256;
     constexpr char digits[] = "0123456789abcdef";
-    std::string result(1, '"');
+    std::string result("\"", 1);
     for (const char each : text.substr(0, longest)) {
         const auto byte = static_cast<unsigned char>(each);
         if (byte < 0x20 || byte == 0x7f) {
             const char code[] = {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
             result.append(code, sizeof code);
         } else {
-            if (each == '"' || each == '\\') result.append(1, '\\');
-            result.append(1, each);
+            if (each == '"' || each == '\\') result.append("\\", 1);
+            result.append(&each, 1);
         }
     }
     if (text.size() > longest) result.append("...", 3);
-    result.append(1, '"');
+    result.append("\"", 1);
     return result;
 }
 

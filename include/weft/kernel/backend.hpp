@@ -95,7 +95,10 @@ public:
     /// A pooled receive that waits has no buffer.
     bool lends_buffers() const noexcept { return lends_buffers_; }
     const BackendInfo& info() const noexcept { return info_; }
-    void explain(const std::string& reason) { info_.reason = reason; }
+    void explain(std::string name, std::string reason) noexcept {
+        info_.name = std::move(name);
+        info_.reason = std::move(reason);
+    }
 
 private:
     static std::uint64_t next_serial() noexcept {

@@ -46,17 +46,18 @@ Owned<Backend> choose_backend(BackendKind kind, unsigned ring_entries, bool poll
                                              : concat({"WEFT_BACKEND=", name});
     }
 
-    const auto with_reason = [&why](Owned<Backend> backend) {
-        backend->explain(why);
+    const auto with_reason = [&why](Owned<Backend> backend, const char* name) {
+        backend->explain(name, std::move(why));
         return backend;
     };
     if (kind != BackendKind::epoll) {
 #if WEFT_HAS_URING
         try {
-            return with_reason(Owned<UringBackend>(new UringBackend(ring_entries, pollable)));
+            return with_reason(Owned<UringBackend>(new UringBackend(ring_entries, pollable)),
+                               "uring");
         } catch (const std::system_error& error) {
             if (kind == BackendKind::uring) throw;
-            why = error.what();  // "io_uring_setup: Operation not permitted"
+            why = std::string(error.what());  // "io_uring_setup: Operation not permitted"
         }
 #else
         (void)ring_entries;
@@ -67,7 +68,7 @@ Owned<Backend> choose_backend(BackendKind kind, unsigned ring_entries, bool poll
         why = "built without liburing";
 #endif
     }
-    return with_reason(Owned<EpollBackend>(new EpollBackend()));
+    return with_reason(Owned<EpollBackend>(new EpollBackend()), "epoll");
 }
 #endif
 

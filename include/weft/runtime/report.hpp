@@ -43,7 +43,7 @@ namespace detail {
     // (Nothing between the two may throw: short of memory, the name goes.)
     std::string text;
     try {
-        text = name;
+        text = std::string(name);
     } catch (const std::bad_alloc&) {
     }
     std::free(plain);

@@ -27,7 +27,6 @@ class EpollBackend final : public Backend {
 public:
     /// Throws:   std::system_error (epoll_create1).
     [[gnu::cold]] EpollBackend() : set_(kernel_entries_), files_(set_, busy_, kernel_entries_) {
-        info_.name = "epoll";
         lends_buffers_ = true;
     }
     [[gnu::cold, gnu::noinline]] ~EpollBackend() override = default;

@@ -42,7 +42,6 @@ public:
             if (UringRing::grant(info_, ring_.linux_6_0(), "multishot")) lent_.allow_multishot();
         }
         if (!UringRing::grant(info_, direct_.allow(*ring_.get()), "direct")) direct_.forbid();
-        info_.name = "uring";
     }
     [[gnu::cold, gnu::noinline]] ~UringBackend() override { direct_.end(ring_.get()); }
 

@@ -64,7 +64,9 @@ public:
     /// Notes a feature that the kernel has, unless it is switched off.
     [[gnu::cold]] static bool grant(BackendInfo& info, bool granted, const char* feature) {
         const bool on = granted && !uring_feature_disabled(feature);
-        if (on) info.features.append(info.features.empty() ? "" : ",").append(feature);
+        if (on) {
+            info.features = concat({info.features, info.features.empty() ? "" : ",", feature});
+        }
         return on;
     }
 

@@ -19,7 +19,7 @@ namespace weft {
 WEFT_INLINE bool EventLoop::cancel(detail::TaskCore& task, std::string_view message) {
     check_thread("cancel");
     if (task.done()) return false;
-    if (!message.empty() || task.extras()) task.make_extras().cancel_message = message;
+    if (!message.empty() || task.extras()) task.make_extras().cancel_message = std::string(message);
     request_cancel(task);
     pass_on_cancel(task);
     return true;

@@ -31,7 +31,7 @@ namespace weft {
     while (backend_->background() > 0) backend_->turn(detail::no_deadline);
     detail::Owned<detail::Backend> fresh =
         detail::choose_backend(BackendKind::uring, ring_entries_, true);
-    fresh->explain(backend_->info().reason);
+    fresh->explain(fresh->info().name, backend_->info().reason);
     backend_ = std::move(fresh);
 }
 
