@@ -325,10 +325,11 @@ struct TaskCore : TaskNode, FutureCore, ListNode<AllTasksTag> {
 protected:
     ~TaskCore() {
         if (has_extras) [[unlikely]]
-            delete extras();
+            delete_extras();
     }
 
 private:
+    [[gnu::cold, gnu::noinline]] void delete_extras() noexcept { delete extras(); }
     /// A scope's address stands inverted, as no other's does.
     static EnteredScope* scope_of(std::uintptr_t label) noexcept {
         if (static_cast<std::intptr_t>(label) >= 0) [[likely]]

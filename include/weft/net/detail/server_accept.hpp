@@ -71,7 +71,7 @@ private:
         {what, std::current_exception(), std::string(current_task().name())});
 }
 
-inline Coro<void> serve_connection(Counting counting, Stream stream) {
+[[gnu::cold]] inline Coro<void> serve_connection(Counting counting, Stream stream) {
     const Ref<ServerState>& server = counting.server();
     if (server->cancels) co_return;
     const Handling here(*server);
@@ -133,7 +133,7 @@ enum class AfterAccept : std::uint8_t { tries_again, pauses, gives_up };
 }
 
 /// The one place where an accepted socket becomes a Stream: runs the handler for it.
-inline void serve(const Ref<ServerState>& server, Fd socket) {
+[[gnu::noinline]] inline void serve(const Ref<ServerState>& server, Fd socket) {
     Stream stream = socket_stream(std::move(socket));
     server->adopt(stream);
     const Task<void> serving =

@@ -97,7 +97,7 @@ WEFT_INLINE void EventLoop::run_once(const detail::FutureCore& future) {
     meet_the_world(future.done() || in_a_hurry());
 }
 
-WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
+[[gnu::cold]] WEFT_INLINE void EventLoop::run_until_done(detail::FutureCore& future) {
     if (future.loop != this)
         detail::throw_runtime_error(
             {"run: ", detail::text_of(future), " is of another event loop"});

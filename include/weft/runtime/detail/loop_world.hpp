@@ -184,7 +184,7 @@ WEFT_INLINE void EventLoop::PostBatch::run(detail::CallbackNode& node, Verb verb
     if (verb == Verb::run) loop.run_posts(loop.inbox_->take_all());  // or else close() does
 }
 
-WEFT_INLINE void EventLoop::run_posts(detail::TakenPosts posts) noexcept {
+[[gnu::noinline]] WEFT_INLINE void EventLoop::run_posts(detail::TakenPosts posts) noexcept {
     detail::UsedPosts used;
     posts.for_each([&](detail::Post& post) {
         detail::ContextRef none;
