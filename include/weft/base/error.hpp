@@ -21,8 +21,23 @@ namespace detail {
 /// member of std::string (whose code C++20 compiles anew in every file) weighs more than this.
 [[gnu::cold]] std::string concat(std::initializer_list<std::string_view> pieces);
 
-/// std::to_string, once for all types.
-[[gnu::cold]] std::string decimal(long long number);
+/// A number's digits. (No std::string: whoever puts a text together would have to destroy it on
+/// each way out.)
+class Decimal {
+public:
+    // NOLINTNEXTLINE(google-explicit-constructor): it is a text.
+    operator std::string_view() const noexcept {
+        return {digits_ + begin_, sizeof digits_ - begin_};
+    }
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    operator std::string() const { return std::string(digits_ + begin_, sizeof digits_ - begin_); }
+
+private:
+    friend Decimal decimal(long long number) noexcept;
+    char digits_[20];  // and a sign are the most of 64 bits
+    unsigned begin_;
+};
+[[gnu::cold]] Decimal decimal(long long number) noexcept;
 
 /// What the errors of a call on a descriptor name: "recv fd 7".
 [[gnu::cold]] std::string fd_text(std::string_view call, int fd);
@@ -95,7 +110,7 @@ public:
         : std::runtime_error(detail::concat(
               {call, call.empty() ? "" : ": ", "connection closed after ",
                detail::decimal(static_cast<long long>(partial.size())), expected ? " of " : "",
-               expected ? detail::decimal(static_cast<long long>(expected)) : std::string(),
+               expected ? std::string_view(detail::decimal(static_cast<long long>(expected))) : "",
                " bytes"})),
           partial_(std::move(partial)),
           expected_(expected) {}
@@ -170,17 +185,18 @@ namespace weft::detail {
     return text;
 }
 
-[[gnu::noinline]] WEFT_INLINE std::string decimal(long long number) {
-    char digits[24];
-    std::size_t at = sizeof digits;
+[[gnu::noinline]] WEFT_INLINE Decimal decimal(long long number) noexcept {
+    Decimal text;
+    unsigned at = sizeof text.digits_;
     auto rest = number < 0 ? 0 - static_cast<unsigned long long>(number)
                            : static_cast<unsigned long long>(number);
     do {
-        digits[--at] = static_cast<char>('0' + rest % 10);
+        text.digits_[--at] = static_cast<char>('0' + rest % 10);
         rest /= 10;
     } while (rest > 0);
-    if (number < 0) digits[--at] = '-';
-    return std::string(digits + at, sizeof digits - at);
+    if (number < 0) text.digits_[--at] = '-';
+    text.begin_ = at;
+    return text;
 }
 
 [[gnu::noinline]] WEFT_INLINE std::string fd_text(std::string_view call, int fd) {

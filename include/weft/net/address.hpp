@@ -330,7 +330,7 @@ template <std::size_t Size>
         ::inet_ntop(AF_INET6, &v6_.sin6_addr, text, sizeof text);
         const std::uint32_t scope = v6_.sin6_scope_id;
         return detail::concat({"[", text, scope != 0 ? "%" : "",
-                               scope != 0 ? detail::decimal(scope) : std::string(),
+                               scope != 0 ? std::string_view(detail::decimal(scope)) : "",
                                "]:", detail::decimal(port())});
     }
     if (family() == AF_UNIX) {

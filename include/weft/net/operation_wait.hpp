@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "../base/c_text.hpp"
 #include "../base/config.hpp"
@@ -127,23 +128,27 @@ protected:
         const auto* const to = static_cast<const sockaddr*>(op.address);
         return concat({"connect ", Address::from(to, op.length).to_string()});
     }
-    const auto* const path = static_cast<const char*>(op.address);
-    const auto* const second = reinterpret_cast<const char*>(op.offset);
+    const auto* path = static_cast<const char*>(op.address);
+    const char* second = nullptr;
     switch (op.code) {
         case OpCode::openat:
-            return concat({"open ", in_quotes(path)});
         case OpCode::statx:
         case OpCode::unlinkat:
         case OpCode::mkdirat:
-            return concat({name_of(op.code), " ", in_quotes(path)});
+            break;
         case OpCode::renameat:
         case OpCode::linkat:
-            return concat({name_of(op.code), " ", in_quotes(path), " to ", in_quotes(second)});
+            second = reinterpret_cast<const char*>(op.offset);
+            break;
         case OpCode::symlinkat:
-            return concat({name_of(op.code), " ", in_quotes(second), " to ", in_quotes(path)});
+            second = std::exchange(path, reinterpret_cast<const char*>(op.offset));
+            break;
         default:
             return fd_text(name_of(op.code), op.fd);
     }
+    const char* const call = op.code == OpCode::openat ? "open" : name_of(op.code);
+    if (!second) return concat({call, " ", in_quotes(path)});
+    return concat({call, " ", in_quotes(path), " to ", in_quotes(second)});
 }
 #endif
 

@@ -95,7 +95,7 @@ namespace detail {
     }
     throw TimeoutError(
         concat({"timed out: ", first ? text_of(*first) : std::string(), others > 0 ? " and " : "",
-                others > 0 ? decimal(others) : std::string(), others > 0 ? " more" : ""}));
+                others > 0 ? std::string_view(decimal(others)) : "", others > 0 ? " more" : ""}));
 }
 }  // namespace detail
 

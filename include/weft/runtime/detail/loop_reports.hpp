@@ -161,8 +161,8 @@ namespace detail {
         return concat({info.what, is_held ? " held by '" : " '", task.name(), "'",
                        text.empty() ? "" : " (", text, text.empty() ? "" : ")"});
     }
-    return concat(
-        {info.what, info.fd >= 0 ? " fd " : "", info.fd >= 0 ? decimal(info.fd) : std::string()});
+    return concat({info.what, info.fd >= 0 ? " fd " : "",
+                   info.fd >= 0 ? std::string_view(decimal(info.fd)) : ""});
 }
 /// A task's line of `EventLoop::dump`.
 [[gnu::cold, gnu::noinline]] inline std::string text_of_task(const TaskCore& task, bool running) {
@@ -182,7 +182,7 @@ namespace detail {
     const bool on_task = info.on && info.on->is_task;
     const CreatedAt created_at = task.created_at();
     return concat({"  ", task.name(), ": ", state, info.what, on_file ? " (descriptor " : "",
-                   on_file ? decimal(info.fd) : std::string(), on_file ? ")" : "",
+                   on_file ? std::string_view(decimal(info.fd)) : "", on_file ? ")" : "",
                    on_task ? " " : "",
                    on_task ? static_cast<const TaskCore*>(info.on)->name() : std::string(),
                    task.must_cancel ? ", cancel requested" : "", created_at ? ", created at " : "",
