@@ -46,7 +46,12 @@ namespace detail {
 class SignalHub;
 class GracefulStop;
 struct LoopExtras;
-struct FdWatches;
+/// The table of add_reader and add_writer. They alone make one and know its type: a program without
+/// them has nothing of it.
+struct FdWatchTable {
+    void (*forget)(FdWatchTable&, int fd) noexcept;
+    void (*destroy)(FdWatchTable&) noexcept;
+};
 struct EndsWithLoop : ListNode<> {
     explicit EndsWithLoop(void (*at_close)(EndsWithLoop&) noexcept) noexcept : end(at_close) {}
     void (*end)(EndsWithLoop&) noexcept;
@@ -522,6 +527,10 @@ private:
     void make_others_forget(int fd) noexcept;
     void watch_descriptor(int fd, bool writes, detail::Callback<void()> call);
     bool unwatch_descriptor(int fd, bool writes) noexcept;
+    void end_watches() noexcept {
+        detail::FdWatchTable* const ended = std::exchange(watches_, nullptr);
+        if (ended) ended->destroy(*ended);
+    }
     void set_signal_handler(int signal, detail::Callback<void()> call);
     detail::LoopExtras& extras();
     void leave_to_parent() noexcept;
@@ -640,7 +649,7 @@ private:
     std::string told_circle_;
     ExceptionHandler handler_;
     bool handler_replaced_ = false;
-    detail::Owned<detail::FdWatches> watches_;
+    detail::FdWatchTable* watches_ = nullptr;
     detail::Owned<detail::LoopExtras> extras_;  // what few loops have, made when first needed
     detail::IntrusiveList<detail::EndsWithLoop> end_with_us_;
     pthread_t thread_ = ::pthread_self();

@@ -135,7 +135,7 @@ WEFT_INLINE void EventLoop::request_cancel(detail::TaskCore& task) noexcept {
 [[gnu::cold]] WEFT_INLINE void EventLoop::begin_end(bool in_clean_up_too) noexcept {
     if (std::exchange(ending_, true)) return;
     drop_callbacks();
-    watches_.reset();
+    end_watches();
     for_each_task([in_clean_up_too](detail::TaskCore& task) {
         task.is_left = in_clean_up_too || !task.in_clean_up;
     });

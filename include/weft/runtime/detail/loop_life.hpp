@@ -151,6 +151,7 @@ struct EventLoop::AtThreadEnd {
         let_go_of_all();  // what the kernel may still write to stays
     }
     if (is_parents_) let_go_of_all();
+    end_watches();
     EventLoop** link = &detail::live_loops;
     while (*link && *link != this) link = &(*link)->next_live_;
     if (*link) *link = next_live_;
@@ -258,7 +259,7 @@ WEFT_INLINE bool EventLoop::is_live(const EventLoop* loop) noexcept {
         if (round > 0 && ready_.empty() && backend_->ending() == 0) let_go_of_tasks();
         drain_cancels();
     }
-    watches_.reset();
+    end_watches();
     while (!end_with_us_.empty()) {
         detail::EndsWithLoop& one = end_with_us_.pop_front();
         one.end(one);

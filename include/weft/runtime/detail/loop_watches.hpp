@@ -138,11 +138,11 @@ private:
 };
 
 /// By descriptor number.
-struct FdWatches {
+struct FdWatches : FdWatchTable {
     struct Pair {
         Ref<FdWatch> of[2];  // reads, writes
     };
-    FdWatches() noexcept = default;
+    FdWatches() noexcept : FdWatchTable{&forget_both, &delete_it} {}
     FdWatches(const FdWatches&) = delete;
     FdWatches& operator=(const FdWatches&) = delete;
     ~FdWatches() {
@@ -166,6 +166,16 @@ struct FdWatches {
     }
 
     std::vector<Pair> table;
+
+private:
+    static void forget_both(FdWatchTable& watches, int fd) noexcept {
+        auto& self = static_cast<FdWatches&>(watches);
+        self.end(fd, false);
+        self.end(fd, true);
+    }
+    static void delete_it(FdWatchTable& watches) noexcept {
+        delete &static_cast<FdWatches&>(watches);
+    }
 };
 
 }  // namespace detail
@@ -175,23 +185,22 @@ struct FdWatches {
     check_open(writes ? "add_writer" : "add_reader");
     if (ending_ && !running_) refuse_closed(writes ? "add_writer" : "add_reader");
     detail::Ref<detail::FdWatch> watch(new detail::FdWatch(*this, fd, writes, std::move(call)));
-    if (!watches_) watches_.reset(new detail::FdWatches);
-    const detail::Ref<detail::FdWatch> before = std::exchange(watches_->place(fd, writes), watch);
+    if (!watches_) watches_ = new detail::FdWatches;
+    auto& watches = static_cast<detail::FdWatches&>(*watches_);
+    const detail::Ref<detail::FdWatch> before = std::exchange(watches.place(fd, writes), watch);
     watch->begin();
     if (before) before->end();
 }
 
 [[gnu::cold]] WEFT_INLINE bool EventLoop::unwatch_descriptor(int fd, bool writes) noexcept {
-    return watches_ && watches_->end(fd, writes);
+    return watches_ && static_cast<detail::FdWatches*>(watches_)->end(fd, writes);
 }
 
 /// A number is about to be closed.
 WEFT_INLINE void EventLoop::forget(int fd) noexcept {
     backend_->forget(fd);
-    if (watches_) [[unlikely]] {
-        watches_->end(fd, false);
-        watches_->end(fd, true);
-    }
+    if (watches_) [[unlikely]]
+        watches_->forget(*watches_, fd);
 }
 
 }  // namespace weft
