@@ -146,11 +146,10 @@ inline bool is_refusal(int error) noexcept {
 
 // Out of line and cold: the throwing path of an inlined await must not weigh on the path that
 // does not throw.
-[[noreturn, gnu::cold]] void throw_system_error(int error, const std::string& what);
+/// `of` null: the kernel's.
+[[noreturn, gnu::cold]] void throw_system_error(int error, const std::string& what,
+                                                const std::error_category* of = nullptr);
 [[noreturn, gnu::cold]] void throw_system_error(int error, const char* call);
-/// The same for errors that are not the kernel's.
-[[noreturn, gnu::cold]] void throw_error(const std::error_category& of, int error,
-                                         const std::string& what);
 
 [[noreturn, gnu::cold]] void throw_runtime_error(const char* what);
 [[noreturn, gnu::cold]] void throw_runtime_error(std::initializer_list<std::string_view> pieces);
@@ -203,20 +202,22 @@ namespace weft::detail {
     return concat({call, " fd ", decimal(fd), fd < 0 ? " (closed)" : ""});
 }
 
-/// (Flat: what std::system_error and std::string do with texts would be compiled for speed.)
-[[gnu::noinline, gnu::flatten]] WEFT_INLINE void throw_error(const std::error_category& of,
-                                                             int error, const std::string& what) {
+/// (Flat: what std::system_error and std::string do with texts would be compiled for speed. And not
+/// a part of the throw: a long function takes longer to unwind.)
+[[gnu::cold, gnu::noinline, gnu::flatten]] inline std::system_error system_error_of(
+    int error, const std::string& what, const std::error_category& of) {
     // The reason stands behind `what`, and whoever prints a C string would not see it behind a zero
     // byte: an abstract name of a Unix socket may have some.
     std::string shown = what;
     for (char& each : shown) {
         if (each == '\0') each = '@';
     }
-    throw std::system_error(error, of, shown);
+    return std::system_error(error, of, shown);
 }
 
-[[gnu::noinline]] WEFT_INLINE void throw_system_error(int error, const std::string& what) {
-    throw_error(std::system_category(), error, what);
+[[gnu::noinline]] WEFT_INLINE void throw_system_error(int error, const std::string& what,
+                                                      const std::error_category* of) {
+    throw system_error_of(error, what, of ? *of : std::system_category());
 }
 
 [[gnu::noinline]] WEFT_INLINE void throw_system_error(int error, const char* call) {

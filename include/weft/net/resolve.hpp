@@ -78,7 +78,7 @@ public:
                                                         const Lookup& lookup) {
     if (error == 0) return;
     if (error == EAI_SYSTEM) throw_system_error(system_error, lookup.text());
-    throw_error(resolver_category(), error, lookup.text());
+    throw_system_error(error, lookup.text(), &resolver_category());
 }
 
 class AddressLookup final : public Lookup {

@@ -71,7 +71,7 @@ private:
         {what, std::current_exception(), std::string(current_task().name())});
 }
 
-[[gnu::cold]] inline Coro<void> serve_connection(Counting counting, Stream stream) {
+inline Coro<void> serve_connection(Counting counting, Stream stream) {
     const Ref<ServerState>& server = counting.server();
     if (server->cancels) co_return;
     const Handling here(*server);
