@@ -17,58 +17,64 @@
 namespace weft::detail {
 
 /// A search through who awaits whom, in depth: a circle is found where it leads back to a task
-/// that is on the way.
+/// that is on the way. (Its two lists are of one type, whose code every program has.)
 class CircleSearch {
 public:
-    using Circle = std::vector<const TaskCore*>;
-
-    /// Those of whom each awaits the next, and the last one the first; none when `from` leads to no
-    /// circle that was not seen before.
-    Circle from(const TaskCore& start) {
+    /// Whether `start` leads to a circle that was not seen before.
+    [[gnu::cold]] bool finds_from(const TaskCore& start) {
         way_.clear();
+        ahead_.clear();
         if (!seen_.contains(&start)) step_to(start);
-        while (!way_.empty()) {
-            Link& last = way_.back();
-            if (last.looked_at == last.awaited.size()) {
-                on_way_.erase(last.task);
+        while (!ahead_.empty()) {
+            const TaskCore* const next = ahead_.back();
+            ahead_.pop_back();
+            if (!next) {
+                on_way_.erase(way_.back());
                 way_.pop_back();
-                continue;
+            } else if (on_way_.contains(next)) {
+                while (way_[begin_] != next) ++begin_;
+                return true;
+            } else if (!seen_.contains(next)) {
+                step_to(*next);
             }
-            const TaskCore& next = *last.awaited[last.looked_at++];
-            if (on_way_.contains(&next)) return circle_to(next);
-            if (!seen_.contains(&next)) step_to(next);
         }
-        return {};
+        return false;
+    }
+    /// "task 'a' awaits task 'b', which awaits task 'a'".
+    [[gnu::cold]] std::string text() const {
+        std::string text = concat({"task '", way_[begin_]->name(), "'"});
+        for (std::size_t at = begin_ + 1; at <= way_.size(); ++at) {
+            const TaskCore& next = *way_[at < way_.size() ? at : begin_];
+            const char* const verb = at == begin_ + 1 ? " awaits" : ", which awaits";
+            const std::string more = concat({verb, " task '", next.name(), "'"});
+            text.append(more.data(), more.size());
+        }
+        return text;
     }
 
 private:
-    struct Link {
-        const TaskCore* task;
-        std::vector<const TaskCore*> awaited{};
-        std::size_t looked_at = 0;
-    };
+    using Tasks = std::vector<const TaskCore*>;
 
-    void step_to(const TaskCore& task) {
+    [[gnu::cold]] void step_to(const TaskCore& task) {
         seen_.insert(&task);
         on_way_.insert(&task);
-        Link& link = way_.emplace_back(Link{&task});
+        add(way_, &task);
+        add(ahead_, nullptr);
         if (!task.waiting_on) return;
         const WaitInfo info = task.waiting_on->describe();
-        auto add = [&link](const FutureCore& on) {
-            if (on.is_task && !on.done()) link.awaited.push_back(static_cast<const TaskCore*>(&on));
+        auto look_at = [this](const FutureCore& on) {
+            if (on.is_task && !on.done()) add(ahead_, static_cast<const TaskCore*>(&on));
         };
-        if (info.on) add(*info.on);
-        if (info.each) info.each(*task.waiting_on, add);
+        if (info.each) info.each(*task.waiting_on, look_at);
+        if (info.on) look_at(*info.on);
     }
-    Circle circle_to(const TaskCore& task) const {
-        std::size_t at = way_.size() - 1;
-        while (way_[at].task != &task) --at;
-        Circle circle;
-        for (; at < way_.size(); ++at) circle.push_back(way_[at].task);
-        return circle;
+    [[gnu::cold, gnu::noinline]] static void add(Tasks& tasks, const TaskCore* task) {
+        tasks.push_back(task);
     }
 
-    std::vector<Link> way_;
+    Tasks way_;    // each awaits the next
+    Tasks ahead_;  // whom else they await, those of the last one at the end, behind a null each
+    std::size_t begin_ = 0;  // of the circle that was found, on the way
     PointerSet on_way_;
     PointerSet seen_;
 };
@@ -80,17 +86,9 @@ namespace weft {
 /// "task 'a' awaits task 'b', which awaits task 'a'"; empty where no tasks do.
 [[gnu::cold]] WEFT_INLINE std::string EventLoop::circle_of_tasks() {
     detail::CircleSearch search;
-    std::vector<const detail::TaskCore*> circle;
-    for_each_task([&](detail::TaskCore& task) {
-        if (circle.empty()) circle = search.from(task);
-    });
-    std::string text;
-    if (circle.empty()) return text;
-    text.append("task '").append(circle.front()->name()).append("' awaits task '");
-    for (std::size_t at = 1; at < circle.size(); ++at)
-        text.append(circle[at]->name()).append("', which awaits task '");
-    text.append(circle.front()->name()).append("'");
-    return text;
+    bool found = false;
+    for_each_task([&](const detail::TaskCore& task) { found = found || search.finds_from(task); });
+    return found ? search.text() : std::string();
 }
 
 /// Nothing is under way, and nothing has come for a while. Who waits for another thread may wait
