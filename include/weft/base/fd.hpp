@@ -2,6 +2,7 @@
 // Fd: owns one descriptor number.
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <utility>
@@ -54,5 +55,22 @@ private:
 
     int fd_ = -1;
 };
+
+namespace detail {
+/// The standard ends' numbers are free in a program that was started without them, or has closed
+/// one; and whoever prints then would print into ours. (It stays where it is when there is no other
+/// number.)
+[[gnu::cold, gnu::noinline]] inline Fd moved_up(Fd fd) noexcept {
+    constexpr int above_the_standard_ones = 3;
+    Fd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, above_the_standard_ones));
+    return copy ? std::move(copy) : std::move(fd);
+}
+/// What was just opened, with the close-on-exec mark, or failed to.
+inline Fd not_standard(Fd fd) noexcept {
+    if (static_cast<unsigned>(fd.get()) > STDERR_FILENO) [[likely]]
+        return fd;
+    return moved_up(std::move(fd));
+}
+}  // namespace detail
 
 }  // namespace weft

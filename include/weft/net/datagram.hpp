@@ -184,7 +184,7 @@ namespace detail {
 
 [[gnu::cold]] inline Fd datagram_socket(const Address& address, const DatagramOptions& options) {
     const int family = address.family();
-    Fd socket(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    Fd socket = not_standard(Fd(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0)));
     if (!socket) throw_system_error(errno, concat({"socket for ", address.to_string()}));
     const int fd = socket.get();
     const int on = 1;
@@ -244,8 +244,8 @@ WEFT_INLINE Datagram::~Datagram() {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) != 0)
         detail::throw_system_error(errno, "socketpair");
-    Fd first(ends[0]);
-    Fd second(ends[1]);
+    Fd first = detail::not_standard(Fd(ends[0]));
+    Fd second = detail::not_standard(Fd(ends[1]));
     return {Datagram(std::move(first)), Datagram(std::move(second))};
 }
 

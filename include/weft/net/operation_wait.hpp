@@ -118,7 +118,7 @@ protected:
     Fd taken() {
         const int number = checked();
         result = -EBADF;
-        return Fd(number);
+        return not_standard(Fd(number));
     }
 };
 

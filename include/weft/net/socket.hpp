@@ -281,7 +281,7 @@ inline detail::SocketCall<detail::MessageReceive> Socket::recv_from(MutableBuffe
 
 #if WEFT_BODIES
 [[gnu::cold]] WEFT_INLINE Socket::Socket(int family, int type, int protocol)
-    : Socket(Fd(::socket(family, type | SOCK_CLOEXEC, protocol))) {
+    : Socket(detail::not_standard(Fd(::socket(family, type | SOCK_CLOEXEC, protocol)))) {
     if (!state_->fd) {
         detail::throw_system_error(
             errno,
@@ -294,8 +294,8 @@ inline detail::SocketCall<detail::MessageReceive> Socket::recv_from(MutableBuffe
     int ends[2];
     if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0)
         detail::throw_system_error(errno, "socketpair");
-    Fd first(ends[0]);
-    Fd second(ends[1]);
+    Fd first = detail::not_standard(Fd(ends[0]));
+    Fd second = detail::not_standard(Fd(ends[1]));
     return {Socket(std::move(first)), Socket(std::move(second))};
 }
 

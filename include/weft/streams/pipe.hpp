@@ -51,8 +51,8 @@ WEFT_INLINE Pipe pipe() {
     // (Two writers of a pipe that blocks may each find room that is enough for one alone; only
     // PIPE_BUF bytes at a time would be sure not to.)
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) detail::throw_system_error(errno, "pipe2");
-    Fd reader(ends[0]);
-    Fd writer(ends[1]);
+    Fd reader = detail::not_standard(Fd(ends[0]));
+    Fd writer = detail::not_standard(Fd(ends[1]));
     Stream from(std::move(reader));
     return Pipe(std::move(from), Stream(std::move(writer)));
 }

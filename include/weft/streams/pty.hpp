@@ -45,14 +45,14 @@ Pty open_pty(const PtyOptions& options = {});
 
 #if WEFT_BODIES
 WEFT_INLINE Pty open_pty(const PtyOptions& options) {
-    Fd master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    Fd master = detail::not_standard(Fd(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)));
     if (!master) detail::throw_system_error(errno, "posix_openpt");
     if (::grantpt(master.get()) != 0) detail::throw_system_error(errno, "grantpt");
     if (::unlockpt(master.get()) != 0) detail::throw_system_error(errno, "unlockpt");
     char path[64];
     if (const int error = ::ptsname_r(master.get(), path, sizeof path); error != 0)
         detail::throw_system_error(error, "ptsname");
-    Fd slave(::open(path, O_RDWR | O_NOCTTY | O_CLOEXEC));
+    Fd slave = detail::not_standard(Fd(::open(path, O_RDWR | O_NOCTTY | O_CLOEXEC)));
     if (!slave) detail::throw_system_error(errno, detail::concat({"open \"", path, "\""}));
     if (options.raw) {
         termios settings{};

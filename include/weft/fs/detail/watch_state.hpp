@@ -106,7 +106,7 @@ private:
 
 #if WEFT_BODIES
 [[gnu::cold]] WEFT_INLINE WatchState::WatchState()
-    : fd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)), buffer(buffer_size) {
+    : fd(not_standard(Fd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)))), buffer(buffer_size) {
     if (!fd) throw_system_error(errno, "inotify_init1");
 }
 

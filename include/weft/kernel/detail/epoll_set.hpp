@@ -50,7 +50,7 @@ class EpollSet {
 public:
     /// Throws:   std::system_error (epoll_create1).
     [[gnu::cold]] explicit EpollSet(std::uint64_t& kernel_entries)
-        : entered_(kernel_entries), epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+        : entered_(kernel_entries), epoll_(not_standard(Fd(::epoll_create1(EPOLL_CLOEXEC)))) {
         if (!epoll_) throw_system_error(errno, "epoll_create1");
     }
     EpollSet(const EpollSet&) = delete;
@@ -184,7 +184,7 @@ public:
     [[gnu::cold]] void renew(Lost lost) {
         has_stale_ = false;
         epoll_.reset();  // first, so that there is a number for the new one
-        epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+        epoll_ = not_standard(Fd(::epoll_create1(EPOLL_CLOEXEC)));
         if (!epoll_) throw_system_error(errno, "epoll_create1");
         if (helper_event_ >= 0) watch_helper(helper_event_);
         if (outer_) show_outside();
@@ -202,7 +202,7 @@ public:
     /// Throws:   std::system_error (epoll_create1, epoll_ctl).
     [[gnu::cold]] int pollable() {
         if (!outer_) {
-            outer_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+            outer_ = not_standard(Fd(::epoll_create1(EPOLL_CLOEXEC)));
             if (!outer_) throw_system_error(errno, "epoll_create1");
             show_outside();
         }

@@ -33,7 +33,7 @@ public:
     // little.
     static constexpr int most_threads = 8;
 
-    HelperPool() : event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    HelperPool() : event_(not_standard(Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)))) {
         if (!event_) throw_system_error(errno, "eventfd");
     }
     HelperPool(const HelperPool&) = delete;

@@ -11,6 +11,7 @@
 
 #include "../../base/clock.hpp"
 #include "../../base/error.hpp"
+#include "../../base/fd.hpp"
 #include "../../base/std_parts.hpp"
 #include "../backend.hpp"
 #include "quiet_write.hpp"
@@ -178,11 +179,15 @@ private:
             params.flags = flags | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
             params.cq_entries = entries < 64 ? entries * 2 : entries * 16;
             result = ::io_uring_queue_init_params(entries, &ring_, &params);
-            if (result == 0) return;  // (refused for whatever reason: the next rung)
+            if (result == 0) return keep_off_standard_ends();
+            // (Refused for whatever reason: the next rung.)
         }
         throw_system_error(-result, "io_uring_setup");
     }
 
+    [[gnu::cold]] void keep_off_standard_ends() noexcept {
+        ring_.ring_fd = ring_.enter_ring_fd = not_standard(Fd(ring_.ring_fd)).release();
+    }
     [[gnu::cold]] void require_operations() {
         if ((ring_.features & IORING_FEAT_NODROP) == 0) {
             throw_system_error(ENOSYS, "io_uring without IORING_FEAT_NODROP");

@@ -16,7 +16,7 @@ namespace weft::detail {
 
 /// For `address`, which the error names.
 [[gnu::cold, gnu::noinline]] inline Fd open_socket(const Address& address, int flags = 0) {
-    Fd socket(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
+    Fd socket = not_standard(Fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | flags, 0)));
     if (!socket) throw_system_error(errno, concat({"socket for ", address.to_string()}));
     return socket;
 }

@@ -171,7 +171,7 @@ inline bool serve_waiting(const Ref<ServerState>& server, int listener, AcceptTr
     for (int count = 0; count < share;) {
         const bool full = server->is_full();
         if (full && !server->stopping) break;
-        Fd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+        Fd connection = not_standard(Fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC)));
         if (connection) {
             if (full) {
                 server->held.push_back(std::move(connection));

@@ -172,7 +172,7 @@ private:
             int both[2];
             checked(::pipe2(both, O_CLOEXEC), "pipe2");
             childs_[index].reset(both[index == 0 ? 0 : 1]);
-            ours_[index].reset(both[index == 0 ? 1 : 0]);
+            ours_[index] = not_standard(Fd(both[index == 0 ? 1 : 0]));
             // Ours alone: the other end is a file of its own.
             checked(::fcntl(ours_[index].get(), F_SETFL, O_NONBLOCK), "fcntl");
             source = childs_[index].get();
@@ -278,7 +278,7 @@ private:
     constexpr long SYS_pidfd_open = 434;
 #endif
     if (handle < 0) handle = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-    state.pidfd.reset(handle);
+    state.pidfd = not_standard(Fd(handle));
     if (plan_.failed == SpawnPlan::Step::done) {
         state.pid = pid;
         return;

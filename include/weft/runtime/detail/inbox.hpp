@@ -205,7 +205,7 @@ private:
 /// loop has gone is an error and never a crash.
 class Inbox : public Mailbox<Inbox, Post> {
 public:
-    Inbox() : event_(::eventfd(0, EFD_CLOEXEC)) {
+    Inbox() : event_(not_standard(Fd(::eventfd(0, EFD_CLOEXEC)))) {
         if (!event_) throw_system_error(errno, "eventfd");
     }
 

@@ -96,10 +96,10 @@ Coro<Spliced> copy_spliced(StreamState& from, StreamState& to, std::uint64_t& co
 [[gnu::cold]] WEFT_INLINE bool SpliceWay::open() noexcept {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return false;
-    read_end_ = Fd(ends[0]);
-    write_end_ = Fd(ends[1]);
+    read_end_ = not_standard(Fd(ends[0]));
+    write_end_ = not_standard(Fd(ends[1]));
     // (Sixteen packets fit into one as it comes. More is refused to who has many: no matter.)
-    ::fcntl(ends[1], F_SETPIPE_SZ, static_cast<int>(most));
+    ::fcntl(write_end_.get(), F_SETPIPE_SZ, static_cast<int>(most));
     return true;
 }
 
