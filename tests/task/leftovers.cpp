@@ -496,4 +496,36 @@ TEST_CASE("a task that refuses to end is destroyed before the one that waits for
     CHECK_FALSE(outlived);
 }
 
+TEST_CASE("a leftover goes on behind a cancel scope only where that has held the cancel",
+          "[leftovers]") {
+    for (const bool shielded : {false, true}) {
+        int steps = 0;
+        auto swallows = []() -> Coro<void> {
+            try {
+                co_await weft::sleep(1s);
+            } catch (const weft::CancelledError&) {
+            }
+        };
+        auto uses_scope = [&]() -> Coro<void> {
+            weft::CancelScope scope;
+            scope.set_shield(shielded);
+            co_await scope.run(swallows);
+            ++steps;
+            co_await weft::task_group([&](weft::TaskGroup&) -> Coro<void> {
+                ++steps;
+                co_return;
+            });
+            ++steps;  // nothing has suspended since
+            co_await weft::yield();
+            ++steps;
+        };
+        weft::testing::run([&]() -> Coro<void> {
+            (void)weft::create_task(uses_scope);
+            for (int turn = 0; turn < 4; ++turn) co_await weft::yield();
+        });
+        CAPTURE(shielded);
+        CHECK(steps == (shielded ? 3 : 0));
+    }
+}
+
 }  // namespace leftovers_test

@@ -195,7 +195,10 @@ public:
         end();
         if (task_.cancelled()) get_running_loop().throw_cancelled();  // closing: it never ran
         const bool is_cancelled = body_.await_cancelled();
-        if (is_cancelled && scope_->was_cancelled_from_outside())
+        // (Behind a shield a leftover's cancel is held, like by a `clean_up`.)
+        const bool is_left = take_leftover() && scope_->passed_on_;
+        if (is_left && !is_cancelled) static_cast<void>(body_.await_resume());  // a failure is told
+        if (is_left || (is_cancelled && scope_->was_cancelled_from_outside()))
             get_running_loop().throw_cancelled();
         if constexpr (std::is_void_v<T>) {
             if (!scope_->caught_) body_.await_resume();
