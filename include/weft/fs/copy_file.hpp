@@ -63,9 +63,9 @@ WEFT_INLINE Coro<std::uint64_t> copy_file(Coro<weft::File> opening, std::string 
         co_await target.truncate(0);
         // Before its content is there for whom it is not. (Of others' files they stay.)
         const int fd = target.fd();
-        const unsigned mode = info.permissions();
-        co_await blocking("fchmod", fd, target.path(), [fd, mode]() -> int {
-            return ::fchmod(fd, mode) == 0 || errno == EPERM ? 0 : -errno;
+        const unsigned wanted = info.permissions();
+        co_await blocking("fchmod", fd, target.path(), [fd, wanted]() -> int {
+            return ::fchmod(fd, wanted) == 0 || errno == EPERM ? 0 : -errno;
         });
     }
     constexpr std::size_t piece = 8 << 20;
