@@ -437,11 +437,13 @@ WEFT_TEST_CASE("a server that stops ends the reads of idle clients, who find an 
         co_await weft::start_server(handler, "127.0.0.1", 0, TlsOptions(server_context()));
     // (A handshake that fails is reported, and the server goes on.)
     Stream rude = co_await weft::open_connection("127.0.0.1", server.port());
+    const std::string who = " (" + rude.local_address().to_string() + ")";
     co_await rude.write("GET / HTTP/1.0\r\n\r\n");
     const End refused = co_await end_of(rude);
     CHECK(!refused.failure);
     CHECK(reports.size() == 1);
     CHECK(reports.at(0).find("http request") != std::string::npos);
+    CHECK(reports.at(0).find(who) != std::string::npos);
     Stream idle = co_await weft::open_connection("127.0.0.1", server.port(), client_options());
     const std::string answer = co_await ask(idle, "hello\n");
     CHECK(answer == "hello\n");

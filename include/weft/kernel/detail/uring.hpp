@@ -534,9 +534,17 @@ private:
             op.backend_bits |= once_refused | as_poll;
             return enqueue(op);
         }
-        if ((op.backend_bits & all_times_refused) == all_times_refused) return finish(op, -EAGAIN);
-        op.backend_bits = static_cast<std::uint8_t>(op.backend_bits + once_refused);
-        enqueue(op);
+        if ((op.backend_bits & all_times_refused) != all_times_refused) {
+            op.backend_bits = static_cast<std::uint8_t>(op.backend_bits + once_refused);
+            return enqueue(op);
+        }
+        // (The helper does in place what ends and what it cannot make a thread for either.)
+        if (UringLanes::has_lane(op) || !is_busy(op)) return finish(op, -EAGAIN);
+        if (hand_over(op)) {
+            ++count_of(op);  // it has just been taken off
+            return finish(op, op.result);
+        }
+        --busy_;  // it is in there already
     }
     static bool is_message(const Operation& op) noexcept {
         return (op.code == OpCode::send || op.code == OpCode::recv) && !(op.flags & MSG_WAITALL);

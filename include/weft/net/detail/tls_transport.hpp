@@ -60,9 +60,10 @@ struct TlsState : Counted<TlsState> {
     void flush_behind() noexcept;
     [[noreturn]] void throw_cut_off();
 
+    /// "fd 7 (example.org)", or with the peer's address for a server.
     std::string object() const {
-        return concat({"fd ", decimal(below.fd()), engine.host().empty() ? "" : " (", engine.host(),
-                       engine.host().empty() ? "" : ")"});
+        if (engine.host().empty()) return connection_text({}, below.fd()).substr(1);
+        return concat({"fd ", decimal(below.fd()), " (", engine.host(), ")"});
     }
 
     TlsEngine engine;
