@@ -2,8 +2,8 @@
 // Where the kernel refuses io_uring (a seccomp filter in a forked child) programs run on epoll
 // unchanged.
 #include <weft/net/io.hpp>
-#include <weft/task/sleep.hpp>
 #include <weft/task/run.hpp>
+#include <weft/task/sleep.hpp>
 #include <weft/testing/catch.hpp>
 
 #include <linux/filter.h>
