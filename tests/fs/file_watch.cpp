@@ -2,6 +2,7 @@
 // FileWatch: what happens is told, once, in order, and a wait ends when its watch does.
 // program: own
 #include <dlfcn.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <atomic>
@@ -22,7 +23,7 @@
 namespace file_watch_test {
 namespace {
 // What happens right after a path was added, before its number is known to the loop.
-std::atomic<void (*)()> after_adding{nullptr};
+std::atomic<void (*)(int fd)> after_adding{nullptr};
 }  // namespace
 }  // namespace file_watch_test
 
@@ -31,7 +32,7 @@ extern "C" int inotify_add_watch(int fd, const char* path, std::uint32_t mask) n
     using Add = int (*)(int, const char*, std::uint32_t);
     static const auto libc = reinterpret_cast<Add>(::dlsym(RTLD_NEXT, "inotify_add_watch"));
     const int number = libc(fd, path, mask);
-    if (auto* const then = file_watch_test::after_adding.exchange(nullptr)) then();
+    if (auto* const then = file_watch_test::after_adding.exchange(nullptr)) then(fd);
     return number;
 }
 
@@ -107,9 +108,12 @@ WEFT_TEST_CASE("what happens while a path is being added is told", "[watch]") {
     auto waiting = create_task([&]() -> weft::Coro<FileEvent> { return event_of(watch); });
     co_await turns(3);
     made_meanwhile = second + "/made";
-    after_adding = [] {
+    after_adding = [](int fd) {
         Fd(::open(made_meanwhile.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)).reset();
-        ::usleep(20'000);  // (so long nobody knows whose it is)
+        // Until the loop has taken the event, and nobody has told it whose that is.
+        pollfd events{fd, POLLIN, 0};
+        for (int looks = 0; looks < 5'000 && ::poll(&events, 1, 0) > 0; ++looks)
+            ::poll(nullptr, 0, 1);
     };
     co_await watch.add(second, IN_CREATE);
     const FileEvent event = co_await waiting;
